@@ -1,0 +1,1 @@
+"""AOS: an open network for verifiable AI compute."""

@@ -1,0 +1,300 @@
+"""Every failure that a caller can act on: one class a row of ``ErrorReason`` in protos/aos/v1/errors.proto."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One field of a request that cannot be accepted, and why."""
+
+    field: str
+    description: str
+
+
+class AosError(Exception):
+    """A failure the caller can act on. The message helps a person; reason and facts serve a program.
+
+    Raised by servicers, sent as ``google.rpc.Status`` (see aos/rpc/status.py), and raised again, as the same class, by clients.
+    """
+
+    reason: ClassVar[str]
+    """A value of ErrorReason, without its prefix."""
+    code: ClassVar[str]
+    """A google.rpc.Code."""
+
+    message: str
+    facts: dict[str, str]
+    violations: tuple[Violation, ...] = ()
+    retry_after: float | None = None
+    """Seconds after which trying again makes sense; None: it does not, or nobody knows."""
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = {key: str(value) for key, value in facts.items()}
+
+    @classmethod
+    def rebuild(
+        cls, message: str, facts: dict[str, str], violations: tuple[Violation, ...] = (), retry_after: float | None = None
+    ) -> Self:
+        """Make the error that crossed the wire, from its parts."""
+        error = cls.__new__(cls)
+        AosError.__init__(error, message, **facts)
+        error.violations, error.retry_after = violations, retry_after
+        return error
+
+
+class InvalidField(AosError):
+    """A field is missing, malformed or out of range."""
+
+    reason, code = "INVALID_FIELD", "INVALID_ARGUMENT"
+
+    def __init__(self, field: str, problem: str, *, value: object = "", limit: object = "") -> None:
+        shown = str(value)
+        shown = shown if len(shown) <= 100 else f"{shown[:97]}..."
+        super().__init__(f"{field}: {problem}", field=field, value=shown, limit=limit)
+        self.violations = (Violation(field, problem),)
+
+
+class Unauthenticated(AosError):
+    """No token, or one that nobody holds."""
+
+    reason, code = "UNAUTHENTICATED", "UNAUTHENTICATED"
+
+    def __init__(self, message: str = "Send a valid token as 'authorization: Bearer <token>'.") -> None:
+        super().__init__(message)
+
+
+class PermissionDenied(AosError):
+    """The caller is known and may not do this."""
+
+    reason, code = "PERMISSION_DENIED", "PERMISSION_DENIED"
+
+    def __init__(self, needs: str) -> None:
+        super().__init__(f"This needs {needs}.", needs=needs)
+
+
+class ProjectNotFound(AosError):
+    """No such project."""
+
+    reason, code = "PROJECT_NOT_FOUND", "NOT_FOUND"
+
+    def __init__(self, project: str) -> None:
+        super().__init__(f"There is no project {project!r}.", project=project)
+
+
+class ProjectExists(AosError):
+    """A project of that id exists already."""
+
+    reason, code = "PROJECT_EXISTS", "ALREADY_EXISTS"
+
+    def __init__(self, project: str) -> None:
+        super().__init__(f"There is a project {project!r} already.", project=project)
+
+
+class JobNotFound(AosError):
+    """No such job, or one of another project."""
+
+    reason, code = "JOB_NOT_FOUND", "NOT_FOUND"
+
+    def __init__(self, job: str) -> None:
+        super().__init__(f"There is no job {job!r} of this project.", job=job)
+
+
+class ReceiptNotFound(AosError):
+    """The job has no receipt."""
+
+    reason, code = "RECEIPT_NOT_FOUND", "NOT_FOUND"
+
+    def __init__(self, job: str, state: str) -> None:
+        super().__init__(f"{job!r} is {state} and has no receipt; only completed jobs have one.", job=job, state=state)
+
+
+class RequestIdReused(AosError):
+    """A request_id came back with other contents."""
+
+    reason, code = "REQUEST_ID_REUSED", "ALREADY_EXISTS"
+
+    def __init__(self, request_id: str, job: str) -> None:
+        super().__init__(
+            f"request_id {request_id!r} already made {job!r}; send a new one for new contents.", requestId=request_id, job=job
+        )
+
+
+class ModelNotFound(AosError):
+    """No operator has ever offered that model."""
+
+    reason, code = "MODEL_NOT_FOUND", "NOT_FOUND"
+
+    def __init__(self, model: str, offered: str) -> None:
+        super().__init__(f"There is no model {model!r}; there are: {offered or 'none'}.", model=model, offered=offered)
+
+
+class ModelUnavailable(AosError):
+    """The model is known and no operator can run it now."""
+
+    reason, code = "MODEL_UNAVAILABLE", "UNAVAILABLE"
+    retry_after = 5.0
+
+    def __init__(self, model: str, why: str) -> None:
+        super().__init__(f"No operator can run {model!r} now: {why}.", model=model, why=why)
+
+
+class ContextOverflow(AosError):
+    """Prompt and answer together do not fit into the model's context."""
+
+    reason, code = "CONTEXT_OVERFLOW", "INVALID_ARGUMENT"
+
+    def __init__(self, model: str, prompt_tokens: int, limit: int) -> None:
+        super().__init__(
+            f"The prompt has {prompt_tokens} tokens; {model!r} holds {limit} tokens of prompt and answer together.",
+            model=model, promptTokens=prompt_tokens, limit=limit,
+        )  # fmt: skip
+
+
+class ModelUnsuitable(AosError):
+    """The model cannot do what the order asks."""
+
+    reason, code = "MODEL_UNSUITABLE", "INVALID_ARGUMENT"
+
+    def __init__(self, model: str, needs: str) -> None:
+        super().__init__(f"{model!r} cannot do this: it has no {needs}.", model=model, needs=needs)
+
+
+class QueueFull(AosError):
+    """A queue is full."""
+
+    reason, code = "QUEUE_FULL", "RESOURCE_EXHAUSTED"
+    retry_after = 1.0
+
+    def __init__(self, queue: str, limit: int) -> None:
+        super().__init__(f"The queue {queue!r} is full ({limit}); try again in a moment.", queue=queue, limit=limit)
+
+
+class InsufficientBalance(AosError):
+    """The account cannot cover the most that the job may cost."""
+
+    reason, code = "INSUFFICIENT_BALANCE", "FAILED_PRECONDITION"
+
+    def __init__(self, project: str, available: int, needed: int) -> None:
+        super().__init__(
+            f"{project!r} has {available} neurons available; this may cost up to {needed}. Deposit, or ask for fewer tokens.",
+            project=project, available=available, needed=needed,
+        )  # fmt: skip
+
+
+class AccountNotFound(AosError):
+    """No such account."""
+
+    reason, code = "ACCOUNT_NOT_FOUND", "NOT_FOUND"
+
+    def __init__(self, account: str) -> None:
+        super().__init__(f"There is no account {account!r}.", account=account)
+
+
+class HoldNotFound(AosError):
+    """No such hold."""
+
+    reason, code = "HOLD_NOT_FOUND", "NOT_FOUND"
+
+    def __init__(self, hold: str) -> None:
+        super().__init__(f"There is no hold {hold!r}.", hold=hold)
+
+
+class HoldSettled(AosError):
+    """The hold was settled otherwise before."""
+
+    reason, code = "HOLD_SETTLED", "FAILED_PRECONDITION"
+
+    def __init__(self, hold: str, state: str) -> None:
+        super().__init__(f"The hold {hold!r} is {state} already.", hold=hold, state=state)
+
+
+class OperatorNotFound(AosError):
+    """No such operator."""
+
+    reason, code = "OPERATOR_NOT_FOUND", "NOT_FOUND"
+
+    def __init__(self, operator: str) -> None:
+        super().__init__(f"There is no operator {operator!r}.", operator=operator)
+
+
+class LeaseExpired(AosError):
+    """The operator's registration has lapsed."""
+
+    reason, code = "LEASE_EXPIRED", "FAILED_PRECONDITION"
+
+    def __init__(self, operator: str) -> None:
+        super().__init__(f"The registration of {operator!r} has lapsed; register again.", operator=operator)
+
+
+class BadSignature(AosError):
+    """A signature does not recover to the address that it claims, or is out of date."""
+
+    reason, code = "BAD_SIGNATURE", "UNAUTHENTICATED"
+
+    def __init__(self, claimed: str, why: str) -> None:
+        super().__init__(f"The signature said to be of {claimed!r} is not good: {why}.", claimed=claimed, why=why)
+
+
+class BadReceipt(AosError):
+    """A receipt contradicts the job that it is for."""
+
+    reason, code = "BAD_RECEIPT", "INVALID_ARGUMENT"
+
+    def __init__(self, job: str, field: str, problem: str) -> None:
+        super().__init__(f"The receipt for {job!r} is not good: {field}: {problem}.", job=job, field=field)
+
+
+class OperatorLost(AosError):
+    """Operators were lost or failed as often as is tolerated."""
+
+    reason, code = "OPERATOR_LOST", "UNAVAILABLE"
+
+    def __init__(self, job: str, attempts: int) -> None:
+        super().__init__(f"{job!r} was tried {attempts} times and each operator was lost.", job=job, attempts=attempts)
+
+
+class EngineFailed(AosError):
+    """The operator's engine failed on this request."""
+
+    reason, code = "ENGINE_FAILED", "INTERNAL"
+
+    def __init__(self, model: str, problem: str = "the engine could not go on") -> None:
+        super().__init__(f"Running {model!r} failed: {problem}.", model=model)
+
+
+class ShuttingDown(AosError):
+    """The operator is going away."""
+
+    reason, code = "SHUTTING_DOWN", "UNAVAILABLE"
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("This operator is shutting down.")
+
+
+class Deadline(AosError):
+    """The job ran out of time."""
+
+    reason, code = "DEADLINE", "DEADLINE_EXCEEDED"
+
+    def __init__(self, job: str, limit: float) -> None:
+        super().__init__(f"{job!r} was not done within {limit:g} s.", job=job, limit=f"{limit:g}")
+
+
+class ServiceUnavailable(AosError):
+    """A service that this one needs does not answer."""
+
+    reason, code = "SERVICE_UNAVAILABLE", "UNAVAILABLE"
+    retry_after = 1.0
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"The {service} does not answer.", service=service)
+
+
+REASONS: dict[str, type[AosError]] = {cls.reason: cls for cls in AosError.__subclasses__()}
+"""Every class by its reason."""

@@ -1,0 +1,139 @@
+"""What an order may be: its limits, its defaults, and the canonical bytes that digests are made of. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import rfc8785
+
+from aos.errors import InvalidField
+from aos.v1.types_pb2 import Order, Price, Sampling
+
+PROMPT_BYTES: Final = 1 << 20
+"""Most bytes of text in one order, over all its messages."""
+MESSAGES: Final = 1024
+"""Most messages in one conversation."""
+MODEL_NAME: Final = 128
+"""Most characters of a model's name."""
+STOPS: Final = 16
+STOP_BYTES: Final = 256
+MAX_TEMPERATURE: Final = 2.0
+MAX_TOKENS: Final = 1 << 20
+DEFAULT_MAX_TOKENS: Final = 512
+SEED_MAX: Final = (1 << 63) - 1
+ROLES: Final = ("system", "user", "assistant")
+
+
+def check_order(order: Order, at: str = "order") -> None:
+    """Raise InvalidField for the first field that cannot be accepted; ``at`` is where the order is in the caller's request."""
+    if not order.model or len(order.model) > MODEL_NAME:
+        raise InvalidField(f"{at}.model", f"must have 1 to {MODEL_NAME} characters", value=order.model, limit=MODEL_NAME)
+    match order.WhichOneof("input"):
+        case "prompt":
+            if not order.prompt:
+                raise InvalidField(f"{at}.prompt", "must not be empty")
+            _check_size(f"{at}.prompt", len(order.prompt.encode()))
+        case "chat":
+            _check_chat(order, f"{at}.chat.messages")
+        case _:
+            raise InvalidField(f"{at}.prompt", "either a prompt or a chat is needed")
+    check_sampling(order.sampling, f"{at}.sampling")
+
+
+def _check_chat(order: Order, at: str) -> None:
+    messages = order.chat.messages
+    if not 1 <= len(messages) <= MESSAGES:
+        raise InvalidField(at, f"must have 1 to {MESSAGES} messages", value=len(messages), limit=MESSAGES)
+    for index, message in enumerate(messages):
+        if message.role not in ROLES:
+            raise InvalidField(f"{at}[{index}].role", f"must be one of {', '.join(ROLES)}", value=message.role, limit=ROLES)
+    _check_size(at, sum(len(message.content.encode()) for message in messages))
+
+
+def _check_size(at: str, size: int) -> None:
+    if size > PROMPT_BYTES:
+        raise InvalidField(at, f"has {size} bytes; at most {PROMPT_BYTES} are accepted", value=size, limit=PROMPT_BYTES)
+
+
+def check_sampling(sampling: Sampling, at: str) -> None:
+    """Raise InvalidField for the first parameter out of range. NaN is out of every range."""
+    if sampling.HasField("temperature") and not 0 <= sampling.temperature <= MAX_TEMPERATURE:
+        raise InvalidField(
+            f"{at}.temperature", f"must be from 0 to {MAX_TEMPERATURE:g}", value=sampling.temperature, limit=MAX_TEMPERATURE
+        )
+    if sampling.HasField("top_p") and not 0 < sampling.top_p <= 1:
+        raise InvalidField(f"{at}.top_p", "must be above 0 and at most 1", value=sampling.top_p, limit=1)
+    if sampling.HasField("max_tokens") and not 1 <= sampling.max_tokens <= MAX_TOKENS:
+        raise InvalidField(f"{at}.max_tokens", f"must be from 1 to {MAX_TOKENS}", value=sampling.max_tokens, limit=MAX_TOKENS)
+    if sampling.HasField("seed") and sampling.seed > SEED_MAX:
+        raise InvalidField(f"{at}.seed", f"must be at most {SEED_MAX}", value=sampling.seed, limit=SEED_MAX)
+    if len(sampling.stop) > STOPS:
+        raise InvalidField(f"{at}.stop", f"must have at most {STOPS} strings", value=len(sampling.stop), limit=STOPS)
+    for index, stop in enumerate(sampling.stop):
+        if not 1 <= len(stop.encode()) <= STOP_BYTES:
+            raise InvalidField(f"{at}.stop[{index}]", f"must have 1 to {STOP_BYTES} bytes", value=stop, limit=STOP_BYTES)
+
+
+def with_defaults(order: Order, *, job: bytes) -> Order:
+    """Return the order with every sampling parameter stated; a missing seed follows from the job's id.
+
+    ``max_tokens`` is only a wish: the operator ends at the context's end, too.
+    """
+    full = Order()
+    full.CopyFrom(order)
+    given, sampling = order.sampling, full.sampling
+    sampling.temperature = given.temperature if given.HasField("temperature") else 0.0
+    sampling.top_p = given.top_p if given.HasField("top_p") else 1.0
+    sampling.top_k = given.top_k if given.HasField("top_k") else 0
+    sampling.max_tokens = given.max_tokens if given.HasField("max_tokens") else DEFAULT_MAX_TOKENS
+    sampling.seed = given.seed if given.HasField("seed") else int.from_bytes(hashlib.sha256(b"seed" + job).digest()[:8]) >> 1
+    return full
+
+
+def canonical_order(order: Order) -> bytes:
+    """Return the order as RFC 8785 JSON: what ``request_digest`` is the SHA-256 of.
+
+    Only what is set appears. Seeds are decimal strings, because JSON's numbers end at 2^53.
+    """
+    what: dict[str, Any] = {"model": order.model, "sampling": _sampling(order.sampling)}
+    match order.WhichOneof("input"):
+        case "prompt":
+            what["prompt"] = order.prompt
+        case "chat":
+            what["messages"] = [{"role": message.role, "content": message.content} for message in order.chat.messages]
+        case _:
+            pass
+    return rfc8785.dumps(what)
+
+
+def canonical_sampling(sampling: Sampling) -> str:
+    """Return the parameters as RFC 8785 JSON: the receipt's ``parameters``."""
+    return rfc8785.dumps(_sampling(sampling)).decode()
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    what: dict[str, Any] = {}
+    for name in ("temperature", "top_p", "top_k", "max_tokens"):
+        if sampling.HasField(name):
+            what[name] = getattr(sampling, name)
+    if sampling.HasField("seed"):
+        what["seed"] = str(sampling.seed)
+    if sampling.stop:
+        what["stop"] = list(sampling.stop)
+    return what
+
+
+def digest_order(order: Order) -> bytes:
+    """Return the 32-byte ``request_digest``."""
+    return hashlib.sha256(canonical_order(order)).digest()
+
+
+def digest_tokens(tokens: list[int]) -> bytes:
+    """Return the SHA-256 of token ids, each 4 bytes big-endian."""
+    return hashlib.sha256(b"".join(token.to_bytes(4, "big") for token in tokens)).digest()
+
+
+def cost(price: Price, *, prompt_tokens: int, completion_tokens: int) -> int:
+    """Return what so many tokens cost, in neurons."""
+    return int(price.prompt_token) * prompt_tokens + int(price.completion_token) * completion_tokens

@@ -1,0 +1,164 @@
+"""Who calls, and what each method asks of the caller. Deny by default: a method without a row in POLICY is refused."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import hmac
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import grpc
+
+from aos.errors import PermissionDenied, Unauthenticated
+from aos.rpc.status import wrap
+
+log = logging.getLogger(__name__)
+
+
+class Kind(enum.Enum):
+    """What a caller is to us."""
+
+    ANONYMOUS = "anonymous"
+    PROJECT = "project"
+    ADMIN = "admin"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who made this call. ``project`` is ``projects/…`` for projects, else empty."""
+
+    kind: Kind
+    project: str = ""
+
+
+ANONYMOUS: Final = Caller(Kind.ANONYMOUS)
+_CALLER: ContextVar[Caller] = ContextVar("caller", default=ANONYMOUS)
+
+
+def caller() -> Caller:
+    """Return who made the call that is being served."""
+    return _CALLER.get()
+
+
+def own_project() -> str:
+    """Return the calling project, or raise: the administrator has no jobs and no account of its own."""
+    who = caller()
+    if who.kind is not Kind.PROJECT:
+        raise PermissionDenied("a project's token")
+    return who.project
+
+
+class Authenticator(Protocol):
+    """Knows whose token it is."""
+
+    async def __call__(self, token: str) -> Caller | None:
+        """Return the holder, or None if nobody holds it."""
+        ...
+
+
+def hash_token(token: str) -> str:
+    """Return what is kept of a token. Tokens carry 256 random bits, so a plain SHA-256 cannot be searched."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class FixedTokens:
+    """The tokens that settings give: the administrator's and the services' own, compared in constant time."""
+
+    admin: str
+    service: str
+    otherwise: Authenticator
+    open_as: str = ""
+    """In loopback dev mode, the project that callers without a token act as; empty: they are refused."""
+
+    async def __call__(self, token: str) -> Caller | None:
+        if not token:
+            return Caller(Kind.PROJECT, self.open_as) if self.open_as else None
+        for known, kind in ((self.admin, Kind.ADMIN), (self.service, Kind.SERVICE)):
+            if known and hmac.compare_digest(known.encode(), token.encode()):
+                return Caller(kind)
+        return await self.otherwise(token)
+
+
+class Access(enum.Enum):
+    """What a method asks of its caller."""
+
+    ANYONE = frozenset(Kind)
+    """No power of its own: it passes the caller's token on, or checks a signature in the message."""
+    PROJECT = frozenset({Kind.PROJECT, Kind.ADMIN, Kind.SERVICE})
+    ADMIN = frozenset({Kind.ADMIN, Kind.SERVICE})
+    SERVICE = frozenset({Kind.SERVICE})
+
+
+POLICY: Final[dict[str, Access]] = {
+    "/grpc.health.v1.Health/": Access.ANYONE,
+    "/grpc.reflection.v1alpha.ServerReflection/": Access.ANYONE,
+    "/gateway.v1.Jobs/": Access.ANYONE,
+    "/gateway.v1.Models/": Access.ANYONE,
+    "/aos.v1.Dispatcher/": Access.PROJECT,
+    "/aos.v1.Dispatcher/CreateProject": Access.ADMIN,
+    "/aos.v1.Dispatcher/ListProjects": Access.ADMIN,
+    "/aos.v1.Dispatcher/RotateProjectToken": Access.ADMIN,
+    "/aos.v1.Dispatcher/Attach": Access.ANYONE,
+    "/aos.v1.Registry/": Access.PROJECT,
+    "/aos.v1.Registry/RegisterOperator": Access.ANYONE,
+    "/aos.v1.Registry/RenewOperator": Access.ANYONE,
+    "/aos.v1.Registry/UnregisterOperator": Access.ANYONE,
+    "/aos.v1.Broker/": Access.PROJECT,
+    "/aos.v1.Broker/Deposit": Access.ADMIN,
+    "/aos.v1.Broker/Reserve": Access.SERVICE,
+    "/aos.v1.Broker/Settle": Access.SERVICE,
+    "/aos.v1.Operator/": Access.ADMIN,
+}
+"""By method, or by service with a trailing slash; the method's own row wins."""
+
+
+def access(method: str) -> Access | None:
+    """Return what ``/package.Service/Method`` asks, or None if nobody decided."""
+    service = method[: method.rfind("/") + 1]
+    return POLICY.get(method) or POLICY.get(service)
+
+
+class AuthInterceptor(grpc.aio.ServerInterceptor):
+    """Finds out who calls, and refuses those whom POLICY does not let in."""
+
+    def __init__(self, authenticate: Authenticator) -> None:
+        self._authenticate = authenticate
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        handler = await continuation(handler_call_details)
+        needed = access(handler_call_details.method)
+
+        @asynccontextmanager
+        async def admitted(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+            if needed is None:
+                log.error("no policy for %s", handler_call_details.method)
+                raise PermissionDenied("a policy, and this method has none")
+            if needed is not Access.ANYONE:
+                who = await self._authenticate(_bearer(context)) or ANONYMOUS
+                if who.kind is Kind.ANONYMOUS:
+                    raise Unauthenticated
+                if who.kind not in needed.value:
+                    raise PermissionDenied(f"the {needed.name.lower()} token")
+                _CALLER.set(who)
+            yield
+
+        return handler and wrap(handler, admitted)
+
+
+def _bearer(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            scheme, _, token = (value if isinstance(value, str) else value.decode(errors="replace")).partition(" ")
+            return token.strip() if scheme.lower() == "bearer" else ""
+    return ""

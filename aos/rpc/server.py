@@ -1,0 +1,66 @@
+"""Serving: health, reflection, limits, errors, auth, and a shutdown that lets running calls end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from aos.rpc.auth import Authenticator, AuthInterceptor
+from aos.rpc.status import ErrorInterceptor
+
+MESSAGE_BYTES: Final = 8 << 20
+"""Largest message a server takes; an order is at most 1 MiB of text, which JSON escapes can make several times longer."""
+
+OPTIONS: Final = [
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),
+    # clients may ping every 10 s, as streams that wait for long need to (else GOAWAY too_many_pings)
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # find half-open connections: an operator whose machine is gone is noticed within 30 s even between heartbeats
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A servicer and how it is added to a server."""
+
+    descriptor: ServiceDescriptor
+    add: Callable[[Any, grpc.aio.Server], None]
+    servicer: Any
+
+
+@asynccontextmanager
+async def serving(
+    *services: Service, authenticate: Authenticator, addresses: tuple[str, ...] = ("127.0.0.1:0",), grace: float = 10.0
+) -> AsyncIterator[list[int]]:
+    """Serve until the block ends; then refuse new calls and give running ones ``grace`` seconds.
+
+    Gives the ports of ``addresses`` in their order (for ``unix:`` addresses, 1). Raises RuntimeError if an address is taken.
+    """
+    # outermost first: a refusal by auth is a status like any other
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(), AuthInterceptor(authenticate)], options=OPTIONS)
+    alive = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(alive, server)
+    names = [service.descriptor.full_name for service in services]
+    for service in services:
+        service.add(service.servicer, server)
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    ports = [server.add_insecure_port(address) for address in addresses]
+    await server.start()
+    for name in ["", *names]:
+        await alive.set(name, health_pb2.HealthCheckResponse.SERVING)
+    try:
+        yield ports
+    finally:
+        await alive.enter_graceful_shutdown()
+        await server.stop(grace)

@@ -1,0 +1,125 @@
+"""Errors as ``google.rpc.Status``, in both directions: one mapping for servers and clients."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from aos.errors import REASONS, AosError, ServiceUnavailable, Violation
+
+DOMAIN = "aos"
+
+log = logging.getLogger(__name__)
+
+
+def to_status(error: AosError) -> status_pb2.Status:
+    """Return the status that says all the error says: ErrorInfo, then field violations, then when to retry."""
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.facts)]
+    packed = [_pack(detail) for detail in details]
+    if error.violations:
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=one.field, description=one.description) for one in error.violations
+        ]
+        packed.append(_pack(error_details_pb2.BadRequest(field_violations=violations)))
+    if error.retry_after is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(int(error.retry_after * 1e9))
+        packed.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
+    return status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message, details=packed)
+
+
+def _pack(message: Any) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError) -> AosError | None:
+    """Return the AosError that a server raised, or None for a status that no server of ours made.
+
+    UNAVAILABLE from the transport itself becomes ServiceUnavailable.
+    """
+    status = rpc_status.from_call(error)  # pyright: ignore[reportArgumentType]  # an AioRpcError has what it reads
+    if status is None:
+        return ServiceUnavailable("server") if error.code() is grpc.StatusCode.UNAVAILABLE else None
+    info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    for detail in status.details:
+        for kind in (info, bad, retry):
+            detail.Unpack(kind)
+    if info.domain != DOMAIN or info.reason not in REASONS:
+        return None
+    violations = tuple(Violation(one.field, one.description) for one in bad.field_violations)
+    delay = retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None
+    return REASONS[info.reason].rebuild(status.message, dict(info.metadata), violations, delay)
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Turns what a handler raises into a status. Servicers never call ``context.abort``."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        handler = await continuation(handler_call_details)
+        return handler and wrap(handler, _told)  # None: no such method, and grpc says so
+
+
+Around = Callable[[grpc.aio.ServicerContext[Any, Any]], Any]
+
+
+def wrap(handler: Any, around: Around) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return the handler run inside the async context manager that ``around`` makes of each call's context."""
+
+    def unary(method: Any) -> Any:
+        async def guarded(request: Any, context: Any) -> Any:
+            async with around(context):
+                return await method(request, context)
+
+        return guarded
+
+    def streaming(method: Any) -> Any:
+        async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
+            # aclosing: when the client leaves, the handler's `finally` runs now, not when it is collected
+            async with around(context), aclosing(method(request, context)) as messages:
+                async for message in messages:
+                    yield message
+
+        return guarded
+
+    makers: dict[tuple[bool, bool], tuple[Any, Any, Any]] = {
+        (False, False): (grpc.unary_unary_rpc_method_handler, unary, handler.unary_unary),
+        (False, True): (grpc.unary_stream_rpc_method_handler, streaming, handler.unary_stream),
+        (True, False): (grpc.stream_unary_rpc_method_handler, unary, handler.stream_unary),
+        (True, True): (grpc.stream_stream_rpc_method_handler, streaming, handler.stream_stream),
+    }
+    make, guard, method = makers[handler.request_streaming, handler.response_streaming]
+    return make(guard(method), handler.request_deserializer, handler.response_serializer)
+
+
+@asynccontextmanager
+async def _told(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+    try:
+        yield
+    except AosError as error:
+        await context.abort_with_status(rpc_status.to_status(to_status(error)))
+    except grpc.aio.AbortError:  # someone else's servicer, grpc.health say, already answered
+        raise
+    except grpc.aio.AioRpcError as error:
+        # a service behind this one refused: its word is passed on, whole
+        passed = from_rpc_error(error)
+        if passed is None:
+            log.exception("a call to another service failed")
+            await context.abort(grpc.StatusCode.INTERNAL, "Internal error.")
+        else:
+            await context.abort_with_status(rpc_status.to_status(to_status(passed)))
+    except Exception:
+        log.exception("unexpected failure")
+        await context.abort(grpc.StatusCode.INTERNAL, "Internal error.")

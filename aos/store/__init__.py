@@ -1,0 +1,1 @@
+"""Where things are kept: one SQLite file behind the slices' store protocols."""

@@ -1,0 +1,1 @@
+"""Generated from protos/aos/v1 by tools/protos.py; do not edit."""

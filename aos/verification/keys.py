@@ -1,0 +1,128 @@
+"""Operators' keys, and the EIP-712 statements that they sign: receipts, registrations, answers to a challenge."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import rfc8785
+from eth_account import Account
+from eth_account.messages import SignableMessage, encode_typed_data
+from eth_account.signers.local import LocalAccount
+
+from aos.errors import BadSignature
+from aos.v1.registry_pb2 import Offer, OperatorProof
+
+DOMAIN: Final = {"name": "AOS", "version": "1"}
+"""The EIP-712 domain of every statement. Bound to no chain: receipts are good wherever they are settled."""
+
+PROOF_SECONDS: Final = 60
+"""How far a proof's `issued_at` may be from the reader's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorKey:
+    """A secp256k1 key. Its repr shows the address only."""
+
+    _account: LocalAccount
+
+    @classmethod
+    def create(cls) -> OperatorKey:
+        return cls(Account.create())
+
+    @classmethod
+    def load(cls, path: Path) -> OperatorKey:
+        """Return the key in the file, 64 hex digits; a new one is made, readable by its owner only, if there is no file."""
+        try:
+            return cls(Account.from_key(path.read_text().strip()))
+        except FileNotFoundError:
+            key = cls.create()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(key._account.key.hex() + "\n")
+            return key
+
+    @property
+    def address(self) -> str:
+        """`0x` and 40 hex digits, in EIP-55 mixed case."""
+        return self._account.address
+
+    def sign(self, statement: SignableMessage) -> bytes:
+        """Return the signature: r, s and v, 65 bytes."""
+        return bytes(self._account.sign_message(statement).signature)
+
+    def __repr__(self) -> str:
+        return f"OperatorKey({self.address})"
+
+
+def signer(statement: SignableMessage, signature: bytes, claimed: str) -> str:
+    """Return the address that signed. Raises BadSignature if it is not the claimed one."""
+    try:
+        address = Account.recover_message(statement, signature=signature)
+    except Exception as error:  # eth-keys raises several kinds for malformed signatures
+        raise BadSignature(claimed, "it is malformed") from error
+    if address.lower() != claimed.lower():
+        raise BadSignature(claimed, "another key made it, or the contents were changed")
+    return address
+
+
+def statement(kind: str, fields: list[tuple[str, str]], message: dict[str, Any]) -> SignableMessage:
+    """Return the EIP-712 statement of one struct; ``fields`` are (name, type) in the struct's order."""
+    return encode_typed_data(
+        DOMAIN, {kind: [{"name": name, "type": type_} for name, type_ in fields]}, message
+    )  # fmt: skip
+
+
+def attach_statement(nonce: bytes, dispatcher: str, operator: str) -> SignableMessage:
+    """Return what an operator signs to attach: the dispatcher's challenge."""
+    fields = [("nonce", "bytes32"), ("dispatcher", "string"), ("operator", "address")]
+    return statement("Attach", fields, {"nonce": nonce, "dispatcher": dispatcher, "operator": operator})
+
+
+def registration_statement(action: str, operator: str, offers: bytes, issued_at: int) -> SignableMessage:
+    """Return what an operator signs to register, renew or unregister."""
+    fields = [("action", "string"), ("operator", "address"), ("offers", "bytes32"), ("issuedAt", "uint64")]
+    return statement("Registration", fields, {"action": action, "operator": operator, "offers": offers, "issuedAt": issued_at})
+
+
+def digest_offers(offers: list[Offer]) -> bytes:
+    """Return the SHA-256 of the offers' RFC 8785 JSON; 32 zero bytes for none."""
+    if not offers:
+        return bytes(32)
+    what: list[Any] = [
+        {
+            "model": offer.model,
+            "digest": offer.digest,
+            "context_length": offer.context_length,
+            "chat": offer.chat,
+            "price": {"prompt_token": offer.price.prompt_token, "completion_token": offer.price.completion_token},
+            "slots": offer.slots,
+        }
+        for offer in offers
+    ]
+    return hashlib.sha256(rfc8785.dumps(what)).digest()
+
+
+def prove(key: OperatorKey, action: str, offers: list[Offer], *, issued_at: int) -> OperatorProof:
+    """Return the proof that goes with a registration."""
+    said = registration_statement(action, key.address, digest_offers(offers), issued_at)
+    return OperatorProof(operator=key.address, issued_at=issued_at, signature=key.sign(said))
+
+
+def check_proof(proof: OperatorProof, action: str, offers: list[Offer], *, now: int, last: int) -> str:
+    """Return the operator's address. Raises BadSignature for a wrong key, changed contents, or a proof out of date or used.
+
+    ``last`` is the `issued_at` of the last proof taken from this operator, 0 for none.
+    """
+    if abs(now - proof.issued_at) > PROOF_SECONDS:
+        raise BadSignature(proof.operator, f"it was issued more than {PROOF_SECONDS} s from now")
+    if proof.issued_at < last:
+        raise BadSignature(proof.operator, "a later one was used before")
+    try:
+        said = registration_statement(action, proof.operator, digest_offers(offers), proof.issued_at)
+    except Exception as error:  # an address that is none
+        raise BadSignature(proof.operator, "the address is malformed") from error
+    return signer(said, proof.signature, proof.operator)

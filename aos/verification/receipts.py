@@ -1,0 +1,144 @@
+"""Receipts: what an operator states, how it is signed, and what can be checked with nothing else at hand. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from eth_account.messages import SignableMessage
+from eth_utils.crypto import keccak
+from google.protobuf.message import Message
+
+from aos.errors import BadReceipt, BadSignature
+from aos.order import canonical_sampling, cost, digest_order, digest_tokens
+from aos.v1.dispatcher_pb2 import ReceiptBundle
+from aos.v1.receipt_pb2 import Receipt
+from aos.v1.types_pb2 import FinishReason
+from aos.verification.keys import OperatorKey, signer, statement
+
+DIGEST_BYTES: Final = 32
+DIGESTS: Final = ("job", "request_digest", "model_digest", "prompt_digest", "output_digest", "output_tokens_digest")
+
+FIELDS: Final = [
+    ("job", "bytes32"),
+    ("requestDigest", "bytes32"),
+    ("modelDigest", "bytes32"),
+    ("profile", "string"),
+    ("parameters", "string"),
+    ("seed", "uint64"),
+    ("promptDigest", "bytes32"),
+    ("outputDigest", "bytes32"),
+    ("outputTokensDigest", "bytes32"),
+    ("promptTokens", "uint32"),
+    ("completionTokens", "uint32"),
+    ("finishReason", "string"),
+    ("price", "uint256"),
+    ("clock", "bytes32"),
+    ("issuedAt", "uint64"),
+    ("operator", "address"),
+]
+"""The EIP-712 struct `Receipt`, in its order."""
+
+
+def address(receipt: Receipt) -> str:
+    """Return the operator's address as `0x` and 40 lower-case hex digits."""
+    return f"0x{receipt.operator.hex()}"
+
+
+def receipt_statement(receipt: Receipt) -> SignableMessage:
+    """Return what the operator signs. Raises BadReceipt for a field that does not fit its type."""
+    job = f"jobs/{receipt.job.hex()}"
+    for name in DIGESTS:
+        if len(getattr(receipt, name)) != DIGEST_BYTES:
+            raise BadReceipt(job, name, f"must have {DIGEST_BYTES} bytes")
+    if len(receipt.operator) != 20:
+        raise BadReceipt(job, "operator", "must have 20 bytes")
+    if not (receipt.price.isascii() and receipt.price.isdigit() and len(receipt.price) <= 78 and int(receipt.price) < 1 << 256):
+        raise BadReceipt(job, "price", "must be an integer below 2^256, as decimal digits")
+    counts = "".join(f"{node}={count}\n" for node, count in sorted(receipt.clock.counts.items()))
+    return statement(
+        "Receipt",
+        FIELDS,
+        {
+            "job": receipt.job,
+            "requestDigest": receipt.request_digest,
+            "modelDigest": receipt.model_digest,
+            "profile": receipt.profile,
+            "parameters": receipt.parameters,
+            "seed": receipt.seed,
+            "promptDigest": receipt.prompt_digest,
+            "outputDigest": receipt.output_digest,
+            "outputTokensDigest": receipt.output_tokens_digest,
+            "promptTokens": receipt.usage.prompt_tokens,
+            "completionTokens": receipt.usage.completion_tokens,
+            "finishReason": FinishReason.Name(receipt.finish_reason).removeprefix("FINISH_REASON_").lower(),
+            "price": int(receipt.price),
+            "clock": hashlib.sha256(counts.encode()).digest(),
+            "issuedAt": receipt.issued_at,
+            "operator": address(receipt),
+        },
+    )
+
+
+def digest(receipt: Receipt) -> bytes:
+    """Return the receipt's 32-byte EIP-712 digest: its key in every store, ledger and dispute."""
+    said = receipt_statement(receipt)
+    return bytes(keccak(b"\x19" + said.version + said.header + said.body))
+
+
+def sign(receipt: Receipt, key: OperatorKey) -> Receipt:
+    """Return the receipt with the operator and its signature filled in."""
+    signed = Receipt()
+    signed.CopyFrom(receipt)
+    signed.operator = bytes.fromhex(key.address[2:])
+    signed.signature = key.sign(receipt_statement(signed))
+    return signed
+
+
+def check_signature(receipt: Receipt) -> str:
+    """Return the signing operator's address. Raises BadReceipt or BadSignature."""
+    return signer(receipt_statement(receipt), receipt.signature, address(receipt))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. ``good`` is None for what could not be checked with what was at hand."""
+
+    what: str
+    good: bool | None
+    why: str = ""
+
+
+def check_bundle(bundle: ReceiptBundle) -> Iterator[Finding]:
+    """Check all that a bundle proves by itself, and name what it cannot."""
+    receipt, tokens = bundle.receipt, list(bundle.output_tokens)
+    try:
+        yield Finding(f"signed by operator {check_signature(receipt)}", good=True)
+    except (BadReceipt, BadSignature) as error:
+        yield Finding("the operator's signature", good=False, why=error.message)
+    yield _equal("the request is the one that was signed for", receipt.request_digest, digest_order(bundle.order))
+    yield _equal("the parameters are the request's", receipt.parameters, canonical_sampling(bundle.order.sampling))
+    yield _equal("the seed is the request's", receipt.seed, bundle.order.sampling.seed)
+    yield _equal("the answer's text is the one that was signed for", receipt.output_digest, text_digest(bundle.output))
+    yield _equal("the answer's tokens are the ones that were signed for", receipt.output_tokens_digest, digest_tokens(tokens))
+    yield _equal("the count of answer tokens", receipt.usage.completion_tokens, len(tokens))
+    usage = receipt.usage
+    due = cost(bundle.price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+    yield _equal(f"the price is {usage.prompt_tokens} + {usage.completion_tokens} tokens at the operator's rate", receipt.price, str(due))
+
+
+def text_digest(text: str) -> bytes:
+    """Return the SHA-256 of the text's UTF-8 bytes."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _equal(what: str, stated: object, found: object) -> Finding:
+    if stated == found:
+        return Finding(what, good=True)
+    return Finding(what, good=False, why=f"the receipt says {_show(stated)}, what is here gives {_show(found)}")
+
+
+def _show(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value) if not isinstance(value, Message) else repr(value)

@@ -1,0 +1,1 @@
+"""Envoy, the one port: its configuration and its process."""

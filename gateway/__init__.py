@@ -1,0 +1,1 @@
+"""REST dialects over the native API: translate, call, translate back. One file each."""

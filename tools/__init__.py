@@ -1,0 +1,1 @@
+"""Programs that make committed files; nothing here is needed at run time."""
