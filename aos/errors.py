@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
+
+SHOWN: Final = 100
+"""Most characters of a bad value that an error repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class InvalidField(AosError):
 
     def __init__(self, field: str, problem: str, *, value: object = "", limit: object = "") -> None:
         shown = str(value)
-        shown = shown if len(shown) <= 100 else f"{shown[:97]}..."
+        shown = shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 3]}..."
         super().__init__(f"{field}: {problem}", field=field, value=shown, limit=limit)
         self.violations = (Violation(field, problem),)
 
@@ -294,6 +297,15 @@ class ServiceUnavailable(AosError):
 
     def __init__(self, service: str) -> None:
         super().__init__(f"The {service} does not answer.", service=service)
+
+
+class JobCancelled(AosError):
+    """The job was cancelled before it had an answer."""
+
+    reason, code = "JOB_CANCELLED", "CANCELLED"
+
+    def __init__(self, job: str) -> None:
+        super().__init__(f"{job!r} was cancelled.", job=job)
 
 
 REASONS: dict[str, type[AosError]] = {cls.reason: cls for cls in AosError.__subclasses__()}

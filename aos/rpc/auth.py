@@ -6,7 +6,7 @@ import enum
 import hashlib
 import hmac
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -133,14 +133,14 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
         needed = access(handler_call_details.method)
 
         @asynccontextmanager
-        async def admitted(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+        async def admitted(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncGenerator[None]:
             if needed is None:
                 log.error("no policy for %s", handler_call_details.method)
                 raise PermissionDenied("a policy, and this method has none")

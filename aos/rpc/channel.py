@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ OPTIONS: Final = [
 
 
 @asynccontextmanager
-async def channel(address: str, token: str = "") -> AsyncIterator[grpc.aio.Channel]:
+async def channel(address: str, token: str = "") -> AsyncGenerator[grpc.aio.Channel]:
     """Give a channel to ``host:port`` or ``unix:path`` that sends ``token`` with every call, and close it with the block."""
     opened = grpc.aio.insecure_channel(address, options=OPTIONS, interceptors=bearer(token) if token else None)
     try:

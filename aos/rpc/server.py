@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -42,14 +42,14 @@ class Service:
 @asynccontextmanager
 async def serving(
     *services: Service, authenticate: Authenticator, addresses: tuple[str, ...] = ("127.0.0.1:0",), grace: float = 10.0
-) -> AsyncIterator[list[int]]:
+) -> AsyncGenerator[list[int]]:
     """Serve until the block ends; then refuse new calls and give running ones ``grace`` seconds.
 
     Gives the ports of ``addresses`` in their order (for ``unix:`` addresses, 1). Raises RuntimeError if an address is taken.
     """
     # outermost first: a refusal by auth is a status like any other
     server = grpc.aio.server(interceptors=[ErrorInterceptor(), AuthInterceptor(authenticate)], options=OPTIONS)
-    alive = health.aio.HealthServicer()
+    alive: Any = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]  # its stubs lack it
     health_pb2_grpc.add_HealthServicer_to_server(alive, server)
     names = [service.descriptor.full_name for service in services]
     for service in services:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -15,6 +15,8 @@ from grpc_status import rpc_status
 from aos.errors import REASONS, AosError, ServiceUnavailable, Violation
 
 DOMAIN = "aos"
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +67,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
         return handler and wrap(handler, _told)  # None: no such method, and grpc says so
 
@@ -105,7 +107,7 @@ def wrap(handler: Any, around: Around) -> grpc.RpcMethodHandler[Any, Any]:
 
 
 @asynccontextmanager
-async def _told(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+async def _told(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncGenerator[None]:
     try:
         yield
     except AosError as error:
@@ -123,3 +125,11 @@ async def _told(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[No
     except Exception:
         log.exception("unexpected failure")
         await context.abort(grpc.StatusCode.INTERNAL, "Internal error.")
+
+
+async def answered(call: Awaitable[T]) -> T:
+    """Return what a call returns, or raise the AosError that the server raised. Other statuses stay AioRpcError."""
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) or error from None

@@ -42,7 +42,7 @@ class OperatorKey:
             key = cls.create()
             path.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(key._account.key.hex() + "\n")
+                file.write(f"{key._account.key.hex()}\n")  # noqa: SLF001  # its own
             return key
 
     @property

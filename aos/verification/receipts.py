@@ -19,6 +19,9 @@ from aos.v1.types_pb2 import FinishReason
 from aos.verification.keys import OperatorKey, signer, statement
 
 DIGEST_BYTES: Final = 32
+ADDRESS_BYTES: Final = 20
+PRICE_DIGITS: Final = 78
+"""Of 2^256."""
 DIGESTS: Final = ("job", "request_digest", "model_digest", "prompt_digest", "output_digest", "output_tokens_digest")
 
 FIELDS: Final = [
@@ -53,9 +56,10 @@ def receipt_statement(receipt: Receipt) -> SignableMessage:
     for name in DIGESTS:
         if len(getattr(receipt, name)) != DIGEST_BYTES:
             raise BadReceipt(job, name, f"must have {DIGEST_BYTES} bytes")
-    if len(receipt.operator) != 20:
-        raise BadReceipt(job, "operator", "must have 20 bytes")
-    if not (receipt.price.isascii() and receipt.price.isdigit() and len(receipt.price) <= 78 and int(receipt.price) < 1 << 256):
+    if len(receipt.operator) != ADDRESS_BYTES:
+        raise BadReceipt(job, "operator", f"must have {ADDRESS_BYTES} bytes")
+    price = receipt.price
+    if not (price.isascii() and price.isdigit() and len(price) <= PRICE_DIGITS and int(price) < 1 << 256):
         raise BadReceipt(job, "price", "must be an integer below 2^256, as decimal digits")
     counts = "".join(f"{node}={count}\n" for node, count in sorted(receipt.clock.counts.items()))
     return statement(
@@ -126,7 +130,9 @@ def check_bundle(bundle: ReceiptBundle) -> Iterator[Finding]:
     yield _equal("the count of answer tokens", receipt.usage.completion_tokens, len(tokens))
     usage = receipt.usage
     due = cost(bundle.price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
-    yield _equal(f"the price is {usage.prompt_tokens} + {usage.completion_tokens} tokens at the operator's rate", receipt.price, str(due))
+    yield _equal(
+        f"the price is {usage.prompt_tokens} + {usage.completion_tokens} tokens at the operator's rate", receipt.price, str(due)
+    )
 
 
 def text_digest(text: str) -> bytes:

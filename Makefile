@@ -1,0 +1,47 @@
+# `make` alone lists what there is.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format protos bench model clean
+
+help: ## say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/run ## run the whole network once: a job over REST, its answer, its receipt, the check
+	$(BIN)/aos demo
+
+test: .venv/test check ## everything that CI runs
+	$(BIN)/python -m pytest
+
+check: .venv/test ## formatting, lint, types, protos; no tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/python -m tools.protos check
+
+format: .venv/test ## mend what formatting and lint can mend by themselves
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/buf format -w protos
+
+protos: .venv/test ## generate aos/v1 and gateway/v1 from protos/
+	$(BIN)/python -m tools.protos generate
+
+bench: .venv/test ## measure, and print ratios
+	$(BIN)/python -m bench.first_token
+
+clean: ## remove what these targets made
+	rm -rf .venv build dist third_party .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/run: requirements/run.txt pyproject.toml tools/install.py | .venv/bin/python
+	$(BIN)/python tools/install.py run
+	@touch $@
+
+.venv/test: requirements/run.txt requirements/test.txt pyproject.toml tools/install.py | .venv/bin/python
+	$(BIN)/python tools/install.py test
+	@touch .venv/run $@

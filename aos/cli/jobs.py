@@ -1,0 +1,298 @@
+"""`aos submit`, `aos chat`, `aos jobs`, `aos receipt`: asking, and looking at what was asked."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+
+import click
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.table import Table
+
+from aos.cli.main import ERR, OUT, Stubs, Where, run, stubs
+from aos.errors import REASONS, AosError, EngineFailed
+from aos.rpc.status import answered
+from aos.v1.dispatcher_pb2 import (
+    CancelJobRequest,
+    CreateJobRequest,
+    GetJobRequest,
+    GetReceiptRequest,
+    Job,
+    JobState,
+    ListJobsRequest,
+    Outcome,
+    WatchJobRequest,
+)
+from aos.v1.errors_pb2 import ErrorReason
+from aos.v1.registry_pb2 import ListModelsRequest
+from aos.v1.types_pb2 import Chat, ChatMessage, Order, Sampling
+
+SHOWN = 60
+"""Most characters of a prompt in a table."""
+
+
+async def first_model(network: Stubs) -> str:
+    """Return the name of a model that can be used. Raises click.ClickException, with the reason, if there is none."""
+    listed = await answered(network.registry.ListModels(ListModelsRequest()))
+    for model in listed.models:
+        if model.routable:
+            return model.name
+    why = "; ".join(f"{model.name}: {model.reason}" for model in listed.models) or "no operator has offered one"
+    raise click.ClickException(f"No model can be used now ({why}).")
+
+
+async def follow(network: Stubs, job: str) -> Outcome:
+    """Print the job's text as it comes and return how it ended. Ctrl-C cancels the job."""
+    done = False
+    try:
+        async for event in network.dispatcher.WatchJob(WatchJobRequest(name=job)):
+            if event.HasField("chunk"):
+                sys.stdout.write(event.chunk.text)
+                sys.stdout.flush()
+            if event.HasField("outcome"):
+                done = True
+                sys.stdout.write("\n")
+                return event.outcome
+    finally:
+        if not done:
+            await network.dispatcher.CancelJob(CancelJobRequest(name=job))
+    raise EngineFailed(job, "the stream ended without an outcome")
+
+
+def told(outcome: Outcome) -> AosError:
+    """Return a job's failure as the error that it was."""
+    reason = ErrorReason.Name(outcome.error.reason).removeprefix("ERROR_REASON_")
+    kind = REASONS.get(reason, EngineFailed)
+    message = outcome.error.message or JobState.Name(outcome.state).removeprefix("JOB_STATE_").lower()
+    return kind.rebuild(message, dict(outcome.error.metadata))
+
+
+def summary(job: str, outcome: Outcome) -> str:
+    """Return one line about a finished job."""
+    usage, receipt = outcome.usage, outcome.receipt
+    return (
+        f"{job[:17]}…  {usage.prompt_tokens} + {usage.completion_tokens} tokens, {receipt.price} neurons, "
+        f"operator 0x{receipt.operator.hex()[:8]}…"
+    )
+
+
+def sampling_options(command: click.decorators.FC) -> click.decorators.FC:
+    """Add the options that say how tokens are drawn."""
+    for option in (
+        click.option("--stop", multiple=True, help="End before this string; may be repeated."),
+        click.option("--seed", type=int, help="Where the random numbers start."),
+        click.option("--top-k", type=int, help="Keep so many likeliest tokens."),
+        click.option("--top-p", type=float, help="Keep the likeliest tokens that add up to this probability."),
+        click.option("--temperature", type=float, help="0 takes the likeliest token."),
+        click.option("--max-tokens", type=int, help="End after so many tokens."),
+        click.option("--model", default="", help="Which model; otherwise the first that can be used."),
+    ):
+        command = option(command)
+    return command
+
+
+def sampling(
+    max_tokens: int | None,
+    temperature: float | None,
+    top_p: float | None,
+    top_k: int | None,
+    seed: int | None,
+    stop: tuple[str, ...],
+) -> Sampling:
+    """Return the options as a message. Raises click.UsageError for numbers that no field can hold."""
+    for name, value in (("max-tokens", max_tokens), ("top-k", top_k), ("seed", seed)):
+        if value is not None and value < 0:
+            raise click.UsageError(f"--{name} must not be negative")
+    try:
+        return Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, stop=stop)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@click.command()
+@click.argument("prompt")
+@sampling_options
+@click.option("--system", default="", help="What the model is told before the prompt.")
+@click.option("--raw", is_flag=True, help="Let the model go on with PROMPT, without its chat template.")
+@click.option("--request-id", default="", help="Makes a retry harmless.")
+@click.option("--wait/--no-wait", default=True, help="Stream the answer, or only print the job's name.")
+@click.option("--receipt", type=click.Path(dir_okay=False, path_type=Path), help="Write the receipt to this file.")
+@click.pass_obj
+def submit(
+    where: Where,
+    prompt: str,
+    model: str,
+    max_tokens: int | None,
+    temperature: float | None,
+    top_p: float | None,
+    top_k: int | None,
+    seed: int | None,
+    stop: tuple[str, ...],
+    system: str,
+    raw: bool,
+    request_id: str,
+    wait: bool,
+    receipt: Path | None,
+) -> None:
+    """Submit PROMPT as a job and stream its answer."""
+    how = sampling(max_tokens, temperature, top_p, top_k, seed, stop)
+
+    async def work() -> None:
+        async with stubs(where) as network:
+            name = model or await first_model(network)
+            turns = [ChatMessage(role="system", content=system)] if system else []
+            order = (
+                Order(model=name, prompt=prompt, sampling=how)
+                if raw
+                else Order(model=name, chat=Chat(messages=[*turns, ChatMessage(role="user", content=prompt)]), sampling=how)
+            )
+            made = CreateJobRequest(order=order, request_id=request_id or secrets.token_hex(16))
+            job = await answered(network.dispatcher.CreateJob(made))
+            if not wait:
+                OUT.print(job.name)
+                return
+            outcome = await follow(network, job.name)
+            if outcome.state != JobState.JOB_STATE_COMPLETED:
+                raise told(outcome)
+            ERR.print(f"[dim]{summary(job.name, outcome)}[/dim]")
+            if receipt is not None:
+                receipt.write_text(await _bundle(network, job.name) + "\n")
+                ERR.print(f"[dim]receipt written; check it with: aos verify {receipt}[/dim]")
+
+    run(work())
+
+
+@click.command()
+@click.argument("message", required=False)
+@sampling_options
+@click.option("--system", default="", help="What the model is told before the conversation.")
+@click.pass_obj
+def chat(
+    where: Where,
+    message: str | None,
+    model: str,
+    max_tokens: int | None,
+    temperature: float | None,
+    top_p: float | None,
+    top_k: int | None,
+    seed: int | None,
+    stop: tuple[str, ...],
+    system: str,
+) -> None:
+    """Talk to a model: MESSAGE once, or turn by turn until Ctrl-D."""
+    how = sampling(max_tokens, temperature, top_p, top_k, seed, stop)
+
+    async def work() -> None:
+        async with stubs(where) as network:
+            name = model or await first_model(network)
+            turns = [ChatMessage(role="system", content=system)] if system else []
+            if message is None:
+                ERR.print(f"[dim]{name}; end with Ctrl-D[/dim]")
+            while True:
+                said = message if message is not None else _ask()
+                if said is None:
+                    return
+                turns.append(ChatMessage(role="user", content=said))
+                order = Order(model=name, chat=Chat(messages=turns), sampling=how)
+                job = await answered(network.dispatcher.CreateJob(CreateJobRequest(order=order)))
+                outcome = await follow(network, job.name)
+                if outcome.state != JobState.JOB_STATE_COMPLETED:
+                    raise told(outcome)
+                turns.append(ChatMessage(role="assistant", content=outcome.text))
+                if message is not None:
+                    return
+
+    run(work())
+
+
+def _ask() -> str | None:
+    """Return what the person types, None at the end."""
+    while True:
+        try:
+            said = input("> ").strip()
+        except EOFError:
+            sys.stdout.write("\n")
+            return None
+        if said:
+            return said
+
+
+@click.command()
+@click.argument("job", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many to list.")
+@click.option("--cancel", is_flag=True, help="Cancel JOB.")
+@click.pass_obj
+def jobs(where: Where, job: str | None, as_json: bool, limit: int, cancel: bool) -> None:
+    """List the project's jobs, newest first, or show one JOB."""
+    if cancel and not job:
+        raise click.UsageError("--cancel needs a JOB")
+
+    async def work() -> None:
+        async with stubs(where) as network:
+            if job:
+                name = f"jobs/{job.removeprefix('jobs/')}"
+                if cancel:
+                    one = await answered(network.dispatcher.CancelJob(CancelJobRequest(name=name)))
+                else:
+                    one = await answered(network.dispatcher.GetJob(GetJobRequest(name=name)))
+                OUT.print_json(MessageToJson(one, preserving_proto_field_name=True))
+                return
+            listed = await answered(network.dispatcher.ListJobs(ListJobsRequest(page_size=limit)))
+        if as_json:
+            OUT.print_json(MessageToJson(listed, preserving_proto_field_name=True))
+            return
+        table = Table("job", "state", "created", "model", "prompt", "tokens", "neurons", box=None)
+        for one in listed.jobs:
+            usage, receipt = one.outcome.usage, one.outcome.receipt
+            table.add_row(
+                one.name,
+                state_word(one.state),
+                _moment(one.created),
+                one.order.model,
+                prompt_of(one),
+                f"{usage.prompt_tokens} + {usage.completion_tokens}" if one.HasField("outcome") else "",
+                receipt.price,
+            )
+        OUT.print(table)
+
+    run(work())
+
+
+@click.command()
+@click.argument("job")
+@click.pass_obj
+def receipt(where: Where, job: str) -> None:
+    """Print JOB's receipt, with what it speaks of, for `aos verify`."""
+
+    async def work() -> None:
+        async with stubs(where) as network:
+            click.echo(await _bundle(network, f"jobs/{job.removeprefix('jobs/')}"))
+
+    run(work())
+
+
+async def _bundle(network: Stubs, job: str) -> str:
+    bundle = await answered(network.dispatcher.GetReceipt(GetReceiptRequest(name=job)))
+    return MessageToJson(bundle, preserving_proto_field_name=True)
+
+
+def state_word(state: JobState.ValueType) -> str:
+    """Return a state as people say it."""
+    return JobState.Name(state).removeprefix("JOB_STATE_").lower()
+
+
+def prompt_of(job: Job) -> str:
+    """Return the start of what was asked last, on one line."""
+    messages = job.order.chat.messages
+    text = " ".join((messages[-1].content if messages else job.order.prompt).split())
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+def _moment(time: Timestamp) -> str:
+    return f"{time.ToDatetime():%Y-%m-%d %H:%M:%S}"
+
+
+COMMANDS = (submit, chat, jobs, receipt)

@@ -1,0 +1,67 @@
+"""`aos models`, `aos operators`: what the network has, and why a part of it is not used."""
+
+from __future__ import annotations
+
+import click
+from google.protobuf.json_format import MessageToJson
+from rich.table import Table
+
+from aos.cli.main import OUT, Where, run, stubs
+from aos.rpc.status import answered
+from aos.v1 import registry_pb2
+
+
+def state(*, routable: bool, reason: str) -> str:
+    """Return what a table says about a model or an operator."""
+    return "[green]ready[/green]" if routable else f"[red]{reason}[/red]"
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def models(where: Where, as_json: bool) -> None:
+    """List the models that can be asked for."""
+
+    async def work() -> None:
+        async with stubs(where) as network:
+            listed = await answered(network.registry.ListModels(registry_pb2.ListModelsRequest(page_size=1000)))
+        if as_json:
+            OUT.print_json(MessageToJson(listed, preserving_proto_field_name=True))
+            return
+        table = Table("model", "state", "context", "neurons per token in / out", "operators", "weights (SHA-256)", box=None)
+        for model in listed.models:
+            price = f"{model.price.prompt_token} / {model.price.completion_token}"
+            ready = state(routable=model.routable, reason=model.reason)
+            table.add_row(model.name, ready, str(model.context_length), price, str(len(model.operators)), f"{model.digest[:16]}…")
+        OUT.print(table)
+
+    run(work())
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def operators(where: Where, as_json: bool) -> None:
+    """List the operators, those that are gone too."""
+
+    async def work() -> None:
+        async with stubs(where) as network:
+            listed = await answered(network.registry.ListOperators(registry_pb2.ListOperatorsRequest(page_size=1000)))
+        if as_json:
+            OUT.print_json(MessageToJson(listed, preserving_proto_field_name=True))
+            return
+        table = Table("operator", "state", "models", "slots", "registered", box=None)
+        for operator in listed.operators:
+            table.add_row(
+                operator.name.removeprefix("operators/"),
+                state(routable=operator.routable, reason=operator.reason),
+                ", ".join(offer.model for offer in operator.offers),
+                str(sum(offer.slots for offer in operator.offers)),
+                f"{operator.registered.ToDatetime():%Y-%m-%d %H:%M:%S} UTC",
+            )
+        OUT.print(table)
+
+    run(work())
+
+
+COMMANDS = (models, operators)

@@ -1,0 +1,116 @@
+"""The command's groups and what all of them share: exit codes, errors, where the network is."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import grpc
+from rich.console import Console
+
+from aos.credentials import Credentials
+from aos.errors import AosError
+from aos.rpc.channel import channel
+from aos.rpc.status import from_rpc_error
+from aos.settings import DEFAULT_DATA, DEFAULT_PORT
+from aos.up import StartError
+from aos.v1 import broker_pb2_grpc, dispatcher_pb2_grpc, registry_pb2_grpc
+
+OUT: Final = Console(highlight=False, soft_wrap=True)
+"""What was asked for goes here."""
+ERR: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Progress and complaints go here, so that output can be piped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which network to talk to, as the options say."""
+
+    data: Path
+    address: str
+    token: str
+
+    def credentials(self) -> Credentials:
+        """Return what `aos up` left in the data folder, with the options' word over it."""
+        try:
+            kept = Credentials.load(self.data)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+        return Credentials(
+            url=kept.url,
+            grpc=self.address or kept.grpc or f"127.0.0.1:{DEFAULT_PORT}",
+            project=kept.project,
+            token=self.token or kept.token,
+            admin_token=kept.admin_token,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stubs:
+    """The network's services, called with the caller's token."""
+
+    dispatcher: dispatcher_pb2_grpc.DispatcherAsyncStub
+    registry: registry_pb2_grpc.RegistryAsyncStub
+    broker: broker_pb2_grpc.BrokerAsyncStub
+
+
+@asynccontextmanager
+async def stubs(where: Where) -> AsyncGenerator[Stubs]:
+    """Connect to the network that the options name."""
+    credentials = where.credentials()
+    async with channel(credentials.grpc, credentials.token) as opened:
+        yield Stubs(
+            dispatcher_pb2_grpc.DispatcherStub(opened), registry_pb2_grpc.RegistryStub(opened), broker_pb2_grpc.BrokerStub(opened)
+        )
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run a command's work; say what went wrong in one line and exit with 1, or 130 for Ctrl-C."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except StartError as error:
+        raise click.ClickException(str(error)) from error
+    except AosError as error:
+        raise click.ClickException(error.message) from error
+    except grpc.aio.AioRpcError as error:
+        told = from_rpc_error(error)
+        if told is not None and told.reason == "SERVICE_UNAVAILABLE":
+            raise click.ClickException("No network answers there. Start one with `aos up`, or name one with --connect.") from error
+        raise click.ClickException(told.message if told else f"{error.code().name}: {error.details()}") from error
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "AOS"})
+@click.version_option(package_name="aos")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_DATA,
+    show_default=True,
+    show_envvar=True,
+    help="Folder with a network's database, keys and credentials.",
+)
+@click.option("--connect", "address", default="", metavar="HOST:PORT", show_envvar=True, help="Talk to this network.")
+@click.option("--token", default="", show_envvar=True, help="The project's token; otherwise the one in the data folder.")
+@click.pass_context
+def main(context: click.Context, data: Path, address: str, token: str) -> None:
+    """AOS: an open network for verifiable AI compute."""
+    context.obj = Where(data.expanduser(), address, token)
+
+
+def _add_commands() -> None:
+    from aos.cli import doctor, jobs, look, network, verify
+
+    for module in (network, jobs, look, verify, doctor):
+        for command in module.COMMANDS:
+            main.add_command(command)
+
+
+_add_commands()

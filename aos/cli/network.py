@@ -1,0 +1,192 @@
+"""`aos up`, `aos demo`, `aos operator`: running a network, or a part of one."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from aos.cli.main import ERR, OUT, Where, run
+from aos.settings import NetworkSettings, bundled_model
+from aos.up import Network, running_network
+
+PR_SET_PDEATHSIG = 1
+
+
+def model_options(command: click.decorators.FC) -> click.decorators.FC:
+    """Add the options about the model and what it costs."""
+    for option in (
+        click.option("--completion-price", type=int, default=2_000_000_000, show_default=True, help="Neurons a token of answer."),
+        click.option("--prompt-price", type=int, default=1_000_000_000, show_default=True, help="Neurons a token of input."),
+        click.option("--context", type=int, default=0, help="Most tokens of prompt and answer; 0: the model's own."),
+        click.option("--threads", type=int, default=0, help="CPU threads; 0: one per core."),
+        click.option("--slots", type=int, default=8, show_default=True, help="Requests decoded at once."),
+        click.option("--grace", type=float, default=10.0, show_default=True, help="Seconds that running jobs get at the end."),
+        click.option(
+            "--model",
+            type=click.Path(dir_okay=False, path_type=Path),
+            default=bundled_model(),
+            show_default="the bundled demo model",
+            help="GGUF file to run.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option("--port", type=int, default=8080, show_default=True, help="Where Envoy listens; 0: a free port.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that Envoy listens on.")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for everything that is kept.")
+@click.option("--operators", type=int, default=1, show_default=True, help="Operator processes.")
+@click.option("--dev", is_flag=True, help="Let callers in without a token. On loopback only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready, and nothing else.")
+@model_options
+@click.pass_obj
+def up(where: Where, data: Path | None, as_json: bool, **options: Any) -> None:
+    """Run a whole network on this machine until Ctrl-C."""
+    try:
+        settings = NetworkSettings(data=(data or where.data).expanduser(), **options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+    async def work() -> None:
+        logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+        async with started(settings, quiet=as_json) as network, asked_to_stop() as stop:
+            if as_json:
+                click.echo(json.dumps(ready_line(network)))
+            else:
+                show_network(network, settings)
+            await stop.wait()
+
+    run(work())
+
+
+@asynccontextmanager
+async def started(settings: NetworkSettings, *, quiet: bool) -> AsyncGenerator[Network]:
+    """Run the network, with a spinner that says what is waited for while it starts and stops."""
+    async with AsyncExitStack() as stack:
+        if quiet:
+            yield await stack.enter_async_context(running_network(settings))
+            return
+        status = ERR.status("starting")
+
+        def told(what: str) -> None:
+            status.update(what)
+            status.start()
+
+        stack.callback(status.stop)
+        network = await stack.enter_async_context(running_network(settings, told=told))
+        status.stop()
+        yield network
+
+
+@asynccontextmanager
+async def asked_to_stop() -> AsyncGenerator[asyncio.Event]:
+    """Give an event that Ctrl-C or SIGTERM sets. A second Ctrl-C ends the process at once."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def asked() -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, asked)
+    yield stop  # the handlers stay: a second Ctrl-C counts while the network stops, too
+
+
+def ready_line(network: Network) -> dict[str, object]:
+    """Return what `aos up --json` prints for scripts."""
+    kept = network.credentials
+    return {
+        "url": kept.url,
+        "grpc": kept.grpc,
+        "project": kept.project,
+        "token": kept.token,
+        "admin_token": kept.admin_token,
+        "model": network.model,
+        "operators": list(network.operators),
+    }
+
+
+def show_network(network: Network, settings: NetworkSettings) -> None:
+    """Print where everything is, and a line to begin with."""
+    kept, table = network.credentials, Table(box=None, show_header=False)
+    for name, value in (
+        ("REST", kept.url),
+        ("gRPC", kept.grpc),
+        ("project", kept.project),
+        ("token", kept.token),
+        ("admin token", kept.admin_token),
+        ("model", network.model),
+        ("operators", ", ".join(network.operators)),
+        ("data", str(settings.data)),
+    ):
+        table.add_row(f"[bold]{name}[/bold]", value)
+    OUT.print(table)
+    OUT.print(f"\n[dim]Try:[/dim] aos --data {settings.data} chat 'What is AI?'   [dim]Stop with Ctrl-C.[/dim]")
+
+
+@click.command()
+@click.option("--question", default="What is AI?", show_default=True, help="What to ask.")
+@model_options
+def demo(question: str, **options: Any) -> None:
+    """Run a network, send it one job over REST, check the receipt, and stop."""
+    from aos.cli.demo import show_demo
+
+    async def work() -> None:
+        with tempfile.TemporaryDirectory(prefix="aos-demo-") as folder:
+            settings = NetworkSettings(data=Path(folder), port=0, **options)
+            async with started(settings, quiet=False) as network:
+                await show_demo(network, question)
+
+    try:
+        run(work())
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@click.command()
+@click.option("--connect", required=True, help="The network: HOST:PORT or unix:PATH.")
+@click.option("--listen", default="127.0.0.1:0", show_default=True, help="Where this operator itself is served.")
+@click.option("--key", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Key file; made if it is not there.")
+@click.option("--die-with-parent", is_flag=True, help="End when the process that started this one ends.")
+@model_options
+def operator(connect: str, listen: str, key: Path, die_with_parent: bool, **options: Any) -> None:
+    """Run an operator that attaches to a network.
+
+    AOS_OPERATOR_TOKEN, if set, lets its holder call this operator directly.
+    """
+    if die_with_parent:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    try:
+        settings = NetworkSettings(**options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+    async def work() -> None:
+        from aos.operate import running_node
+
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        token = os.environ.get("AOS_OPERATOR_TOKEN", "")
+        async with asked_to_stop() as stop, running_node(settings, connect=connect, listen=listen, key=key, token=token) as node:
+            logging.getLogger(__name__).info("operator %s offers %s", node.address, settings.model_name)
+            await stop.wait()
+
+    run(work())
+
+
+COMMANDS = (up, demo, operator)

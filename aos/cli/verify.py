@@ -1,0 +1,72 @@
+"""`aos verify`: check a receipt offline, and say in plain words what was and was not checked."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from google.protobuf.json_format import Parse, ParseError
+from rich.console import Console
+
+from aos.cli.main import ERR, OUT, run
+from aos.v1.dispatcher_pb2 import ReceiptBundle
+from aos.verification.receipts import Finding, check_bundle
+
+BUNDLE_BYTES = 32 << 20
+"""Largest receipt file that is read."""
+
+
+def read_bundle(path: Path) -> ReceiptBundle:
+    """Return what the file holds: the JSON that `GET /v1/jobs/…/receipt` gives. Raises click.ClickException."""
+    try:
+        text = sys.stdin.read(BUNDLE_BYTES) if str(path) == "-" else path.read_text()[:BUNDLE_BYTES]
+        bundle = Parse(text, ReceiptBundle())
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{path} cannot be read: {error}") from error
+    except ParseError as error:
+        raise click.ClickException(f"{path} is not a receipt: {error}") from error
+    if not bundle.HasField("receipt"):
+        raise click.ClickException(f"{path} is not a receipt: the field `receipt` is missing")
+    return bundle
+
+
+def show(findings: list[Finding], out: Console) -> bool:
+    """Print the findings; say whether none is bad."""
+    marks = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]?[/yellow]"}
+    for finding in findings:
+        out.print(f" {marks[finding.good]} {finding.what}" + (f": {finding.why}" if finding.why else ""))
+    return all(finding.good is not False for finding in findings)
+
+
+async def rerun(bundle: ReceiptBundle, model: Path) -> Finding:
+    """Run the order again on the given weights and compare."""
+    from aos.operator.replay import replay
+
+    return await replay(bundle, model)
+
+
+NOT_RERUN = Finding("that the model really gives this answer", good=None, why="not checked; give --model FILE.gguf to run it again")
+NOT_KNOWN = Finding(
+    "that the operator is who you think, or was staked", good=None, why="not checked; compare its address with `aos operators`"
+)
+
+
+@click.command()
+@click.argument("receipt", type=click.Path(path_type=Path))
+@click.option("--model", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights to run the order again on.")
+def verify(receipt: Path, model: Path | None) -> None:
+    """Check RECEIPT, a file from `aos receipt` (or - for standard input), with no network."""
+    bundle = read_bundle(receipt)
+    findings = list(check_bundle(bundle))
+    if model is None:
+        findings.append(NOT_RERUN)
+    else:
+        with ERR.status(f"running the order again on {model.name}"):
+            findings.append(run(rerun(bundle, model)))
+    good = show([*findings, NOT_KNOWN], OUT)
+    OUT.print("[green]The receipt holds.[/green]" if good else "[red]The receipt does NOT hold.[/red]")
+    sys.exit(0 if good else 1)
+
+
+COMMANDS = (verify,)

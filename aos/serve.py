@@ -1,0 +1,132 @@
+"""The one place where parts meet: stores, slices, servers and dialects become a network, and end in order."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import grpc
+from gateway.jobs import JobsServicer
+from gateway.models import ModelsServicer
+
+from aos.broker.node import running_broker
+from aos.clock import Clock
+from aos.dispatcher.node import running_dispatcher
+from aos.dispatcher.settings import DispatcherSettings
+from aos.registry.node import running_registry
+from aos.registry.settings import RegistrySettings
+from aos.rpc.auth import Authenticator, FixedTokens
+from aos.rpc.channel import channel
+from aos.rpc.server import Service, serving
+from aos.store.sqlite import sqlite_file
+from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
+from gateway.v1 import jobs_pb2, jobs_pb2_grpc, models_pb2, models_pb2_grpc
+
+DATABASE: Final = "aos.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The running services of one machine."""
+
+    address: str
+    """Where they serve: `unix:…`."""
+    folder: Path
+    """A private folder for sockets, gone when they stop."""
+    ports: list[int]
+    """Of the further addresses, in their order."""
+
+
+async def nobody(token: str) -> None:
+    """Know no token."""
+    del token
+
+
+@asynccontextmanager
+async def running_services(
+    database: str | Path,
+    *,
+    admin_token: str,
+    clock: Clock,
+    addresses: tuple[str, ...] = (),
+    open_as: str = "",
+    dispatcher: DispatcherSettings | None = None,
+    registry: RegistrySettings | None = None,
+    grace: float = 10.0,
+) -> AsyncGenerator[Services]:
+    """Serve Dispatcher, Registry, Broker and the REST dialects from one database until the block ends.
+
+    ``addresses`` are served besides the unix socket in ``folder``. ``open_as`` is the project that callers without a token act as.
+    """
+    service_token = secrets.token_urlsafe(32)
+    inside = FixedTokens(admin="", service=service_token, otherwise=nobody)
+    # not below `database`: the path of a unix socket has at most 107 characters
+    with tempfile.TemporaryDirectory(prefix="aos-") as name:
+        folder = Path(name)
+        private, public = f"unix:{folder / 'private'}", f"unix:{folder / 'public'}"
+        async with (
+            sqlite_file(database) as file,
+            running_registry(file, settings=registry or RegistrySettings(), clock=clock) as known,
+            running_broker(file, clock=clock, new_id=lambda: secrets.token_hex(16)) as money,
+        ):
+            shared = (_registry(known.servicer), _broker(money.servicer))
+            # the dispatcher calls these two as it starts, so they are served before the public server stands
+            async with (
+                serving(*shared, authenticate=inside, addresses=(private,), grace=grace),
+                channel(private, service_token) as own,
+                running_dispatcher(
+                    file,
+                    settings=dispatcher or DispatcherSettings(),
+                    registry=registry_pb2_grpc.RegistryStub(own),
+                    broker=broker_pb2_grpc.BrokerStub(own),
+                    clock=clock,
+                    randomness=secrets.token_bytes,
+                ) as jobs,
+                channel(public) as face,
+            ):
+                known_tokens = FixedTokens(admin=admin_token, service="", otherwise=jobs.authenticate, open_as=open_as)
+                everything = (*shared, _dispatcher(jobs.servicer), *_dialects(face, clock))
+                async with serving(*everything, authenticate=known_tokens, addresses=(public, *addresses), grace=grace) as (
+                    _,
+                    *ports,
+                ):
+                    yield Services(public, folder, ports)
+
+
+def _registry(servicer: registry_pb2_grpc.RegistryServicer) -> Service:
+    return Service(registry_pb2.DESCRIPTOR.services_by_name["Registry"], registry_pb2_grpc.add_RegistryServicer_to_server, servicer)
+
+
+def _broker(servicer: broker_pb2_grpc.BrokerServicer) -> Service:
+    return Service(broker_pb2.DESCRIPTOR.services_by_name["Broker"], broker_pb2_grpc.add_BrokerServicer_to_server, servicer)
+
+
+def _dispatcher(servicer: dispatcher_pb2_grpc.DispatcherServicer) -> Service:
+    descriptor = dispatcher_pb2.DESCRIPTOR.services_by_name["Dispatcher"]
+    return Service(descriptor, dispatcher_pb2_grpc.add_DispatcherServicer_to_server, servicer)
+
+
+def _dialects(face: grpc.aio.Channel, clock: Clock) -> tuple[Service, Service]:
+    jobs, models = JobsServicer(face), ModelsServicer(face, clock)
+    return (
+        Service(jobs_pb2.DESCRIPTOR.services_by_name["Jobs"], jobs_pb2_grpc.add_JobsServicer_to_server, jobs),
+        Service(models_pb2.DESCRIPTOR.services_by_name["Models"], models_pb2_grpc.add_ModelsServicer_to_server, models),
+    )
+
+
+def operator_service(servicer: object) -> Service:
+    """Return an operator's own service, to be served where the operator runs."""
+    from aos.v1 import operator_pb2, operator_pb2_grpc
+
+    descriptor = operator_pb2.DESCRIPTOR.services_by_name["Operator"]
+    return Service(descriptor, operator_pb2_grpc.add_OperatorServicer_to_server, servicer)
+
+
+def operator_auth(token: str) -> Authenticator:
+    """Return who may call an operator directly: the holder of its access token, or, if it is empty, nobody."""
+    return FixedTokens(admin=token, service="", otherwise=nobody)

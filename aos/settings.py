@@ -1,0 +1,93 @@
+"""What a network on one machine can be told: read once at the edge, checked once, passed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.resources import files
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+from aos.v1.types_pb2 import Price
+
+DEFAULT_PORT: Final = 8080
+DEFAULT_DATA: Final = Path("~/.aos")
+PORTS: Final = 65_535
+SLOTS: Final = 256
+NEURONS: Final = 10**18
+"""Neurons in one coin."""
+
+
+def bundled_model() -> Path:
+    """Return the demo model that comes with the package."""
+    return Path(str(files("aos") / "models" / "aos-demo.gguf"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSettings:
+    """A whole network on this machine. Raises ValueError, naming the setting, for a value that cannot be."""
+
+    data: Path = DEFAULT_DATA
+    """Folder for the database, keys, credentials and logs; made if it is not there."""
+    host: str = "127.0.0.1"
+    """Address that Envoy listens on."""
+    port: int = DEFAULT_PORT
+    """Port that Envoy listens on; 0 takes a free one."""
+    model: Path = field(default_factory=bundled_model)
+    """GGUF file that the operators run."""
+    operators: int = 1
+    """Operator processes, each with its own key."""
+    slots: int = 8
+    """Requests that one operator decodes at once."""
+    threads: int = 0
+    """CPU threads of one operator; 0: one per core."""
+    context: int = 0
+    """Most tokens of prompt and answer together; 0: the model's own, at most 8192."""
+    prompt_price: int = 1_000_000_000
+    """Neurons for a token of input."""
+    completion_price: int = 2_000_000_000
+    """Neurons for a token of answer."""
+    project: str = "demo"
+    """Project that is made at the first start."""
+    welcome: int = NEURONS
+    """Neurons that the project finds on its account."""
+    dev: bool = False
+    """Callers without a token act as the project. Only on a loopback address."""
+    grace: float = 10.0
+    """Seconds that running jobs get to end at shutdown; then they are given back and go on at the next start."""
+
+    def __post_init__(self) -> None:
+        _within("port", self.port, 0, PORTS)
+        _within("operators", self.operators, 1, 64)
+        _within("slots", self.slots, 1, SLOTS)
+        _within("threads", self.threads, 0, 1024)
+        _within("context", self.context, 0, 1 << 24)
+        _within("prompt-price", self.prompt_price, 0, NEURONS)
+        _within("completion-price", self.completion_price, 0, NEURONS)
+        if self.dev and not is_loopback(self.host):
+            raise ValueError(f"dev: lets everyone in without a token, so host must be a loopback address, not {self.host!r}")
+
+    @property
+    def price(self) -> Price:
+        """What the operators charge."""
+        return Price(prompt_token=str(self.prompt_price), completion_token=str(self.completion_price))
+
+    @property
+    def model_name(self) -> str:
+        """What callers know the model as: the file's name without its ending."""
+        return self.model.stem
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _within(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name}: must be from {least} to {most}, not {value}")

@@ -1,0 +1,213 @@
+"""The whole network in this process: real servers, store and operators; model, clock and Envoy as the test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from aos.clock import Clock
+from aos.operator.model import Model
+from aos.operator.node import running_operator
+from aos.rpc.channel import channel
+from aos.rpc.status import answered
+from aos.serve import running_services
+from aos.testing.clock import ManualClock
+from aos.testing.scripted import ScriptedModel
+from aos.v1 import (
+    broker_pb2,
+    broker_pb2_grpc,
+    dispatcher_pb2,
+    dispatcher_pb2_grpc,
+    operator_pb2_grpc,
+    registry_pb2,
+    registry_pb2_grpc,
+)
+from aos.v1.types_pb2 import Price
+from aos.verification.keys import OperatorKey
+
+MODEL: Final = "scripted"
+"""What a test's model is called, unless told otherwise."""
+PROJECT: Final = "demo"
+ADMIN_TOKEN: Final = "the-administrator-of-a-test"  # noqa: S105  # guards a network that lives for one test
+BALANCE: Final = 10**18
+PRICE: Final = Price(prompt_token="1", completion_token="2")
+READY_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stubs:
+    """The services, called with one token."""
+
+    dispatcher: dispatcher_pb2_grpc.DispatcherAsyncStub
+    registry: registry_pb2_grpc.RegistryAsyncStub
+    broker: broker_pb2_grpc.BrokerAsyncStub
+
+    @classmethod
+    def over(cls, opened: grpc.aio.Channel) -> Stubs:
+        return cls(
+            dispatcher_pb2_grpc.DispatcherStub(opened), registry_pb2_grpc.RegistryStub(opened), broker_pb2_grpc.BrokerStub(opened)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Aos:
+    """A running network. ``dispatcher``, ``registry`` and ``broker`` are called as the project, ``admin`` as the administrator."""
+
+    dispatcher: dispatcher_pb2_grpc.DispatcherAsyncStub
+    registry: registry_pb2_grpc.RegistryAsyncStub
+    broker: broker_pb2_grpc.BrokerAsyncStub
+    operator: operator_pb2_grpc.OperatorAsyncStub
+    """The first operator's own service, called as its owner."""
+    admin: Stubs
+    clock: Clock
+    models: tuple[Model, ...]
+    """One an operator."""
+    operators: tuple[str, ...]
+    """The operators' addresses, in the order of their models."""
+    project: str
+    token: str
+    admin_token: str
+    address: str
+    """Where gRPC is served: `unix:…`, or Envoy's `host:port` if there is one."""
+    url: str
+    """Where Envoy serves REST; empty without Envoy."""
+
+    @property
+    def model(self) -> ScriptedModel:
+        """The first operator's model, if it is scripted."""
+        first = self.models[0]
+        if not isinstance(first, ScriptedModel):
+            raise TypeError("this network runs a real model")
+        return first
+
+
+@asynccontextmanager
+async def running_aos(
+    *models: Model,
+    name: str = MODEL,
+    envoy: bool = False,
+    clock: Clock | None = None,
+    database: str | Path = ":memory:",
+    balance: int = BALANCE,
+    open_to_all: bool = False,
+) -> AsyncGenerator[Aos]:
+    """Run a network until the block ends; nothing of it is left.
+
+    One operator a model, all offering it as ``name``; without models, one operator with a ScriptedModel. ``clock`` is a ManualClock
+    unless one is given. ``database`` may be a file, to be opened again by a later network. ``open_to_all`` lets callers without a
+    token act as the project.
+    """
+    models = models or (ScriptedModel(),)
+    clock = clock or ManualClock()
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        services = await enter(
+            running_services(
+                database,
+                admin_token=ADMIN_TOKEN,
+                clock=clock,
+                open_as=f"projects/{PROJECT}" if open_to_all else "",
+                grace=0,
+            )
+        )
+        admin = Stubs.over(await enter(channel(services.address, ADMIN_TOKEN)))
+        token = await _project(admin, balance)
+        outward = await enter(channel(services.address))
+        running = [
+            await enter(
+                running_operator(
+                    OperatorKey.create(),
+                    {name: model},
+                    registry=outward,
+                    dispatcher=outward,
+                    price=PRICE,
+                    clock=clock,
+                    random=random.Random(number).random,  # noqa: S311  # jitter
+                    slots=model.slots,
+                    grace=0,
+                )
+            )
+            for number, model in enumerate(models)
+        ]
+        await _ready(admin, name, len(models))
+        direct = await enter(_served(running[0].servicer))
+        address, url = services.address, ""
+        if envoy:
+            url = await enter(_envoy(services.address))
+            address = url.removeprefix("http://")
+        mine = Stubs.over(await enter(channel(address, token)))
+        yield Aos(
+            dispatcher=mine.dispatcher,
+            registry=mine.registry,
+            broker=mine.broker,
+            operator=direct,
+            admin=admin,
+            clock=clock,
+            models=models,
+            operators=tuple(one.address for one in running),
+            project=f"projects/{PROJECT}",
+            token=token,
+            admin_token=ADMIN_TOKEN,
+            address=address,
+            url=url,
+        )
+
+
+async def _project(admin: Stubs, balance: int) -> str:
+    """Make the project, or give it a new token if the database has it already; fill its account once."""
+    from aos.errors import ProjectExists
+
+    try:
+        made = await answered(admin.dispatcher.CreateProject(dispatcher_pb2.CreateProjectRequest(project_id=PROJECT)))
+    except ProjectExists:
+        again = dispatcher_pb2.RotateProjectTokenRequest(name=f"projects/{PROJECT}")
+        made = await answered(admin.dispatcher.RotateProjectToken(again))
+    if balance:
+        deposit = broker_pb2.DepositRequest(account=f"accounts/{PROJECT}", amount=str(balance), request_id="welcome")
+        await answered(admin.broker.Deposit(deposit))
+    return made.token
+
+
+async def _ready(admin: Stubs, name: str, operators: int) -> None:
+    from aos.errors import ModelNotFound
+
+    async with asyncio.timeout(READY_SECONDS):
+        while True:
+            try:
+                model = await answered(admin.registry.GetModel(registry_pb2.GetModelRequest(name=name)))
+            except ModelNotFound:
+                model = registry_pb2.Model()
+            if len(model.operators) == operators:
+                return
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def _served(servicer: operator_pb2_grpc.OperatorServicer) -> AsyncGenerator[operator_pb2_grpc.OperatorAsyncStub]:
+    from aos.rpc.server import serving
+    from aos.serve import operator_auth, operator_service
+
+    with tempfile.TemporaryDirectory(prefix="aos-") as folder:
+        address = f"unix:{folder}/operator"
+        service = operator_service(servicer)
+        async with (
+            serving(service, authenticate=operator_auth(ADMIN_TOKEN), addresses=(address,), grace=0),
+            channel(address, ADMIN_TOKEN) as opened,
+        ):
+            yield operator_pb2_grpc.OperatorStub(opened)
+
+
+@asynccontextmanager
+async def _envoy(address: str) -> AsyncGenerator[str]:
+    from gateway.envoy.run import EnvoySettings, running_envoy
+
+    async with running_envoy(EnvoySettings(port=0, upstream=address.removeprefix("unix:"), drain_seconds=0)) as port:
+        yield f"http://127.0.0.1:{port}"

@@ -1,0 +1,38 @@
+"""Pytest fixtures: say ``pytest_plugins = ["aos.testing.plugin"]`` and ask for ``aos``, ``aos_rest`` or ``aos_real``.
+
+Fixtures only, so that importing the harness never needs pytest. They need pytest-asyncio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest_asyncio
+
+from aos.clock import SystemClock
+from aos.settings import bundled_model
+from aos.testing.harness import Aos, running_aos
+
+
+@pytest_asyncio.fixture
+async def aos() -> AsyncGenerator[Aos]:
+    """A network with one scripted operator and a clock that the test turns; no Envoy."""
+    async with running_aos() as network:
+        yield network
+
+
+@pytest_asyncio.fixture
+async def aos_rest() -> AsyncGenerator[Aos]:
+    """The same behind a real Envoy, on the machine's clock."""
+    async with running_aos(envoy=True, clock=SystemClock()) as network:
+        yield network
+
+
+@pytest_asyncio.fixture
+async def aos_real() -> AsyncGenerator[Aos]:
+    """A network on the bundled model and the real llama.cpp, behind a real Envoy."""
+    from aos.operator.llama import LlamaModel
+
+    model = LlamaModel(bundled_model())
+    async with running_aos(model, name=bundled_model().stem, envoy=True, clock=SystemClock()) as network:
+        yield network

@@ -1,0 +1,234 @@
+"""A whole network on one machine: services in this process, an operator a process, Envoy in front."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import grpc
+from gateway.envoy.run import EnvoySettings, running_envoy
+
+from aos.clock import SystemClock
+from aos.credentials import Credentials
+from aos.errors import ModelNotFound, ProjectExists, RequestIdReused
+from aos.rpc.channel import channel
+from aos.rpc.status import answered
+from aos.serve import DATABASE, Services, running_services
+from aos.settings import NetworkSettings
+from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
+
+START_SECONDS: Final = 180.0
+"""How long operators may take to load their model."""
+STOP_SECONDS: Final = 10.0
+"""How long an operator may take to end beyond the grace that its jobs get."""
+RESTART_SECONDS: Final = (0.2, 1.0, 5.0)
+"""Pauses before a lost operator is started again; the last one repeats."""
+STEADY_SECONDS: Final = 60.0
+"""An operator that ran so long is started again with the first pause."""
+
+log = logging.getLogger(__name__)
+
+Told = Callable[[str], None]
+
+
+class StartError(Exception):
+    """The network cannot start; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A running network."""
+
+    credentials: Credentials
+    model: str
+    operators: tuple[str, ...]
+    """Their addresses."""
+
+
+@asynccontextmanager
+async def running_network(settings: NetworkSettings, *, told: Told = lambda _: None) -> AsyncGenerator[Network]:
+    """Run a network until the block ends; then running jobs end, or are given back and go on at the next start.
+
+    ``told`` hears what is being waited for. Raises StartError.
+    """
+    data = settings.data.expanduser()
+    if not settings.model.is_file():
+        raise StartError(f"model: there is no file {settings.model}")
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        stack.enter_context(_only_one(data))
+        credentials = Credentials.load(data).with_admin()
+        credentials.save(data)
+        told("starting the services")
+        services = await enter(
+            running_services(
+                data / DATABASE,
+                admin_token=credentials.admin_token,
+                clock=SystemClock(),
+                open_as=f"projects/{settings.project}" if settings.dev else "",
+                grace=settings.grace,
+            )
+        )
+        admin = await enter(channel(services.address, credentials.admin_token))
+        credentials = await _welcome(admin, credentials, settings)
+        credentials.save(data)
+        sockets = [services.folder / f"operator-{number}" for number in range(1, settings.operators + 1)]
+        children = [
+            await enter(_operator(settings, data, number, services, socket, credentials.admin_token))
+            for number, socket in enumerate(sockets, 1)
+        ]
+        told(f"loading {settings.model_name}")
+        operators = await _ready(admin, settings, children)
+        told("starting Envoy")
+        envoy = EnvoySettings(
+            host=settings.host,
+            port=settings.port,
+            upstream=services.address.removeprefix("unix:"),
+            operator=str(sockets[0]),
+            log_path=data / "envoy.log",
+            drain_seconds=settings.grace,
+        )
+        try:
+            port = await enter(running_envoy(envoy))
+        except RuntimeError as error:
+            raise StartError(str(error)) from error
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        credentials = replace(credentials, url=f"http://{host}:{port}", grpc=f"{host}:{port}")
+        credentials.save(data)
+        yield Network(credentials, settings.model_name, operators)
+        told("stopping: running jobs end or are given back")
+
+
+async def _welcome(admin: grpc.aio.Channel, credentials: Credentials, settings: NetworkSettings) -> Credentials:
+    """Make the project, or find it, with a token that we hold and money on its account."""
+    name = f"projects/{settings.project}"
+    dispatcher, broker = dispatcher_pb2_grpc.DispatcherStub(admin), broker_pb2_grpc.BrokerStub(admin)
+    try:
+        made = await answered(dispatcher.CreateProject(dispatcher_pb2.CreateProjectRequest(project_id=settings.project)))
+        credentials = replace(credentials, project=name, token=made.token)
+    except ProjectExists:
+        if not credentials.token or credentials.project != name:
+            made = await answered(dispatcher.RotateProjectToken(dispatcher_pb2.RotateProjectTokenRequest(name=name)))
+            credentials = replace(credentials, project=name, token=made.token)
+    if settings.welcome:
+        welcome = broker_pb2.DepositRequest(
+            account=f"accounts/{settings.project}", amount=str(settings.welcome), request_id=f"welcome-{settings.project}"
+        )
+        with suppress(RequestIdReused):  # it was welcomed with another amount
+            await answered(broker.Deposit(welcome))
+    return credentials
+
+
+@contextmanager
+def _only_one(data: Path) -> Generator[None]:
+    """Hold the data folder. Raises StartError if another network does: two would hand out the same jobs."""
+    with (data / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(f"data: another network runs on {data}; stop it, or give another --data folder") from None
+        yield
+
+
+class Child:
+    """An operator process, started again whenever it ends without being asked to."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], log_path: Path) -> None:
+        self._command, self._environment, self.log_path = command, environment, log_path
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+        self.starts = 0
+
+    async def run(self) -> None:
+        """Keep it running until ``stop``."""
+        pauses = RESTART_SECONDS
+        while not self._stopping:
+            started = asyncio.get_running_loop().time()
+            with self.log_path.open("ab") as output:
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    env=self._environment,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    # Ctrl-C in the terminal is for us: we tell the operators when it is their turn
+                    start_new_session=True,
+                )
+            self.starts += 1
+            code = await self._process.wait()
+            if self._stopping:
+                return
+            steady = asyncio.get_running_loop().time() - started >= STEADY_SECONDS
+            pauses = RESTART_SECONDS if steady else pauses
+            log.warning("operator ended with %s; starting it again in %g s (see %s)", code, pauses[0], self.log_path)
+            await asyncio.sleep(pauses[0])
+            pauses = pauses[1:] or pauses
+
+    async def stop(self, seconds: float) -> None:
+        """Ask it to end, and make it end after so many seconds."""
+        self._stopping = True
+        if self._process is None or self._process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), seconds)
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+
+    def last_words(self) -> str:
+        """Return the end of its log."""
+        return self.log_path.read_text(errors="replace")[-2000:].strip()
+
+
+@asynccontextmanager
+async def _operator(
+    settings: NetworkSettings, data: Path, number: int, services: Services, socket: Path, token: str
+) -> AsyncGenerator[Child]:
+    command = [
+        *(sys.executable, "-m", "aos", "operator", "--die-with-parent"),
+        *("--connect", services.address, "--listen", f"unix:{socket}"),
+        *("--key", str(data / f"operator-{number}.key")),
+        *("--model", str(settings.model), "--slots", str(settings.slots)),
+        *("--threads", str(settings.threads), "--context", str(settings.context)),
+        *("--prompt-price", str(settings.prompt_price), "--completion-price", str(settings.completion_price)),
+        *("--grace", str(settings.grace)),
+    ]
+    # by environment, because every user of the machine can read a command line
+    child = Child(command, os.environ | {"AOS_OPERATOR_TOKEN": token}, data / f"operator-{number}.log")
+    running = asyncio.create_task(child.run(), name=f"operator {number}")
+    try:
+        yield child
+    finally:
+        await child.stop(settings.grace + STOP_SECONDS)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def _ready(admin: grpc.aio.Channel, settings: NetworkSettings, children: list[Child]) -> tuple[str, ...]:
+    """Return the operators' addresses once all of them can be used."""
+    registry = registry_pb2_grpc.RegistryStub(admin)
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                with suppress(ModelNotFound):
+                    model = await answered(registry.GetModel(registry_pb2.GetModelRequest(name=settings.model_name)))
+                    if model.routable and len(model.operators) >= settings.operators:
+                        return tuple(sorted(model.operators))
+                for child in children:
+                    if child.starts > 1:
+                        raise StartError(f"an operator cannot start; it said:\n{child.last_words()}")
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise StartError(f"the operators were not ready within {START_SECONDS:g} s; see {children[0].log_path}") from None

@@ -1,0 +1,79 @@
+"""Install the pinned packages into this interpreter's environment: ``python tools/install.py run|test``.
+
+llama.cpp comes as source and compiles once, for this machine's own instruction set: about 4 minutes on 2 cores. pip says nothing
+meanwhile, so the compiler's own count of files is shown as a progress bar.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPILED = "llama_cpp_python"
+PIP = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
+STEP = re.compile(r"\[(\d+)/(\d+)\]")
+
+
+def pins(name: str) -> list[str]:
+    """Return the ``package==version`` lines of requirements/NAME.txt, those it includes too."""
+    lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
+    included = [pin for line in lines if line.startswith("-r ") for pin in pins(Path(line[3:]).stem)]
+    return included + [line for line in lines if line and line[0] not in "#-"]
+
+
+def steps(lines: Iterator[str]) -> Iterator[tuple[int, int]]:
+    """Yield (files compiled, files in all) from what ninja or make prints; the larger of its several builds counts."""
+    for line in lines:
+        if match := STEP.search(line):
+            yield int(match[1]), int(match[2])
+
+
+def compile_llama(pin: str) -> None:
+    """Build llama.cpp with a progress bar. On failure, show the end of what the compiler said."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # installed one step before
+
+    count = TextColumn("{task.completed}/{task.total} files")
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
+    environment = os.environ | {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 2)}
+    said: list[str] = []
+    with (
+        Progress(*columns) as progress,
+        subprocess.Popen(
+            [*PIP, "--verbose", pin], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, errors="replace"
+        ) as pip,
+    ):
+        task = progress.add_task("compiling llama.cpp", total=None)
+        assert pip.stdout is not None
+
+        def heard() -> Iterator[str]:
+            for line in pip.stdout or ():
+                said.append(line)
+                del said[:-60]
+                yield line
+
+        for done, total in steps(heard()):
+            progress.update(task, completed=done, total=total)
+        code = pip.wait()
+    if code:
+        needs = "It needs a C and a C++ compiler; on Debian: apt-get install build-essential."
+        sys.exit(f"{''.join(said)}\nllama.cpp did not compile. {needs}")
+
+
+def main() -> None:
+    wanted = pins(sys.argv[1])
+    wheels = [pin for pin in wanted if not pin.startswith(COMPILED)]
+    print(f"installing {len(wheels)} pinned packages ...", flush=True)
+    subprocess.run([*PIP, "--quiet", *wheels], check=True)
+    if find_spec("llama_cpp") is None:
+        compile_llama(next(pin for pin in wanted if pin.startswith(COMPILED)))
+    subprocess.run([*PIP, "--quiet", "--no-deps", "--editable", str(ROOT)], check=True)
+
+
+if __name__ == "__main__":
+    main()
