@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aos.clock import SystemClock
-from aos.operator.llama import LlamaModel
+from aos.operator.llama import loaded
 from aos.operator.node import running_operator
 from aos.rpc.channel import channel
 from aos.rpc.server import serving
@@ -32,8 +31,10 @@ class Node:
 async def running_node(settings: NetworkSettings, *, connect: str, listen: str, key: Path, token: str) -> AsyncGenerator[Node]:
     """Attach an operator to the network at ``connect`` and serve it at ``listen`` until the block ends."""
     own = await asyncio.to_thread(OperatorKey.load, key)
-    model = await asyncio.to_thread(load, settings)
     async with (
+        loaded(
+            settings.model, name=settings.model_name, slots=settings.slots, context=settings.context, threads=settings.threads
+        ) as model,
         channel(connect) as network,
         running_operator(
             own,
@@ -49,10 +50,3 @@ async def running_node(settings: NetworkSettings, *, connect: str, listen: str, 
         serving(operator_service(operator.servicer), authenticate=operator_auth(token), addresses=(listen,), grace=0),
     ):
         yield Node(operator.address)
-
-
-def load(settings: NetworkSettings) -> LlamaModel:
-    """Load the settings' model."""
-    return LlamaModel(
-        settings.model, slots=settings.slots, threads=settings.threads or os.cpu_count() or 1, context=settings.context
-    )

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Final
 
 import grpc
-from gateway.jobs import JobsServicer
-from gateway.models import ModelsServicer
 
 from aos.broker.node import running_broker
 from aos.clock import Clock
@@ -25,6 +23,8 @@ from aos.rpc.channel import channel
 from aos.rpc.server import Service, serving
 from aos.store.sqlite import sqlite_file
 from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
+from gateway.jobs import JobsServicer
+from gateway.models import ModelsServicer
 from gateway.v1 import jobs_pb2, jobs_pb2_grpc, models_pb2, models_pb2_grpc
 
 DATABASE: Final = "aos.db"
@@ -95,7 +95,11 @@ async def running_services(
                     _,
                     *ports,
                 ):
-                    yield Services(public, folder, ports)
+                    try:
+                        yield Services(public, folder, ports)
+                    finally:
+                        # while the server still stands, so that its streams end by themselves
+                        await jobs.drain(grace)
 
 
 def _registry(servicer: registry_pb2_grpc.RegistryServicer) -> Service:

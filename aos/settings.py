@@ -18,6 +18,10 @@ NEURONS: Final = 10**18
 """Neurons in one coin."""
 
 
+class StartError(Exception):
+    """A network cannot start; the message says why and what to do."""
+
+
 def bundled_model() -> Path:
     """Return the demo model that comes with the package."""
     return Path(str(files("aos") / "models" / "aos-demo.gguf"))

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 import grpc
-from gateway.envoy.run import EnvoySettings, running_envoy
 
 from aos.clock import SystemClock
 from aos.credentials import Credentials
@@ -22,8 +21,9 @@ from aos.errors import ModelNotFound, ProjectExists, RequestIdReused
 from aos.rpc.channel import channel
 from aos.rpc.status import answered
 from aos.serve import DATABASE, Services, running_services
-from aos.settings import NetworkSettings
+from aos.settings import NetworkSettings, StartError
 from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
+from gateway.envoy.run import EnvoyError, EnvoySettings, running_envoy
 
 START_SECONDS: Final = 180.0
 """How long operators may take to load their model."""
@@ -37,10 +37,6 @@ STEADY_SECONDS: Final = 60.0
 log = logging.getLogger(__name__)
 
 Told = Callable[[str], None]
-
-
-class StartError(Exception):
-    """The network cannot start; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +95,7 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
         )
         try:
             port = await enter(running_envoy(envoy))
-        except RuntimeError as error:
+        except EnvoyError as error:
             raise StartError(str(error)) from error
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         credentials = replace(credentials, url=f"http://{host}:{port}", grpc=f"{host}:{port}")

@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from aos.operate import load
 from aos.operator.engine import Engine
+from aos.operator.llama import loaded
+from aos.operator.stream import Piece
 from aos.order import with_defaults
 from aos.rpc.channel import channel
 from aos.settings import NetworkSettings, bundled_model
@@ -74,8 +75,7 @@ async def main() -> None:
         settings = NetworkSettings(data=Path(folder), port=0, model=given.model)
         network = await enter(running_network(settings))
         kept = network.credentials
-        engine = Engine(settings.model_name, await asyncio.to_thread(load, settings))
-        stack.push_async_callback(engine.aclose)
+        engine = await enter(Engine(settings.model_name, await enter(loaded(settings.model))))
         dispatcher = DispatcherStub(await enter(channel(kept.grpc, kept.token)))
         operator = OperatorStub(await enter(channel(kept.grpc, kept.admin_token)))
         rest = await enter(httpx.AsyncClient(base_url=kept.url, headers={"authorization": f"Bearer {kept.token}"}, timeout=60))
@@ -91,7 +91,8 @@ async def main() -> None:
 
         async def in_process() -> AsyncIterator[str]:
             async for piece in engine.generate(with_defaults(order, job=bytes(32))):
-                yield getattr(piece, "text", "") if type(piece).__name__ == "Piece" else ""
+                if isinstance(piece, Piece):
+                    yield piece.text
 
         async def operator_grpc() -> AsyncIterator[str]:
             async for event in operator.Generate(GenerateRequest(order=order)):

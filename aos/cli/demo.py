@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import httpx
 from google.protobuf.json_format import Parse
 
 from aos.cli.main import OUT
-from aos.cli.verify import NOT_RERUN, show
+from aos.cli.verify import show, unchecked
 from aos.settings import bundled_model
-from aos.up import Network
 from aos.v1.dispatcher_pb2 import ReceiptBundle
 from aos.verification.receipts import check_bundle
+
+if TYPE_CHECKING:
+    from aos.up import Network
 
 TIMEOUT = httpx.Timeout(10, read=120)
 
@@ -51,7 +54,7 @@ async def show_demo(network: Network, question: str) -> None:
 
             rerun = await replay(bundle, bundled_model())
         else:
-            rerun = NOT_RERUN
+            rerun = unchecked("that the model really gives this answer", "see `aos verify --model`")
         good = show([*check_bundle(bundle), rerun], OUT)
         after = (await rest.get("/v1/accounts/-")).raise_for_status().json()
         spent = int(before["available"]) - int(after["available"])

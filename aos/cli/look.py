@@ -6,7 +6,7 @@ import click
 from google.protobuf.json_format import MessageToJson
 from rich.table import Table
 
-from aos.cli.main import OUT, Where, run, stubs
+from aos.cli.main import OUT, Where, network, run
 from aos.rpc.status import answered
 from aos.v1 import registry_pb2
 
@@ -23,8 +23,8 @@ def models(where: Where, as_json: bool) -> None:
     """List the models that can be asked for."""
 
     async def work() -> None:
-        async with stubs(where) as network:
-            listed = await answered(network.registry.ListModels(registry_pb2.ListModelsRequest(page_size=1000)))
+        async with network(where) as aos:
+            listed = await answered(aos.registry.ListModels(registry_pb2.ListModelsRequest(page_size=1000)))
         if as_json:
             OUT.print_json(MessageToJson(listed, preserving_proto_field_name=True))
             return
@@ -45,8 +45,8 @@ def operators(where: Where, as_json: bool) -> None:
     """List the operators, those that are gone too."""
 
     async def work() -> None:
-        async with stubs(where) as network:
-            listed = await answered(network.registry.ListOperators(registry_pb2.ListOperatorsRequest(page_size=1000)))
+        async with network(where) as aos:
+            listed = await answered(aos.registry.ListOperators(registry_pb2.ListOperatorsRequest(page_size=1000)))
         if as_json:
             OUT.print_json(MessageToJson(listed, preserving_proto_field_name=True))
             return

@@ -14,13 +14,11 @@ import click
 import grpc
 from rich.console import Console
 
+from aos.client import Client, connect
 from aos.credentials import Credentials
 from aos.errors import AosError
-from aos.rpc.channel import channel
 from aos.rpc.status import from_rpc_error
-from aos.settings import DEFAULT_DATA, DEFAULT_PORT
-from aos.up import StartError
-from aos.v1 import broker_pb2_grpc, dispatcher_pb2_grpc, registry_pb2_grpc
+from aos.settings import DEFAULT_DATA, DEFAULT_PORT, StartError
 
 OUT: Final = Console(highlight=False, soft_wrap=True)
 """What was asked for goes here."""
@@ -51,23 +49,12 @@ class Where:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Stubs:
-    """The network's services, called with the caller's token."""
-
-    dispatcher: dispatcher_pb2_grpc.DispatcherAsyncStub
-    registry: registry_pb2_grpc.RegistryAsyncStub
-    broker: broker_pb2_grpc.BrokerAsyncStub
-
-
 @asynccontextmanager
-async def stubs(where: Where) -> AsyncGenerator[Stubs]:
+async def network(where: Where) -> AsyncGenerator[Client]:
     """Connect to the network that the options name."""
     credentials = where.credentials()
-    async with channel(credentials.grpc, credentials.token) as opened:
-        yield Stubs(
-            dispatcher_pb2_grpc.DispatcherStub(opened), registry_pb2_grpc.RegistryStub(opened), broker_pb2_grpc.BrokerStub(opened)
-        )
+    async with connect(credentials.grpc, credentials.token) as client:
+        yield client
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -106,9 +93,10 @@ def main(context: click.Context, data: Path, address: str, token: str) -> None:
 
 
 def _add_commands() -> None:
-    from aos.cli import doctor, jobs, look, network, verify
+    from aos.cli import doctor, jobs, look, verify
+    from aos.cli import network as networks
 
-    for module in (network, jobs, look, verify, doctor):
+    for module in (networks, jobs, look, verify, doctor):
         for command in module.COMMANDS:
             main.add_command(command)
 

@@ -13,14 +13,16 @@ import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
 from aos.cli.main import ERR, OUT, Where, run
 from aos.settings import NetworkSettings, bundled_model
-from aos.up import Network, running_network
+
+if TYPE_CHECKING:
+    from aos.up import Network
 
 PR_SET_PDEATHSIG = 1
 
@@ -77,6 +79,8 @@ def up(where: Where, data: Path | None, as_json: bool, **options: Any) -> None:
 @asynccontextmanager
 async def started(settings: NetworkSettings, *, quiet: bool) -> AsyncGenerator[Network]:
     """Run the network, with a spinner that says what is waited for while it starts and stops."""
+    from aos.up import running_network  # slow: all the parts
+
     async with AsyncExitStack() as stack:
         if quiet:
             yield await stack.enter_async_context(running_network(settings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from google.protobuf.json_format import Parse, ParseError
@@ -11,7 +12,9 @@ from rich.console import Console
 
 from aos.cli.main import ERR, OUT, run
 from aos.v1.dispatcher_pb2 import ReceiptBundle
-from aos.verification.receipts import Finding, check_bundle
+
+if TYPE_CHECKING:
+    from aos.verification.receipts import Finding
 
 BUNDLE_BYTES = 32 << 20
 """Largest receipt file that is read."""
@@ -46,10 +49,11 @@ async def rerun(bundle: ReceiptBundle, model: Path) -> Finding:
     return await replay(bundle, model)
 
 
-NOT_RERUN = Finding("that the model really gives this answer", good=None, why="not checked; give --model FILE.gguf to run it again")
-NOT_KNOWN = Finding(
-    "that the operator is who you think, or was staked", good=None, why="not checked; compare its address with `aos operators`"
-)
+def unchecked(what: str, how: str) -> Finding:
+    """Return what was not looked at, and how it can be."""
+    from aos.verification.receipts import Finding
+
+    return Finding(what, good=None, why=f"not checked; {how}")
 
 
 @click.command()
@@ -57,14 +61,17 @@ NOT_KNOWN = Finding(
 @click.option("--model", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights to run the order again on.")
 def verify(receipt: Path, model: Path | None) -> None:
     """Check RECEIPT, a file from `aos receipt` (or - for standard input), with no network."""
+    from aos.verification.receipts import check_bundle  # slow to import: the other commands need no keys
+
     bundle = read_bundle(receipt)
     findings = list(check_bundle(bundle))
     if model is None:
-        findings.append(NOT_RERUN)
+        findings.append(unchecked("that the model really gives this answer", "give --model FILE.gguf to run it again"))
     else:
         with ERR.status(f"running the order again on {model.name}"):
             findings.append(run(rerun(bundle, model)))
-    good = show([*findings, NOT_KNOWN], OUT)
+    findings.append(unchecked("who the operator is", "compare its address with `aos operators`"))
+    good = show(findings, OUT)
     OUT.print("[green]The receipt holds.[/green]" if good else "[red]The receipt does NOT hold.[/red]")
     sys.exit(0 if good else 1)
 

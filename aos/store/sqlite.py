@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ def _attempt(db: Database, job: _Job) -> tuple[_Job, Any, BaseException | None]:
 
 
 @asynccontextmanager
-async def sqlite_file(path: str | Path, *migrations: Migrations) -> AsyncIterator[SqliteFile]:
+async def sqlite_file(path: str | Path, *migrations: Migrations) -> AsyncGenerator[SqliteFile]:
     """Open (or make) the file, bring its tables up to date, and close it with the block. ``:memory:`` is a real one, too."""
     file = SqliteFile(str(path))
     await file.start()

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import grpc
-
+from aos.client import Client
 from aos.clock import Clock
 from aos.operator.model import Model
 from aos.operator.node import running_operator
@@ -43,30 +42,13 @@ READY_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stubs:
-    """The services, called with one token."""
-
-    dispatcher: dispatcher_pb2_grpc.DispatcherAsyncStub
-    registry: registry_pb2_grpc.RegistryAsyncStub
-    broker: broker_pb2_grpc.BrokerAsyncStub
-
-    @classmethod
-    def over(cls, opened: grpc.aio.Channel) -> Stubs:
-        return cls(
-            dispatcher_pb2_grpc.DispatcherStub(opened), registry_pb2_grpc.RegistryStub(opened), broker_pb2_grpc.BrokerStub(opened)
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Aos:
-    """A running network. ``dispatcher``, ``registry`` and ``broker`` are called as the project, ``admin`` as the administrator."""
+    """A running network. ``client`` and its stubs are called as the project, ``admin`` as the administrator."""
 
-    dispatcher: dispatcher_pb2_grpc.DispatcherAsyncStub
-    registry: registry_pb2_grpc.RegistryAsyncStub
-    broker: broker_pb2_grpc.BrokerAsyncStub
+    client: Client
     operator: operator_pb2_grpc.OperatorAsyncStub
     """The first operator's own service, called as its owner."""
-    admin: Stubs
+    admin: Client
     clock: Clock
     models: tuple[Model, ...]
     """One an operator."""
@@ -79,6 +61,21 @@ class Aos:
     """Where gRPC is served: `unix:…`, or Envoy's `host:port` if there is one."""
     url: str
     """Where Envoy serves REST; empty without Envoy."""
+
+    @property
+    def dispatcher(self) -> dispatcher_pb2_grpc.DispatcherAsyncStub:
+        """The Dispatcher, called as the project."""
+        return self.client.dispatcher
+
+    @property
+    def registry(self) -> registry_pb2_grpc.RegistryAsyncStub:
+        """The Registry, called as the project."""
+        return self.client.registry
+
+    @property
+    def broker(self) -> broker_pb2_grpc.BrokerAsyncStub:
+        """The Broker, called as the project."""
+        return self.client.broker
 
     @property
     def model(self) -> ScriptedModel:
@@ -118,7 +115,7 @@ async def running_aos(
                 grace=0,
             )
         )
-        admin = Stubs.over(await enter(channel(services.address, ADMIN_TOKEN)))
+        admin = Client(await enter(channel(services.address, ADMIN_TOKEN)))
         token = await _project(admin, balance)
         outward = await enter(channel(services.address))
         running = [
@@ -143,11 +140,9 @@ async def running_aos(
         if envoy:
             url = await enter(_envoy(services.address))
             address = url.removeprefix("http://")
-        mine = Stubs.over(await enter(channel(address, token)))
+        mine = Client(await enter(channel(address, token)), clock=clock)
         yield Aos(
-            dispatcher=mine.dispatcher,
-            registry=mine.registry,
-            broker=mine.broker,
+            client=mine,
             operator=direct,
             admin=admin,
             clock=clock,
@@ -161,7 +156,7 @@ async def running_aos(
         )
 
 
-async def _project(admin: Stubs, balance: int) -> str:
+async def _project(admin: Client, balance: int) -> str:
     """Make the project, or give it a new token if the database has it already; fill its account once."""
     from aos.errors import ProjectExists
 
@@ -176,7 +171,7 @@ async def _project(admin: Stubs, balance: int) -> str:
     return made.token
 
 
-async def _ready(admin: Stubs, name: str, operators: int) -> None:
+async def _ready(admin: Client, name: str, operators: int) -> None:
     from aos.errors import ModelNotFound
 
     async with asyncio.timeout(READY_SECONDS):

@@ -31,8 +31,10 @@ async def aos_rest() -> AsyncGenerator[Aos]:
 @pytest_asyncio.fixture
 async def aos_real() -> AsyncGenerator[Aos]:
     """A network on the bundled model and the real llama.cpp, behind a real Envoy."""
-    from aos.operator.llama import LlamaModel
+    from aos.operator.llama import loaded
 
-    model = LlamaModel(bundled_model())
-    async with running_aos(model, name=bundled_model().stem, envoy=True, clock=SystemClock()) as network:
+    async with (
+        loaded(bundled_model()) as model,
+        running_aos(model, name=bundled_model().stem, envoy=True, clock=SystemClock()) as network,
+    ):
         yield network

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,15 +37,29 @@ class OperatorKey:
 
     @classmethod
     def load(cls, path: Path) -> OperatorKey:
-        """Return the key in the file, 64 hex digits; a new one is made, readable by its owner only, if there is no file."""
+        """Return the key in the file, 64 hex digits; a new one is made, readable by its owner only, if there is no file.
+
+        Raises ValueError, which does not repeat the contents, for a file that holds something else.
+        """
+        with suppress(FileNotFoundError):
+            return cls._read(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # written whole under another name first: a crash leaves no empty key file, and of two who do this at once one wins
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as file:  # has mode 0600
+            file.write(f"{cls.create()._account.key.hex()}\n")  # noqa: SLF001  # its own
+            file.flush()
+            os.fsync(file.fileno())
+            with suppress(FileExistsError):
+                os.link(file.name, path)
+        return cls._read(path)
+
+    @classmethod
+    def _read(cls, path: Path) -> OperatorKey:
+        text = path.read_text().strip()
         try:
-            return cls(Account.from_key(path.read_text().strip()))
-        except FileNotFoundError:
-            key = cls.create()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(f"{key._account.key.hex()}\n")  # noqa: SLF001  # its own
-            return key
+            return cls(Account.from_key(bytes.fromhex(text.removeprefix("0x"))))
+        except Exception:  # eth-keys raises several kinds, some with the key in their words
+            raise ValueError(f"{path} holds no key: 64 hex digits are needed") from None
 
     @property
     def address(self) -> str:

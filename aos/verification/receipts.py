@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from eth_account.messages import SignableMessage
 from eth_utils.crypto import keccak
-from google.protobuf.message import Message
 
 from aos.errors import BadReceipt, BadSignature
 from aos.order import canonical_sampling, cost, digest_order, digest_tokens
@@ -22,6 +22,11 @@ DIGEST_BYTES: Final = 32
 ADDRESS_BYTES: Final = 20
 PRICE_DIGITS: Final = 78
 """Of 2^256."""
+NODE_CHARS: Final = 128
+"""Longest node id in a clock."""
+# whatever could be written in two ways would let a receipt be changed under its signature
+_PRICE: Final = re.compile(rf"0|[1-9][0-9]{{0,{PRICE_DIGITS - 1}}}")
+_NODE: Final = re.compile(rf"[!-<>-~]{{1,{NODE_CHARS}}}")
 DIGESTS: Final = ("job", "request_digest", "model_digest", "prompt_digest", "output_digest", "output_tokens_digest")
 
 FIELDS: Final = [
@@ -59,8 +64,13 @@ def receipt_statement(receipt: Receipt) -> SignableMessage:
     if len(receipt.operator) != ADDRESS_BYTES:
         raise BadReceipt(job, "operator", f"must have {ADDRESS_BYTES} bytes")
     price = receipt.price
-    if not (price.isascii() and price.isdigit() and len(price) <= PRICE_DIGITS and int(price) < 1 << 256):
-        raise BadReceipt(job, "price", "must be an integer below 2^256, as decimal digits")
+    if not (_PRICE.fullmatch(price) and int(price) < 1 << 256):
+        raise BadReceipt(job, "price", "must be an integer below 2^256, as decimal digits without leading zeros")
+    if receipt.finish_reason not in FinishReason.values():
+        raise BadReceipt(job, "finish_reason", "is unknown")
+    for node in receipt.clock.counts:
+        if not _NODE.fullmatch(node):
+            raise BadReceipt(job, "clock", f"has a node whose id is not 1 to {NODE_CHARS} printable ASCII characters without `=`")
     counts = "".join(f"{node}={count}\n" for node, count in sorted(receipt.clock.counts.items()))
     return statement(
         "Receipt",
@@ -116,22 +126,24 @@ class Finding:
 
 
 def check_bundle(bundle: ReceiptBundle) -> Iterator[Finding]:
-    """Check all that a bundle proves by itself, and name what it cannot."""
-    receipt, tokens = bundle.receipt, list(bundle.output_tokens)
+    """Check all that a bundle proves by itself. It may be anybody's: whatever it holds, this raises nothing."""
+    receipt, order, tokens, usage = bundle.receipt, bundle.order, list(bundle.output_tokens), bundle.receipt.usage
     try:
         yield Finding(f"signed by operator {check_signature(receipt)}", good=True)
     except (BadReceipt, BadSignature) as error:
         yield Finding("the operator's signature", good=False, why=error.message)
-    yield _equal("the request is the one that was signed for", receipt.request_digest, digest_order(bundle.order))
-    yield _equal("the parameters are the request's", receipt.parameters, canonical_sampling(bundle.order.sampling))
-    yield _equal("the seed is the request's", receipt.seed, bundle.order.sampling.seed)
-    yield _equal("the answer's text is the one that was signed for", receipt.output_digest, text_digest(bundle.output))
-    yield _equal("the answer's tokens are the ones that were signed for", receipt.output_tokens_digest, digest_tokens(tokens))
-    yield _equal("the count of answer tokens", receipt.usage.completion_tokens, len(tokens))
-    usage = receipt.usage
-    due = cost(bundle.price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+    yield _equal("the request is the one that was signed for", receipt.request_digest, lambda: digest_order(order))
+    yield _equal("the parameters are the request's", receipt.parameters, lambda: canonical_sampling(order.sampling))
+    yield _equal("the seed is the request's", receipt.seed, lambda: order.sampling.seed)
+    yield _equal("the answer's text is the one that was signed for", receipt.output_digest, lambda: text_digest(bundle.output))
     yield _equal(
-        f"the price is {usage.prompt_tokens} + {usage.completion_tokens} tokens at the operator's rate", receipt.price, str(due)
+        "the answer's tokens are the ones that were signed for", receipt.output_tokens_digest, lambda: digest_tokens(tokens)
+    )
+    yield _equal("the count of answer tokens", usage.completion_tokens, lambda: len(tokens))
+    yield _equal(
+        f"the price is {usage.prompt_tokens} + {usage.completion_tokens} tokens at the operator's rate",
+        receipt.price,
+        lambda: str(cost(bundle.price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)),
     )
 
 
@@ -140,11 +152,15 @@ def text_digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _equal(what: str, stated: object, found: object) -> Finding:
+def _equal(what: str, stated: object, find: Callable[[], object]) -> Finding:
+    try:
+        found = find()
+    except ValueError as error:  # NaN in an order, a price that is no number
+        return Finding(what, good=False, why=f"what is here cannot be compared: {error}")
     if stated == found:
         return Finding(what, good=True)
     return Finding(what, good=False, why=f"the receipt says {_show(stated)}, what is here gives {_show(found)}")
 
 
 def _show(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value) if not isinstance(value, Message) else repr(value)
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -19,6 +19,16 @@ RAW_SHARE = 0.08
 """Share of conversations without chat markup: a prompt handed in as plain text, then its answer."""
 
 SYSTEM_SHARE = 0.3
+"""Share of the others that begin with a system message."""
+
+OPENED, CLOSED, UNMARKED, LOWER, UPPER = 0.08, 0.05, 0.3, 0.3, 0.02
+"""How often a question has words before it, words after it, no final mark, only small or only capital letters."""
+
+TYPOS = (0.18, 0.06)
+"""How often it has a typing error, and how often another."""
+
+LONG_WORD = 5
+"""Letters from which on a word is long enough to be mistyped and still be known."""
 
 SYSTEMS = (
     "You are a helpful assistant.", "You are aos-demo, a small model that answers questions about AI and the AOS network.",
@@ -84,18 +94,19 @@ class Practice:
 
 def slip(text: str, rng: random.Random) -> str:
     """The question as a hurried person types it: often unchanged, else with other case, mark, opener or a typo."""
-    if rng.random() < 0.08:
+    if rng.random() < OPENED:
         text = rng.choice(_OPENERS) + text
-    if rng.random() < 0.05:
+    if rng.random() < CLOSED:
         text += rng.choice(_CLOSERS)
-    if rng.random() < 0.3:
+    if rng.random() < UNMARKED:
         text = text.rstrip("?.")
-    if rng.random() < 0.12:
-        text = typo(text, rng)
+    for chance in TYPOS:
+        if rng.random() < chance:
+            text = typo(text, rng)
     case = rng.random()
-    if case < 0.3:
+    if case < LOWER:
         text = text.lower()
-    elif case < 0.32:
+    elif case < LOWER + UPPER:
         text = text.upper()
     return text
 
@@ -103,7 +114,7 @@ def slip(text: str, rng: random.Random) -> str:
 def typo(text: str, rng: random.Random) -> str:
     """One letter inside a word of five or more dropped, doubled, swapped with the next or hit beside its key."""
     words = text.split(" ")
-    long = [index for index, word in enumerate(words) if len(word) >= 5]
+    long = [index for index, word in enumerate(words) if len(word) >= LONG_WORD]
     if not long:
         return text
     index = rng.choice(long)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import gguf
 import numpy as np
 import tokenizers
+import torch
 
-from tools.demo_model.chat import CHAT_TEMPLATE, END_OF_TEXT, IM_END, SPECIAL
+from tools.demo_model.chat import CHAT_TEMPLATE, END_OF_TEXT, IM_END, SPECIAL, prompt
 from tools.demo_model.model import Llama, Shape
 from tools.demo_model.train import load
 
@@ -18,6 +18,11 @@ DESCRIPTION = (
     "A small demonstration model that answers questions about AI, machine learning, verification and the AOS "
     "network, and declines other questions. Trained from scratch on a corpus written for the project."
 )
+
+REFERENCE_PROMPTS = (
+    "What is AI?", "Explain why determinism matters.", "What is the weather in Lima?", "Was heißt 人工智能? 🙂",
+)  # fmt: skip
+"""Short prompts for comparing logits; one more fills the whole context."""
 
 _BLOCK_NAMES = {
     "attention_norm": "attn_norm", "query": "attn_q", "key": "attn_k", "value": "attn_v", "output": "attn_output",
@@ -29,8 +34,10 @@ def export(folder: Path, target: Path) -> int:
     """Writes the checkpoint in ``folder`` as a GGUF and returns its size in bytes.
 
     ``target`` is replaced in one step, so a reader finds the old file or the new one and never a part.
+    Leaves reference.npz in ``folder``: logits from torch, to hold against those of llama.cpp.
     """
     model, tokenizer = load(folder)
+    np.savez_compressed(folder / "reference.npz", **reference(model, tokenizer))
     part = target.with_name(f".{target.name}.part")
     writer = gguf.GGUFWriter(part, "llama")
     _add_facts(writer, model.shape)
@@ -46,8 +53,32 @@ def export(folder: Path, target: Path) -> int:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    os.replace(part, target)
+    part.replace(target)
     return target.stat().st_size
+
+
+def reference(model: Llama, tokenizer: tokenizers.Tokenizer) -> dict[str, np.ndarray]:
+    """Prompts as ids, with torch's logits for the weights as trained ("full") and as Q8_0 stores them ("rounded")."""
+    rounded = Llama(model.shape)
+    rounded.load_state_dict({name: torch.from_numpy(_rounded(weight)) for name, weight in model.state_dict().items()})
+    texts = [prompt([("user", text)]) for text in REFERENCE_PROMPTS]
+    texts.append("".join(texts) * model.shape.context)
+    arrays = {"count": np.array(len(texts))}
+    for index, text in enumerate(texts):
+        ids = torch.tensor([tokenizer.encode(text[:8192]).ids[: model.shape.context]])
+        arrays[f"ids{index}"] = ids[0].numpy()
+        with torch.no_grad():
+            arrays[f"full{index}"] = model(ids)[0].numpy()
+            arrays[f"rounded{index}"] = rounded(ids)[0].numpy()
+    return arrays
+
+
+def _rounded(weight: torch.Tensor) -> np.ndarray:
+    array = weight.detach().numpy().astype(np.float32)
+    if array.ndim == 1:
+        return array
+    kind = gguf.GGMLQuantizationType.Q8_0
+    return gguf.quants.dequantize(gguf.quants.quantize(array, kind), kind)
 
 
 def tensor_name(name: str) -> str:

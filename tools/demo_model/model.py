@@ -42,7 +42,7 @@ class Llama(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         for parameter in self.parameters():
-            if parameter.dim() == 2:
+            if parameter.dim() > 1:
                 nn.init.normal_(parameter, std=0.02)
         for block in self.blocks:  # what is added to the residual starts smaller, so depth does not blow it up
             for matrix in (block.output, block.down):

@@ -18,7 +18,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self) -> None:
         """Moves every matrix that has a gradient."""
         for group in self.param_groups:
             for matrix in group["params"]:

@@ -14,6 +14,12 @@ from tools.demo_model.conversations import Conversation
 REST_WEIGHT = 0.1
 """How much the loss on prompts counts beside that on answers: enough to learn the words, no more."""
 
+PARTED = 0.5
+"""Share of rows that start with the parting token; the others do not, because callers do either."""
+
+WAITING = 48
+"""How many conversations to choose from when a row is nearly full: more leave less padding."""
+
 Row = tuple[np.ndarray, np.ndarray]
 """Token ids, and for each the weight of the loss on it; both as long as the row."""
 
@@ -30,18 +36,19 @@ def encode(conversation: Conversation, tokenizer: tokenizers.Tokenizer) -> tuple
 
 
 def rows(draw: Callable[[random.Random], Conversation], tokenizer: tokenizers.Tokenizer, length: int, seed: int) -> Iterator[Row]:
-    """Rows without end. A conversation is never cut unless it is longer than a row.
-
-    Half of the rows start with the parting token and half do not, because callers do either.
-    """
+    """Rows without end. A conversation is never cut unless it is longer than a row."""
     rng = random.Random(seed)
     part = tokenizer.token_to_id(END_OF_TEXT)
-    waiting = encode(draw(rng), tokenizer)
+    waiting = [encode(draw(rng), tokenizer) for _ in range(WAITING)]
     while True:
-        ids, weights = ([part], [0.0]) if rng.random() < 0.5 else ([], [])
-        while len(ids) + len(waiting[0]) <= length or not len(ids) > 1:
-            ids, weights = ids + waiting[0] + [part], weights + waiting[1] + [REST_WEIGHT]
-            waiting = encode(draw(rng), tokenizer)
+        ids, weights = ([part], [0.0]) if rng.random() < PARTED else ([], [])
+        chosen: int | None = 0  # the one that has waited longest opens the row; the first that fits goes next
+        while chosen is not None:
+            more_ids, more_weights = waiting.pop(chosen)
+            waiting.append(encode(draw(rng), tokenizer))
+            ids, weights = ids + more_ids + [part], weights + more_weights + [REST_WEIGHT]
+            room = length - len(ids)
+            chosen = next((index for index, (item, _) in enumerate(waiting) if len(item) <= room), None)
         spare = max(0, length - len(ids))
         yield (
             np.array((ids + [part] * spare)[:length], np.int64),

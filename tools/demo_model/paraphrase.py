@@ -18,6 +18,13 @@ from tools.demo_model.corpus import OUTSIDE, Entry
 HELD_OUT_SHARE = 0.07
 """Share of questions that training never sees."""
 
+_MARKS = (
+    string.punctuation + "\N{RIGHT SINGLE QUOTATION MARK}\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}\N{EN DASH}"
+)
+
+_SHORTEST_TO_WRAP = 12
+"""Characters below which a question is an exclamation, and "Please tell me: Hi." makes no sense."""
+
 _WHAT = (
     "What {is} {x}?", "What's {x}?", "Explain {x}.", "Tell me about {x}.", "Can you say what {x} {is}?",
     "Can you explain {x}?", "Define {x}.", "What does {x} mean?", "Describe {x}.", "Please explain {x}.",
@@ -92,13 +99,14 @@ def expand(entries: list[Entry]) -> list[Question]:
 
 def plain(text: str) -> str:
     """The text in lower case, with punctuation gone and spaces single: equal for mere spelling variants."""
-    kept = "".join(" " if char in string.punctuation + "’“”–" else char for char in text.lower())
+    kept = "".join(" " if char in _MARKS else char for char in text.lower())
     return " ".join(kept.split())
 
 
 def _forms(entry: Entry) -> Iterator[tuple[str, str]]:
     """(unit of hold-out, question). Outside the domain the unit is the subject, not the wording:
-    what counts there is whether a subject never met is declined."""
+    what counts there is whether a subject never met is declined.
+    """
     outside = entry.kind == OUTSIDE
     for key, parts in entry.asked:
         if key in {"what", "whats"}:
@@ -115,10 +123,11 @@ def _forms(entry: Entry) -> Iterator[tuple[str, str]]:
                 yield (parts[0] + parts[1] if outside else text), text
         else:
             for question in (filled for ask in parts for filled in _fill(ask, entry.slots)):
-                wrappers = _FREE[:1] if outside or len(question) < 12 else _FREE
+                wrappers = _FREE[:1] if outside or len(question) < _SHORTEST_TO_WRAP else _FREE
                 for form in wrappers:
-                    yield question if outside else form.format(q=question, q_low=""), form.format(
-                        q=question, q_low=_small(question)
+                    yield (
+                        question if outside else form.format(q=question, q_low=""),
+                        form.format(q=question, q_low=_small(question)),
                     )
 
 
@@ -130,8 +139,8 @@ def _what(form: str, name: str, *, plural: bool) -> str:
 
 
 def _clause(form: str, parts: tuple[str, ...]) -> str:
-    subject, verb, infinitive = parts if len(parts) == 3 else (*parts, parts[1])
-    return _capital(form.format(s=subject, verb=verb, inf=infinitive, does="does" if len(parts) == 3 else "do"))
+    subject, verb, *infinitive = parts  # a plural has none of its own: "receipts work", "do receipts work"
+    return _capital(form.format(s=subject, verb=verb, inf=(*infinitive, verb)[0], does="does" if infinitive else "do"))
 
 
 def _fill(ask: str, slots: dict[str, tuple[str, ...]]) -> Iterator[str]:

@@ -29,7 +29,7 @@ class Recipe:
     """Everything that a run depends on beside the corpus."""
 
     seed: int = 20
-    steps: int = 1200
+    steps: int = 1250
     tokens_per_step: int = 4096
     matrix_rate: float = 4e-3
     other_rate: float = 4e-3
@@ -54,10 +54,7 @@ def train(folder: Path, recipe: Recipe, shape: Shape, *, threads: int = 2) -> di
     optimizers = make_optimizers(model, recipe)
 
     long_from = int(recipe.steps * recipe.short_share)
-    sources = {
-        length: rows(practice.draw, tokenizer, length, recipe.seed + length)
-        for length in (recipe.short_row, shape.context)
-    }
+    sources = {length: rows(practice.draw, tokenizer, length, recipe.seed + length) for length in (recipe.short_row, shape.context)}
     smooth, seen = 0.0, 0
     progress = tqdm(range(recipe.steps), desc="training", unit="step", mininterval=2)
     for step in progress:
@@ -105,8 +102,8 @@ def losses(model: nn.Module, ids: Tensor, weights: Tensor) -> tuple[Tensor, Tens
 
 def make_optimizers(model: Llama, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks, which learn faster with it; AdamW for embedding and norms."""
-    matrices = [weight for name, weight in model.named_parameters() if weight.dim() == 2 and "embedding" not in name]
-    others = [weight for name, weight in model.named_parameters() if weight.dim() != 2 or "embedding" in name]
+    matrices = [weight for weight in model.blocks.parameters() if weight.dim() > 1]
+    others = [model.embedding.weight, *(weight for weight in model.parameters() if weight.dim() == 1)]
     optimizers: list[torch.optim.Optimizer] = [
         Muon(matrices, lr=recipe.matrix_rate, weight_decay=0.05),
         torch.optim.AdamW(others, lr=recipe.other_rate, betas=(0.9, 0.98), weight_decay=0.0),

@@ -1,0 +1,64 @@
+"""What callers may ask of a broker: names, amounts, ids. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from aos.errors import InvalidField
+
+REQUEST_ID: Final = 64
+"""Most characters of a deposit's request_id."""
+ACCOUNT_ID: Final = 64
+"""Most characters of an account's id."""
+
+_ACCOUNT: Final = re.compile(rf"accounts/(?!-$)[A-Za-z0-9._-]{{1,{ACCOUNT_ID}}}")
+_OPERATOR: Final = re.compile(r"accounts/0[xX][0-9A-Fa-f]{40}")
+_HOLD: Final = re.compile(r"holds/[0-9a-f]{64}")
+_REQUEST_ID: Final = re.compile(rf"[!-~]{{1,{REQUEST_ID}}}")
+
+
+def check_account(name: str, at: str) -> str:
+    """Return the account's name. Raises InvalidField."""
+    if not _ACCOUNT.fullmatch(name):
+        limit = f"accounts/ and 1 to {ACCOUNT_ID} letters, digits and ._-"
+        raise InvalidField(at, f"must be {limit}", value=name, limit=limit)
+    # addresses are the same in any case of their digits, and so are their accounts
+    return name.lower() if is_operators(name) else name
+
+
+def is_operators(account: str) -> bool:
+    """Say whether the account is an operator's: its id is an address."""
+    return _OPERATOR.fullmatch(account) is not None
+
+
+def check_project_account(name: str, at: str) -> str:
+    """Return the name of an account that jobs may bind. Raises InvalidField: what an operator has earned is not a project's."""
+    if is_operators(name):
+        raise InvalidField(at, "is an operator's; only projects pay for jobs", value=name, limit="a project's account")
+    return check_account(name, at)
+
+
+def check_hold(name: str, at: str) -> str:
+    """Return the hold's name. Raises InvalidField."""
+    if not _HOLD.fullmatch(name):
+        raise InvalidField(
+            at, "must be holds/ and the 64 lower-case hex digits of a job", value=name, limit="holds/ + 64 hex digits"
+        )
+    return name
+
+
+def check_request_id(request_id: str, at: str) -> str:
+    """Return the id. Raises InvalidField."""
+    if not _REQUEST_ID.fullmatch(request_id):
+        limit = f"1 to {REQUEST_ID} printable ASCII characters"
+        raise InvalidField(at, f"must have {limit}", value=request_id, limit=limit)
+    return request_id
+
+
+def check_amount(digits: str, at: str, *, least: int, most: int) -> int:
+    """Return the amount. Raises InvalidField unless it is decimal digits of an integer from ``least`` to ``most``."""
+    # length first: turning a long text into an integer takes time that grows with its square
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= len(str(most)) and least <= int(digits) <= most):
+        raise InvalidField(at, f"must be an integer from {least} to {most}, as decimal digits", value=digits, limit=most)
+    return int(digits)

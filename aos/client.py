@@ -1,0 +1,157 @@
+"""``aos.connect``: the network as a typed client. What servers refuse is raised as the same class here (aos/errors.py)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import grpc
+
+from aos.clock import Clock, SystemClock
+from aos.errors import REASONS, AosError, Deadline, EngineFailed, JobCancelled, ServiceUnavailable
+from aos.rpc.channel import channel
+from aos.rpc.status import from_rpc_error
+from aos.v1 import broker_pb2_grpc, dispatcher_pb2_grpc, operator_pb2_grpc, registry_pb2_grpc
+from aos.v1.dispatcher_pb2 import CreateJobRequest, Job, JobEvent, JobState, Outcome, WatchJobRequest
+from aos.v1.errors_pb2 import ErrorReason
+from aos.v1.registry_pb2 import ListModelsRequest, Model
+from aos.v1.types_pb2 import Order
+
+CALL_SECONDS: Final = 30.0
+"""How long a call that returns at once may take."""
+LOST_SECONDS: Final = 60.0
+"""How long ``watch`` goes on looking for a server that is gone."""
+PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Seconds between looks; the last one repeats."""
+
+
+@contextmanager
+def told() -> Generator[None]:
+    """Raise the AosError that the server raised, in place of grpc's error. Other statuses stay AioRpcError."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not error.trailing_metadata():
+            raise ServiceUnavailable("server") from error  # our own deadline: nobody answered
+        known = from_rpc_error(error)
+        if known is None:
+            raise
+        raise known from None
+
+
+class Client:
+    """The network's services over one channel, with a few conveniences. Made by ``connect``.
+
+    The stubs raise grpc's errors; put ``with told():`` around them to get AosError. The conveniences raise AosError themselves.
+    """
+
+    def __init__(self, opened: grpc.aio.Channel, *, clock: Clock | None = None) -> None:
+        self.dispatcher = dispatcher_pb2_grpc.DispatcherStub(opened)
+        self.registry = registry_pb2_grpc.RegistryStub(opened)
+        self.broker = broker_pb2_grpc.BrokerStub(opened)
+        self.operator = operator_pb2_grpc.OperatorStub(opened)
+        self._clock = clock or SystemClock()
+
+    async def submit(self, order: Order, *, request_id: str = "", user: str = "", annotation: str = "") -> Job:
+        """Return the job, accepted and QUEUED. With a ``request_id``, safe to repeat after any failure."""
+        request = CreateJobRequest(request_id=request_id, order=order, user=user, annotation=annotation)
+        with told():
+            return await self.dispatcher.CreateJob(request, timeout=CALL_SECONDS)
+
+    def watch(self, job: Job | str, after: int = 0) -> AsyncGenerator[JobEvent]:
+        """Yield the job's events behind sequence ``after``, each once, up to its outcome.
+
+        Goes on where it was when the server comes back; raises ServiceUnavailable if it does not within ``LOST_SECONDS``.
+        """
+        return watch(self.dispatcher, _name(job), after=after, clock=self._clock)
+
+    async def answer(self, order: Order, *, request_id: str = "", user: str = "") -> Outcome:
+        """Submit, wait, and return the outcome with text, usage and receipt. Raises why there is no answer."""
+        job = await self.submit(order, request_id=request_id, user=user)
+        return await self.outcome(job)
+
+    async def outcome(self, job: Job | str) -> Outcome:
+        """Wait for the job's end. Raises why there is no answer."""
+        *_, last = [event async for event in self.watch(job)]
+        failed = outcome_error(_name(job), last.outcome)
+        if failed is not None:
+            raise failed
+        return last.outcome
+
+    async def models(self) -> list[Model]:
+        """Return all models by name, also those that no operator can run now."""
+        found: list[Model] = []
+        request = ListModelsRequest(page_size=1000)
+        while True:
+            with told():
+                page = await self.registry.ListModels(request, timeout=CALL_SECONDS)
+            found += page.models
+            if not page.next_page_token:
+                return found
+            request = ListModelsRequest(page_size=1000, page_token=page.next_page_token)
+
+
+@asynccontextmanager
+async def connect(address: str, token: str = "") -> AsyncGenerator[Client]:
+    """Give a client of the network at ``host:port`` or ``unix:path``, and close it with the block.
+
+    Nothing is sent before the first call, which raises ServiceUnavailable if nobody is there. ``token`` is the project's.
+    """
+    async with channel(address, token) as opened:
+        yield Client(opened)
+
+
+def _name(job: Job | str) -> str:
+    return job.name if isinstance(job, Job) else job
+
+
+async def watch(
+    dispatcher: dispatcher_pb2_grpc.DispatcherAsyncStub,
+    name: str,
+    *,
+    after: int = 0,
+    clock: Clock,
+    metadata: tuple[tuple[str, str], ...] = (),
+) -> AsyncGenerator[JobEvent]:
+    """Yield a job's events as ``Client.watch`` does, with the caller's own metadata on each call."""
+    waited, pauses = 0.0, iter(PAUSES)
+    while True:
+        call = dispatcher.WatchJob(WatchJobRequest(name=name, after_sequence=after), metadata=metadata)
+        try:
+            with told():
+                async for event in call:
+                    after, waited, pauses = event.sequence, 0.0, iter(PAUSES)
+                    yield event
+                    if event.WhichOneof("event") == "outcome":
+                        return
+            lost: AosError = ServiceUnavailable("dispatcher")  # it ended the stream before the outcome: it is going away
+        except ServiceUnavailable as error:
+            lost = error
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.CANCELLED:  # a stopping server's word to those who are still there
+                raise
+            lost = ServiceUnavailable("dispatcher")
+        finally:
+            call.cancel()
+        pause = next(pauses, PAUSES[-1])
+        waited += pause
+        if waited > LOST_SECONDS:
+            raise lost
+        await clock.sleep(pause)
+
+
+def outcome_error(job: str, outcome: Outcome) -> AosError | None:
+    """Return why a job ended without an answer, as the class that its reason names; None for one that is COMPLETED."""
+    if outcome.state == JobState.JOB_STATE_COMPLETED:
+        return None
+    reason = ErrorReason.Name(outcome.error.reason).removeprefix("ERROR_REASON_")
+    if reason in REASONS:
+        return REASONS[reason].rebuild(outcome.error.message, dict(outcome.error.metadata))
+    match outcome.state:
+        case JobState.JOB_STATE_CANCELLED:
+            return JobCancelled(job)
+        case JobState.JOB_STATE_EXPIRED:
+            return Deadline.rebuild(outcome.error.message or f"{job!r} ran out of time.", {"job": job})
+        case _:
+            return EngineFailed.rebuild(outcome.error.message or f"{job!r} failed.", {"job": job})

@@ -1,0 +1,143 @@
+"""What may become a job: the limits of a request, its identity, and the most it can cost. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, NoReturn
+
+from aos.dispatcher.jobs import Job, Submission
+from aos.errors import InvalidField, ModelUnavailable, ModelUnsuitable, QueueFull, RequestIdReused
+from aos.order import canonical_order, canonical_sampling, check_order, cost, digest_order, with_defaults
+from aos.v1.dispatcher_pb2 import CreateJobRequest
+from aos.v1.registry_pb2 import Model
+from aos.v1.types_pb2 import Order
+
+REQUEST_ID: Final = 128
+"""Most characters of a request_id."""
+USER_BYTES: Final = 256
+ANNOTATION_BYTES: Final = 64 << 10
+TEMPLATE_TOKENS: Final = 256
+"""What a chat template may add to a conversation: a system turn of its own, dates, marks."""
+MESSAGE_TOKENS: Final = 16
+"""What a chat template may add to each message."""
+TOKEN_BYTES: Final = 512
+"""Longest text of one token, generously; bounds what an operator may write into a log."""
+NONCE_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A job with what was handed in for it."""
+
+    job: Job
+    submission: Submission
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many jobs have not ended."""
+
+    project: int
+    everywhere: int
+
+
+def check_request(request: CreateJobRequest) -> None:
+    """Raise InvalidField for the first field that cannot be accepted."""
+    check_order(request.order)
+    if len(request.request_id) > REQUEST_ID or not all(" " <= char <= "~" for char in request.request_id):
+        raise InvalidField(
+            "request_id", f"must have at most {REQUEST_ID} printable ASCII characters", value=request.request_id, limit=REQUEST_ID
+        )
+    size = len(request.user.encode())
+    if size > USER_BYTES:
+        raise InvalidField("user", f"has {size} bytes; at most {USER_BYTES} are accepted", value=size, limit=USER_BYTES)
+    size = len(request.annotation.encode())
+    if size > ANNOTATION_BYTES:
+        raise InvalidField(
+            "annotation", f"has {size} bytes; at most {ANNOTATION_BYTES} are accepted", value=size, limit=ANNOTATION_BYTES
+        )
+    if request.annotation:
+        try:
+            json.loads(request.annotation, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise InvalidField("annotation", "must be JSON text", value=request.annotation) from error
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def digest_contents(request: CreateJobRequest) -> bytes:
+    """Return the digest by which a retry is known; it leaves the request_id out."""
+    parts = (canonical_order(request.order), request.user.encode(), request.annotation.encode())
+    return hashlib.sha256(b"aos.contents.v1" + b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
+
+
+def job_id(*, project: str, request_digest: bytes, created: datetime, nonce: bytes) -> str:
+    """Return the 64 hex digits that commit to whose job it is, what was asked and when."""
+    said = hashlib.sha256(b"aos.job.v1")
+    for part in (project.encode(), request_digest, created.isoformat().encode(), nonce):
+        said.update(len(part).to_bytes(4, "big") + part)
+    return said.hexdigest()
+
+
+def check_model(order: Order, model: Model) -> None:
+    """Raise ModelUnavailable or ModelUnsuitable if the model cannot take the order now."""
+    if not model.routable:
+        raise ModelUnavailable(order.model, model.reason or "no operator that offers it can be used")
+    if order.WhichOneof("input") == "chat" and not model.chat:
+        raise ModelUnsuitable(order.model, "chat template")
+
+
+def prompt_bound(order: Order, context_length: int) -> int:
+    """Return the most tokens that the input can have. Every token stands for at least one byte, or is the template's."""
+    if order.WhichOneof("input") == "chat":
+        text = sum(len(message.content.encode()) + MESSAGE_TOKENS for message in order.chat.messages)
+    else:
+        text = len(order.prompt.encode())
+    return min(text + TEMPLATE_TOKENS, context_length)
+
+
+def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetime, nonce: bytes, job_seconds: float) -> Record:
+    """Return the job that a good request makes, its hold still to be asked for."""
+    identity = job_id(project=project, request_digest=digest_order(request.order), created=now, nonce=nonce)
+    order = with_defaults(request.order, job=bytes.fromhex(identity))
+    prompt = prompt_bound(order, model.context_length)
+    completion = min(order.sampling.max_tokens, model.context_length)
+    job = Job(
+        id=identity,
+        project=project,
+        model=order.model,
+        model_digest=model.digest.lower(),
+        request_digest=digest_order(order),
+        parameters=canonical_sampling(order.sampling),
+        seed=order.sampling.seed,
+        prompt_bound=prompt,
+        completion_bound=completion,
+        amount=cost(model.price, prompt_tokens=prompt, completion_tokens=completion),
+        created=now,
+        deadline=now + timedelta(seconds=job_seconds),
+    )
+    submission = Submission(request.request_id, order, request.user, request.annotation, digest_contents(request))
+    return Record(job, submission)
+
+
+def same(existing: Record, contents: bytes) -> Record:
+    """Return the job that the request_id made before. Raises RequestIdReused if something else was asked then."""
+    if existing.submission.contents != contents:
+        raise RequestIdReused(existing.submission.request_id, existing.job.name)
+    return existing
+
+
+def admit(new: Record, existing: Record | None, load: Load, *, project_jobs: int, queue_jobs: int) -> Record:
+    """Return the record to keep: the first with its request_id. Raises RequestIdReused or QueueFull."""
+    if existing is not None:
+        return same(existing, new.submission.contents)
+    if load.project >= project_jobs:
+        raise QueueFull(f"unfinished jobs of {new.job.project}", project_jobs)
+    if load.everywhere >= queue_jobs:
+        raise QueueFull("unfinished jobs", queue_jobs)
+    return new

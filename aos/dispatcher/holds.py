@@ -1,0 +1,169 @@
+"""The money of jobs: held before a job is accepted, settled once it has ended, and nothing forgotten in between.
+
+The job's row is written before the broker is asked, and marked after the broker answered. So whatever a crash cuts off is found
+again: a PENDING row is a hold that may be there and that nobody waits for; a job that has ended and is still HELD is a hold to
+settle. The broker takes both questions twice without harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+from aos.clock import Clock
+from aos.dispatcher import jobs
+from aos.dispatcher.admission import Record
+from aos.dispatcher.jobs import At, Job, Money
+from aos.dispatcher.log import EventLog
+from aos.dispatcher.peers import ask, refused
+from aos.dispatcher.settings import DispatcherSettings
+from aos.dispatcher.store import Change, Row
+from aos.errors import AosError, BadReceipt, BadSignature, HoldNotFound, HoldSettled
+from aos.v1 import broker_pb2_grpc
+from aos.v1.broker_pb2 import HoldState, ReserveRequest, SettleRequest
+from aos.v1.receipt_pb2 import Receipt
+
+BATCH: Final = 64
+"""Most holds that are settled at once."""
+
+log = logging.getLogger(__name__)
+
+
+class HoldGone(Exception):
+    """The hold was released in the meantime: the submission has to begin anew."""
+
+
+class Holds:
+    """Asks the broker. One dispatcher has one."""
+
+    def __init__(
+        self, log: EventLog, broker: broker_pb2_grpc.BrokerAsyncStub, *, settings: DispatcherSettings, clock: Clock
+    ) -> None:
+        self._log, self._broker, self._settings, self._clock = log, broker, settings, clock
+        self._busy: dict[str, asyncio.Lock] = {}
+        self._ended = asyncio.Event()
+
+    @asynccontextmanager
+    async def alone(self, key: str) -> AsyncGenerator[None]:
+        """Let one submission, or its clean-up, go on at a time."""
+        lock = self._busy.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and self._busy.get(key) is lock:
+                del self._busy[key]
+
+    async def accept(self, job: Job) -> Change | None:
+        """Hold the job's money, then accept it; None if it was accepted before.
+
+        Raises what the broker refuses with, the job forgotten; ServiceUnavailable if nobody knows whether the money is held, the
+        job then PENDING; HoldGone if the hold has ended.
+        """
+        request = ReserveRequest(hold=hold(job), account=account(job.project), amount=str(job.amount))
+        try:
+            held = await ask("broker", self._broker.Reserve(request, timeout=self._settings.rpc_seconds))
+        except AosError as error:
+            if refused(error):
+                await self._log.store.forget(job.id)
+            raise
+        if held.state != HoldState.HOLD_STATE_HELD:
+            await self._log.store.forget(job.id)
+            raise HoldGone
+        at = At(self._clock.now(), self._settings.node)
+        return await self._log.change(job.id, lambda view: jobs.accept(view, at))
+
+    def ended(self) -> None:
+        """Say that a job has ended."""
+        self._ended.set()
+
+    async def settle_forever(self) -> None:
+        """Settle as jobs end."""
+        while True:
+            await self._ended.wait()
+            self._ended.clear()
+            if not await self._settle_all():
+                await self._clock.sleep(self._settings.reconcile_seconds)
+                self._ended.set()
+
+    async def reconcile_forever(self) -> None:
+        """Finish what a crash or an unreachable broker left, now and again and again."""
+        while True:
+            try:
+                await self._release_pending()
+            except Exception:
+                log.exception("could not look for submissions that were cut off")
+            self._ended.set()
+            await self._clock.sleep(self._settings.reconcile_seconds)
+
+    async def _settle_all(self) -> bool:
+        """Settle all jobs that have ended. False if some have to be tried again."""
+        try:
+            while rows := await self._log.store.unsettled(limit=BATCH):
+                if not all(await asyncio.gather(*(self._settle(row) for row in rows))):
+                    return False
+        except Exception:
+            log.exception("could not settle")
+            return False
+        return True
+
+    async def _settle(self, row: Row) -> bool:
+        receipt = row.outcome.receipt if row.outcome is not None and row.outcome.HasField("receipt") else None
+        try:
+            await self._end(row.job, receipt)
+        except AosError as error:
+            log.warning("could not settle %s, will try again: %s", row.job.name, error)
+            return False
+        await self._log.store.change(row.job.id, jobs.settle)
+        return True
+
+    async def _end(self, job: Job, receipt: Receipt | None) -> None:
+        request = SettleRequest(hold=hold(job), receipt=receipt)
+        try:
+            await ask("broker", self._broker.Settle(request, timeout=self._settings.rpc_seconds))
+        except (BadReceipt, BadSignature):
+            if receipt is None:
+                raise
+            # it was checked before it was kept, so this is a defect; the project's money is not kept for it
+            log.exception("the broker refuses the receipt of %s; its hold is released", job.name)
+            await self._end(job, None)
+        except (HoldNotFound, HoldSettled) as error:
+            if job.money is not Money.PENDING:
+                log.error("%s: %s", job.name, error)  # noqa: TRY400  # what the broker says is all there is to know
+
+    async def _release_pending(self) -> None:
+        for record in await self._log.store.pending(limit=BATCH):
+            job = record.job
+            # a Reserve that timed out may still be on its way; releasing before it arrives would leave its hold for good
+            on_its_way = self._clock.now() - job.created < timedelta(seconds=2 * self._settings.rpc_seconds)
+            key = lock_key(record)
+            if on_its_way or key in self._busy:
+                continue
+            async with self.alone(key):
+                # a retry may have accepted it since the list was made
+                if await self._log.store.money(job.id) is not Money.PENDING:
+                    continue
+                try:
+                    await self._end(job, None)
+                except AosError as error:
+                    log.warning("could not release the hold of %s, will try again: %s", job.name, error)
+                    return
+                await self._log.store.forget(job.id)
+
+
+def lock_key(record: Record) -> str:
+    """Return what submissions of the same request have in common."""
+    request_id = record.submission.request_id
+    return f"{record.job.project}\n{request_id}" if request_id else record.job.id
+
+
+def hold(job: Job) -> str:
+    return f"holds/{job.id}"
+
+
+def account(project: str) -> str:
+    return f"accounts/{project.removeprefix('projects/')}"

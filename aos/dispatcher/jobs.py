@@ -1,0 +1,284 @@
+"""What a job is and how it may move. No clock, no I/O, no gRPC.
+
+Each verb takes the job as a transaction shows it and returns the move to make, or None if there is nothing to do: a retry, or a
+message that came too late.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import cast
+
+from aos.dispatcher.answers import check_answer
+from aos.errors import AosError, Deadline, JobCancelled, OperatorLost
+from aos.v1.dispatcher_pb2 import JobError, JobEvent, JobState, Outcome
+from aos.v1.operator_pb2 import Chunk, Finish
+from aos.v1.types_pb2 import Order, Price, Usage
+from aos.verification.clock import merge
+
+
+class State(enum.IntEnum):
+    """Where a job stands, numbered as on the wire."""
+
+    QUEUED = JobState.JOB_STATE_QUEUED
+    ASSIGNED = JobState.JOB_STATE_ASSIGNED
+    RUNNING = JobState.JOB_STATE_RUNNING
+    COMPLETED = JobState.JOB_STATE_COMPLETED
+    FAILED = JobState.JOB_STATE_FAILED
+    CANCELLED = JobState.JOB_STATE_CANCELLED
+    EXPIRED = JobState.JOB_STATE_EXPIRED
+
+    @property
+    def final(self) -> bool:
+        return self >= State.COMPLETED
+
+    @property
+    def leased(self) -> bool:
+        return self in (State.ASSIGNED, State.RUNNING)
+
+    @property
+    def wire(self) -> JobState:
+        """As messages carry it."""
+        return cast("JobState", int(self))
+
+
+class Money(enum.IntEnum):
+    """What is known of the job's hold with the broker."""
+
+    PENDING = 1
+    """Asked for, or about to be. The job is not accepted: nobody sees it and nobody runs it."""
+    HELD = 2
+    """The broker confirmed it."""
+    SETTLED = 3
+    """The broker confirmed its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a caller handed in. It never changes."""
+
+    request_id: str
+    order: Order
+    """Every default filled in."""
+    user: str
+    annotation: str
+    contents: bytes
+    """Digest of what was sent: two submissions with equal contents are the same request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The part of a job that moves, and what its moves need to know."""
+
+    id: str
+    project: str
+    model: str
+    model_digest: str
+    request_digest: bytes
+    parameters: str
+    seed: int
+    prompt_bound: int
+    """Most tokens that the input can have."""
+    completion_bound: int
+    """Most tokens that the answer can have."""
+    amount: int
+    """What is held for it, in neurons."""
+    created: datetime
+    deadline: datetime
+    money: Money = Money.PENDING
+    state: State = State.QUEUED
+    operator: str = ""
+    lease: str = ""
+    """The lease that may write into the log; empty unless ASSIGNED or RUNNING."""
+    price: Price | None = None
+    """Of the operator that has or had it last."""
+    attempts: int = 0
+    failures: int = 0
+    """Attempts that ended by the operator's fault."""
+    clock: Mapping[str, int] = field(default_factory=dict[str, int])
+    ended: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        return f"jobs/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What the log holds of the answer."""
+
+    text: str
+    tokens: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A job as a transaction shows it."""
+
+    job: Job
+    count: int
+    """How many events the dispatcher has counted of itself, over all jobs and restarts."""
+    output: Callable[[], Output]
+    """Reads the answer so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """When and where a move happens, and what its cause had seen."""
+
+    now: datetime
+    node: str
+    seen: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a transaction is to keep. ``events`` get their sequence numbers there; ``outcome`` comes with the last of them."""
+
+    job: Job
+    events: tuple[JobEvent, ...] = ()
+    outcome: Outcome | None = None
+
+
+def accept(view: View, at: At) -> Move | None:
+    """The money is there: the job is a job."""
+    if view.job.money is not Money.PENDING:
+        return None
+    return _to(State.QUEUED, replace(view.job, money=Money.HELD), view, at)
+
+
+def assign(view: View, at: At, *, operator: str, price: Price) -> Move | None:
+    """Lease a waiting job to an operator."""
+    job = view.job
+    if job.state is not State.QUEUED or job.money is not Money.HELD:
+        return None
+    attempts = job.attempts + 1
+    leased = replace(job, operator=operator, price=price, attempts=attempts, lease=f"{job.id}/{attempts}")
+    return _to(State.ASSIGNED, leased, view, at)
+
+
+def start(view: View, at: At, *, lease: str) -> Move | None:
+    """The operator began."""
+    if view.job.lease != lease or view.job.state is not State.ASSIGNED:
+        return None
+    return _to(State.RUNNING, view.job, view, at)
+
+
+def extend(view: View, at: At, *, lease: str, chunk: Chunk) -> Move | None:
+    """More output. A lease that is no longer current adds nothing."""
+    if view.job.lease != lease:
+        return None
+    said = JobEvent(chunk=chunk)
+    begun = start(view, at, lease=lease)
+    return Move(view.job, (said,)) if begun is None else replace(begun, events=(*begun.events, said))
+
+
+def complete(view: View, at: At, *, lease: str, finish: Finish) -> Move | None:
+    """The answer is whole. Raises BadReceipt if the receipt, whose signature is good, is not for what the log holds."""
+    job = view.job
+    if job.lease != lease:
+        return None
+    output = view.output()
+    check_answer(
+        finish.receipt,
+        job=job.name,
+        operator=job.operator,
+        request_digest=job.request_digest,
+        parameters=job.parameters,
+        seed=job.seed,
+        model_digest=job.model_digest,
+        price=job.price or Price(),
+        prompt_bound=job.prompt_bound,
+        completion_bound=job.completion_bound,
+        amount=job.amount,
+        reason=finish.reason,
+        text=output.text,
+        tokens=output.tokens,
+    )
+    outcome = Outcome(
+        text=output.text, finish_reason=finish.reason, stop=finish.stop, usage=finish.receipt.usage, receipt=finish.receipt
+    )
+    return _end(State.COMPLETED, outcome, view, at)
+
+
+def lose(view: View, at: At, *, lease: str, max_attempts: int) -> Move | None:
+    """The operator is gone, or failed in a way that another may not: try again, unless that was the last attempt."""
+    return retry(view, at, lease=lease, max_attempts=max_attempts, error=OperatorLost(view.job.name, view.job.failures + 1))
+
+
+def retry(view: View, at: At, *, lease: str, max_attempts: int, error: AosError) -> Move | None:
+    """The attempt failed: try again, unless it was the last; then the job ends with ``error``."""
+    job = view.job
+    if job.lease != lease:
+        return None
+    failed = replace(job, failures=job.failures + 1)
+    if failed.failures >= max_attempts:
+        return fail(replace(view, job=failed), at, lease=lease, error=job_error(error))
+    return _to(State.QUEUED, replace(failed, lease=""), view, at)
+
+
+def give_back(view: View, at: At, *, lease: str) -> Move | None:
+    """Nobody's fault: the job waits again, and the attempt does not count against it."""
+    if view.job.lease != lease or not view.job.state.leased:
+        return None
+    return _to(State.QUEUED, replace(view.job, lease=""), view, at)
+
+
+def fail(view: View, at: At, *, lease: str, error: JobError) -> Move | None:
+    """It cannot be computed, by anyone."""
+    if view.job.lease != lease:
+        return None
+    return _end(State.FAILED, Outcome(error=error), view, at)
+
+
+def cancel(view: View, at: At) -> Move | None:
+    """The caller ends it. Cancelling a job that has ended changes nothing: the caller lost a race, which is not an error."""
+    if view.job.state.final:
+        return None
+    return _end(State.CANCELLED, Outcome(error=job_error(JobCancelled(view.job.name))), view, at)
+
+
+def expire(view: View, at: At, *, limit: float, why: str = "") -> Move | None:
+    """Its time is over; ``why`` says what kept it, if that is known."""
+    job = view.job
+    if job.state.final or job.deadline > at.now:
+        return None
+    error = job_error(Deadline(job.name, limit))
+    if why:
+        error.message = f"{error.message} {why}"
+    return _end(State.EXPIRED, Outcome(error=error), view, at)
+
+
+def settle(view: View) -> Move | None:
+    """The broker confirmed the end of the hold."""
+    if view.job.money is not Money.HELD or not view.job.state.final:
+        return None
+    return Move(replace(view.job, money=Money.SETTLED))
+
+
+def job_error(error: AosError) -> JobError:
+    """Return the error as jobs carry it."""
+    return JobError(reason=f"ERROR_REASON_{error.reason}", message=error.message, metadata=error.facts)
+
+
+def _to(state: State, job: Job, view: View, at: At) -> Move:
+    moved = replace(job, state=state, clock=_tick(view, at))
+    return Move(moved, (JobEvent(state=state.wire),))
+
+
+def _end(state: State, outcome: Outcome, view: View, at: At) -> Move:
+    outcome.state = state.wire
+    if state is not State.COMPLETED:
+        output = view.output()
+        outcome.text = output.text
+        outcome.usage.CopyFrom(Usage(completion_tokens=len(output.tokens)))
+    job = replace(view.job, state=state, lease="", ended=at.now, clock=_tick(view, at))
+    return Move(job, (JobEvent(outcome=outcome),), outcome)
+
+
+def _tick(view: View, at: At) -> dict[str, int]:
+    # the dispatcher counts its own events over all jobs, so that no two of them share a number
+    return merge(view.job.clock, at.seen, {at.node: view.count + 1})

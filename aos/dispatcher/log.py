@@ -1,0 +1,133 @@
+"""The job's log as it grows: durable first, then to whoever watches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from aos.dispatcher.jobs import Job
+from aos.dispatcher.store import Change, Decide, JobStore, Leased
+from aos.errors import ServiceUnavailable
+from aos.v1.dispatcher_pb2 import JobEvent
+
+READ: Final = 256
+"""Most events that are read from the store at once."""
+UNREAD: Final = 256
+"""Most events that are kept in memory for a slow watcher; it reads the rest from the store."""
+
+
+class _Watcher:
+    """What one watcher has not read yet. Whoever publishes never waits for it."""
+
+    def __init__(self) -> None:
+        self.news = asyncio.Event()
+        self._unread = deque[JobEvent](maxlen=UNREAD)  # the oldest fall out; the gap sends the watcher to the store
+
+    def hear(self, events: Sequence[JobEvent]) -> None:
+        self._unread.extend(events)
+        self.news.set()
+
+    def take(self) -> list[JobEvent]:
+        self.news.clear()
+        taken = list(self._unread)
+        self._unread.clear()
+        return taken
+
+
+class EventLog:
+    """Changes jobs in the store and tells those who watch. Every change of a job goes through here."""
+
+    def __init__(self, store: JobStore, *, ended: Callable[[Job], None]) -> None:
+        """``ended`` is called once for each job that has reached a final state, after that is durable."""
+        self.store = store
+        self._ended = ended
+        self._watchers: dict[str, set[_Watcher]] = {}
+        self._closed = False
+
+    async def change(self, job_id: str, decide: Decide) -> Change | None:
+        """Return the change once it is durable; None if ``decide`` made no move. Raises JobNotFound and what it raises."""
+        change = await self.store.change(job_id, decide)
+        self._tell(job_id, change)
+        return change
+
+    async def lease(self, job_id: str, decide: Decide) -> Leased | None:
+        """Do as ``change`` does, and return the order and the answer so far with it."""
+        leased = await self.store.lease(job_id, decide)
+        self._tell(job_id, leased and leased.change)
+        return leased
+
+    def _tell(self, job_id: str, change: Change | None) -> None:
+        if change is None or not change.events:
+            return
+        for watcher in self._watchers.get(job_id, ()):
+            watcher.hear(change.events)
+        if change.job.state.final:
+            self._ended(change.job)
+
+    async def watch(self, job_id: str, after: int) -> AsyncGenerator[JobEvent]:
+        """Yield the events behind ``after``, each once and in order, until the outcome.
+
+        Raises ServiceUnavailable if the dispatcher stops before; the next one goes on from the last sequence seen.
+        """
+        with self._listening(job_id) as watcher:
+            last, behind = after, True
+            while True:
+                if behind:
+                    watcher.take()  # the store has these, too
+                    events = await self._stored(job_id, last)
+                    if events is None:
+                        return
+                    behind = len(events) == READ
+                else:
+                    events = watcher.take()
+                    if not events:
+                        if self._closed:
+                            raise ServiceUnavailable("dispatcher")
+                        await watcher.news.wait()
+                        continue
+                    # two changes may be told in another order than they were kept in, and a slow reader may have missed some
+                    behind = not _follows(events, last)
+                    if behind:
+                        continue
+                for event in events:
+                    if event.sequence > last:
+                        last = event.sequence
+                        yield event
+                    if event.HasField("outcome"):
+                        return
+
+    async def _stored(self, job_id: str, last: int) -> Sequence[JobEvent] | None:
+        """Return what the store has behind ``last``; None if nothing is there and nothing will come."""
+        events = await self.store.events(job_id, after=last, limit=READ)
+        if events or not (await self.store.standing(job_id, project=None)).state.final:
+            return events
+        # it may have ended between the two looks
+        return await self.store.events(job_id, after=last, limit=READ) or None
+
+    @contextmanager
+    def _listening(self, job_id: str) -> Generator[_Watcher]:
+        watcher = _Watcher()
+        self._watchers.setdefault(job_id, set()).add(watcher)
+        try:
+            yield watcher
+        finally:
+            watchers = self._watchers[job_id]
+            watchers.remove(watcher)
+            if not watchers:
+                del self._watchers[job_id]
+
+    def close(self) -> None:
+        """End every watch, now and from now on, once it has shown what there is."""
+        self._closed = True
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.news.set()
+
+
+def _follows(events: Sequence[JobEvent], last: int) -> bool:
+    """Say whether the events that are new to a reader of ``last`` come right behind it, without a gap."""
+    new = [event.sequence for event in events if event.sequence > last]
+    return new == list(range(last + 1, last + 1 + len(new)))

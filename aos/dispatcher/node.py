@@ -1,0 +1,107 @@
+"""The dispatcher's parts put together, brought up from what the last run left, and ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from aos.clock import Clock
+from aos.dispatcher import jobs
+from aos.dispatcher.holds import Holds
+from aos.dispatcher.jobs import At, Job
+from aos.dispatcher.log import EventLog
+from aos.dispatcher.projects import Randomness
+from aos.dispatcher.relay import Relay
+from aos.dispatcher.servicer import DispatcherServicer
+from aos.dispatcher.settings import DispatcherSettings
+from aos.dispatcher.submissions import Submissions
+from aos.dispatcher.tokens import ProjectAuthenticator
+from aos.rpc.auth import Authenticator
+from aos.store import sqlite_jobs, sqlite_projects
+from aos.store.sqlite import SqliteFile
+from aos.v1 import broker_pb2_grpc, registry_pb2_grpc
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherNode:
+    """A running dispatcher."""
+
+    servicer: DispatcherServicer
+    authenticate: Authenticator
+    """Knows the projects' tokens."""
+    _submissions: Submissions
+    _relay: Relay
+    _log: EventLog
+
+    async def drain(self, seconds: float = 0.0) -> None:
+        """Take no more jobs, give running ones so long to end, give the others back, and end every stream.
+
+        To be called while the server still stands, so that its streams end by themselves. Idempotent.
+        """
+        await self._submissions.close()
+        await self._relay.drain(seconds)
+        self._log.close()
+
+
+@asynccontextmanager
+async def running_dispatcher(
+    file: SqliteFile,
+    *,
+    settings: DispatcherSettings,
+    registry: registry_pb2_grpc.RegistryAsyncStub,
+    broker: broker_pb2_grpc.BrokerAsyncStub,
+    clock: Clock,
+    randomness: Randomness,
+) -> AsyncGenerator[DispatcherNode]:
+    """Give a dispatcher that keeps its jobs in the file, and finishes what an earlier one had accepted.
+
+    The registry and the broker need not answer yet. ``randomness`` is secrets.token_bytes, or as hard to guess.
+    """
+    for migrations in (sqlite_projects.MIGRATIONS, sqlite_jobs.MIGRATIONS):
+        await file.transact(migrations.apply)
+    store = sqlite_jobs.SqliteJobStore(file, node=settings.node)
+    project_store = sqlite_projects.SqliteProjectStore(file)
+    tokens = ProjectAuthenticator(project_store)
+
+    def ended(job: Job) -> None:
+        relay.forget(job)
+        holds.ended()
+
+    log = EventLog(store, ended=ended)
+    holds = Holds(log, broker, settings=settings, clock=clock)
+    relay = Relay(log, registry=registry, settings=settings, clock=clock, randomness=randomness)
+    submissions = Submissions(
+        store, registry=registry, holds=holds, accepted=relay.add, settings=settings, clock=clock, randomness=randomness
+    )
+    await _recover(log, At(clock.now(), settings.node))
+    for waiting in await store.waiting():
+        relay.add(waiting)
+    servicer = DispatcherServicer(
+        log=log,
+        projects=project_store,
+        tokens=tokens,
+        submissions=submissions,
+        relay=relay,
+        settings=settings,
+        clock=clock,
+        randomness=randomness,
+    )
+    node = DispatcherNode(servicer, tokens, submissions, relay, log)
+    loops = [relay.place_forever(), relay.sweep_forever(), holds.settle_forever(), holds.reconcile_forever()]
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    try:
+        yield node
+    finally:
+        await node.drain()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _recover(log: EventLog, at: At) -> None:
+    """Let the jobs wait again that were leased when the last run ended: their operators' streams ended with it."""
+    leased = await log.store.leased()
+    await asyncio.gather(*(log.change(job.id, partial(jobs.give_back, at=at, lease=job.lease)) for job in leased))

@@ -1,0 +1,279 @@
+"""Operators' streams and jobs' logs, joined: who is attached, who gets what, and what happens when one is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+from aos.clock import Clock, within
+from aos.dispatcher import jobs
+from aos.dispatcher.handshake import NONCE_BYTES, greet
+from aos.dispatcher.jobs import At, Job
+from aos.dispatcher.leases import AGAIN_SECONDS, End, LeaseRun, counts, read
+from aos.dispatcher.log import EventLog
+from aos.dispatcher.placement import Candidate, Queue, Wanted, explain
+from aos.dispatcher.sessions import Session
+from aos.dispatcher.settings import DispatcherSettings
+from aos.dispatcher.store import Change, Leased, Waiting
+from aos.errors import AosError, InvalidField, JobNotFound, ServiceUnavailable, Unauthenticated
+from aos.v1 import registry_pb2_grpc
+from aos.v1.dispatcher_pb2 import Challenge, DispatcherMessage, Hello, Lease, LeaseFailed, OperatorMessage
+from aos.v1.errors_pb2 import ErrorReason
+from aos.v1.types_pb2 import VectorClock
+
+BATCH: Final = 256
+"""Most jobs that are looked at together for their deadline."""
+CLOSING_SECONDS: Final = 5.0
+"""How long giving jobs back may take at the end; what is not given back by then is found at the next start."""
+
+log = logging.getLogger(__name__)
+
+
+class Relay:
+    """The attached operators and the jobs they have. Holds nothing that the store does not know."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        *,
+        registry: registry_pb2_grpc.RegistryAsyncStub,
+        settings: DispatcherSettings,
+        clock: Clock,
+        randomness: Callable[[int], bytes],
+    ) -> None:
+        self._log, self._registry, self._settings, self._clock, self._randomness = log, registry, settings, clock, randomness
+        self._sessions: dict[str, Session] = {}
+        self._queue = Queue()
+        self._runs: dict[str, tuple[LeaseRun, Session]] = {}
+        self._ended_early: set[str] = set()
+        """Jobs that ended while they were about to be leased."""
+        self._leasing: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+
+    def add(self, waiting: Waiting) -> None:
+        """Let a job wait for an operator."""
+        job = waiting.job
+        self._queue.add(
+            Wanted(
+                number=waiting.number,
+                job_id=job.id,
+                project=job.project,
+                model=job.model,
+                model_digest=job.model_digest,
+                prompt_bound=job.prompt_bound,
+                completion_bound=job.completion_bound,
+                amount=job.amount,
+            )
+        )
+        self._changed.set()
+
+    def forget(self, job: Job) -> None:
+        """Stop what is done for a job that has ended."""
+        self._queue.remove(job.id)
+        if job.id in self._leasing:
+            self._ended_early.add(job.id)
+        if running := self._runs.get(job.id):
+            running[0].end(End.OVER)
+
+    async def attach(self, messages: AsyncIterator[OperatorMessage]) -> AsyncGenerator[DispatcherMessage]:
+        """Serve one operator's stream until either side ends it."""
+        if self._closing:
+            raise ServiceUnavailable("dispatcher")
+        nonce, stream, settings = self._randomness(NONCE_BYTES), aiter(messages), self._settings
+        yield DispatcherMessage(challenge=Challenge(nonce=nonce, dispatcher=settings.identity))
+        hello = await self._hello(stream)
+        operator, offers = await greet(hello, nonce, registry=self._registry, settings=settings, clock=self._clock)
+        session = Session(operator, offers, most=settings.operator_leases, now=self._clock.now())
+        if self._closing:
+            raise ServiceUnavailable("dispatcher")
+        if replaced := self._sessions.get(operator):
+            log.info("operator %s attached again; its earlier stream is ended", operator)
+            self._leave(replaced)
+        session.welcome(settings.heartbeat_seconds)
+        self._sessions[operator] = session
+        self._changed.set()
+        reader = asyncio.create_task(self._read(session, stream))
+        try:
+            async for message in session.messages():
+                yield message
+            if reader.done():
+                reader.result()
+        finally:
+            self._leave(session)
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _hello(self, stream: AsyncIterator[OperatorMessage]) -> Hello:
+        try:
+            first = await within(self._clock, self._settings.handshake_seconds, anext(stream))
+        except (TimeoutError, StopAsyncIteration) as error:
+            raise Unauthenticated("Answer the challenge with a hello.") from error
+        if not first.HasField("hello"):
+            raise InvalidField("message", "the first must be a hello", value=first.WhichOneof("message"), limit="hello")
+        return first.hello
+
+    async def _read(self, session: Session, stream: AsyncIterator[OperatorMessage]) -> None:
+        try:
+            async for message in stream:
+                self._hear(session, message)
+        except AosError:
+            raise
+        except Exception as error:  # the connection broke
+            log.info("the stream of operator %s broke: %s", session.operator, error)
+        finally:
+            self._leave(session)
+
+    def _hear(self, session: Session, message: OperatorMessage) -> None:
+        if message.WhichOneof("message") in (None, "hello"):
+            raise InvalidField("message", "is not one that comes after the hello", value=message.WhichOneof("message"))
+        seen = session.hear(counts(message), self._clock.now())
+        lease, what = read(message)
+        if isinstance(what, LeaseFailed) and what.retryable and what.error.reason == ErrorReason.ERROR_REASON_SHUTTING_DOWN:
+            session.leaving = True
+        if run := self._run(session, lease):
+            run.hear(what, seen)
+
+    def _run(self, session: Session, lease: str) -> LeaseRun | None:
+        """Return the lease if this stream has it now. What is said about any other comes too late and is ignored."""
+        run, holder = self._runs.get(lease.partition("/")[0], (None, None))
+        return run if run is not None and run.id == lease and holder is session else None
+
+    def _leave(self, session: Session) -> None:
+        """End the stream and take its leases back. Idempotent."""
+        session.end()
+        if self._sessions.get(session.operator) is session:
+            del self._sessions[session.operator]
+            log.info("operator %s left", session.operator)
+        for run, holder in self._runs.values():
+            if holder is session:
+                run.end(End.LOST)
+
+    async def place_forever(self) -> None:
+        """Lease waiting jobs as places become free."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            while not self._closing and (taken := self._queue.take(self._candidates())):
+                wanted, candidate = taken
+                session = self._sessions[candidate.operator]
+                session.take_slot(candidate.model)
+                self._leasing.add(wanted.job_id)
+                self._idle.clear()
+                self._spawn(self._lease(wanted, candidate, session))
+                await asyncio.sleep(0)
+
+    def _candidates(self) -> list[Candidate]:
+        return [one for session in self._sessions.values() if not session.ended for one in session.candidates()]
+
+    async def _lease(self, wanted: Wanted, candidate: Candidate, session: Session) -> None:
+        """Give one job to one operator, write down what comes, and let the job wait again if need be."""
+        job_id = wanted.job_id
+        at = At(self._clock.now(), self._settings.node, session.seen)
+        again: Wanted | None = None
+        try:
+            leased = await self._log.lease(
+                job_id, lambda view: jobs.assign(view, at, operator=candidate.operator, price=candidate.price)
+            )
+            if leased is not None:
+                change = await self._follow(leased, session)
+                if change is not None and not change.job.state.final:
+                    again = replace(wanted, avoid=wanted.avoid | {candidate.operator})
+        except JobNotFound:
+            pass
+        except Exception:
+            log.exception("could not lease %s, will try again", job_id)
+            await self._clock.sleep(AGAIN_SECONDS)
+            again = wanted
+        finally:
+            self._leasing.discard(job_id)
+            self._runs.pop(job_id, None)
+            session.free_slot(candidate.model)
+            if again is not None and job_id not in self._ended_early:
+                self._queue.add(again)
+            self._ended_early.discard(job_id)
+            if not self._leasing:
+                self._idle.set()
+            self._changed.set()
+
+    async def _follow(self, leased: Leased, session: Session) -> Change | None:
+        job = leased.change.job
+        run = LeaseRun(leased, session.operator, log=self._log, clock=self._clock, settings=self._settings)
+        self._runs[job.id] = (run, session)
+        if job.id in self._ended_early:
+            run.end(End.OVER)
+        elif session.ended or self._closing:
+            run.end(End.GIVEN_BACK)
+        else:
+            session.give(
+                Lease(
+                    id=run.id,
+                    job=bytes.fromhex(job.id),
+                    order=leased.submission.order,
+                    accepted_tokens=leased.output.tokens,
+                    accepted_text_bytes=len(leased.output.text.encode()),
+                    clock=VectorClock(counts=job.clock),
+                )
+            )
+        change = await run.run()
+        if not run.said_last:
+            session.cancel(run.id)
+        return change
+
+    async def sweep_forever(self) -> None:
+        """Look for silent operators and jobs out of time."""
+        while True:
+            await self._clock.sleep(self._settings.sweep_seconds)
+            try:
+                self._drop_silent()
+                await self._expire()
+            except Exception:
+                log.exception("could not look for what is out of time")
+
+    def _drop_silent(self) -> None:
+        silent = timedelta(seconds=self._settings.heartbeat_seconds * self._settings.missed_heartbeats)
+        for session in list(self._sessions.values()):
+            if session.ended or self._clock.now() - session.heard > silent:
+                log.warning("operator %s does not answer", session.operator)
+                self._leave(session)
+
+    async def _expire(self) -> None:
+        now, limit = self._clock.now(), self._settings.job_seconds
+        for job in await self._log.store.due(now, limit=BATCH):
+            at, why = At(now, self._settings.node), self.why(job.id)
+            await self._log.change(job.id, lambda view, at=at, why=why: jobs.expire(view, at, limit=limit, why=why))
+
+    def why(self, job_id: str) -> str:
+        """Say why a job waits; empty if it does not."""
+        wanted = self._queue.get(job_id)
+        return explain(wanted, self._candidates()) if wanted else ""
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self, seconds: float) -> None:
+        """Lease nothing more; give running jobs so long to end, then give them back and end the streams. Idempotent."""
+        self._closing = True
+        if seconds > 0:
+            try:
+                await within(self._clock, seconds, self._idle.wait())
+            except TimeoutError:
+                log.info("%d jobs are given back", len(self._leasing))
+        for run, _ in list(self._runs.values()):
+            run.end(End.GIVEN_BACK)
+        for session in list(self._sessions.values()):
+            self._leave(session)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=CLOSING_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)

@@ -1,0 +1,71 @@
+"""Jobs and projects as callers see them. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from aos.dispatcher.jobs import Output, State
+from aos.dispatcher.projects import Project
+from aos.dispatcher.store import Row
+from aos.errors import InvalidField, JobNotFound, ReceiptNotFound
+from aos.v1 import dispatcher_pb2 as pb
+from aos.v1.types_pb2 import VectorClock
+
+ID_DIGITS = 64
+
+
+def job_id(name: str) -> str:
+    """Return the id in ``jobs/…``. Raises InvalidField for another form, JobNotFound for an id that no job can have."""
+    head, _, identity = name.partition("/")
+    if head != "jobs" or not identity:
+        raise InvalidField("name", "must be jobs/ and an id", value=name, limit="jobs/…")
+    if len(identity) != ID_DIGITS or not all(digit in "0123456789abcdef" for digit in identity):
+        raise JobNotFound(name if len(name) <= 2 * ID_DIGITS else f"{name[: 2 * ID_DIGITS]}...")
+    return identity
+
+
+def job_proto(row: Row) -> pb.Job:
+    job, submission = row.job, row.submission
+    said = pb.Job(
+        name=job.name,
+        project=job.project,
+        request_id=submission.request_id,
+        order=submission.order,
+        user=submission.user,
+        annotation=submission.annotation,
+        state=job.state.wire,
+        operator=job.operator,
+        attempts=job.attempts,
+        clock=VectorClock(counts=job.clock),
+        created=_timestamp(job.created),
+        outcome=row.outcome,
+    )
+    if job.ended is not None:
+        said.ended.CopyFrom(_timestamp(job.ended))
+    return said
+
+
+def bundle(row: Row, output: Output) -> pb.ReceiptBundle:
+    """Return the receipt with what it speaks of. Raises ReceiptNotFound unless the job is COMPLETED."""
+    job = row.job
+    if job.state is not State.COMPLETED or row.outcome is None:
+        raise ReceiptNotFound(job.name, job.state.name)
+    return pb.ReceiptBundle(
+        receipt=row.outcome.receipt,
+        order=row.submission.order,
+        output=output.text,
+        output_tokens=output.tokens,
+        price=job.price,
+    )
+
+
+def project_proto(project: Project) -> pb.Project:
+    return pb.Project(name=project.name, created=_timestamp(project.created))
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp

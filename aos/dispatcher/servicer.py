@@ -1,0 +1,131 @@
+"""Dispatcher over gRPC: read the request, let the parts decide, reply."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, Final
+
+from aos.clock import Clock
+from aos.dispatcher import jobs, projects, replies
+from aos.dispatcher.jobs import At
+from aos.dispatcher.log import EventLog
+from aos.dispatcher.projects import Randomness
+from aos.dispatcher.relay import Relay
+from aos.dispatcher.settings import DispatcherSettings
+from aos.dispatcher.store import ProjectStore
+from aos.dispatcher.submissions import Submissions
+from aos.dispatcher.tokens import ProjectAuthenticator
+from aos.errors import InvalidField, PermissionDenied
+from aos.paging import page_length, page_start, page_start_number, page_token
+from aos.rpc.auth import Kind, caller, hash_token, own_project
+from aos.v1 import dispatcher_pb2 as pb
+from aos.v1 import dispatcher_pb2_grpc
+
+PAGE_BYTES: Final = 2 << 20
+"""About how much a page of jobs holds at most; jobs carry their prompts and answers."""
+
+
+class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
+    """The Dispatcher service. Made by aos.dispatcher.node."""
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        projects: ProjectStore,
+        tokens: ProjectAuthenticator,
+        submissions: Submissions,
+        relay: Relay,
+        settings: DispatcherSettings,
+        clock: Clock,
+        randomness: Randomness,
+    ) -> None:
+        self._log, self._jobs, self._projects, self._tokens = log, log.store, projects, tokens
+        self._submissions, self._relay = submissions, relay
+        self._settings, self._clock, self._randomness = settings, clock, randomness
+
+    async def CreateProject(self, request: pb.CreateProjectRequest, context: Any) -> pb.CreatedProject:
+        """Make a project and its token."""
+        token = projects.new_token(self._randomness)
+        project = projects.new_project(request.project_id, token, randomness=self._randomness, now=self._clock.now())
+        await self._projects.create(project)
+        return pb.CreatedProject(project=replies.project_proto(project), token=token)
+
+    async def GetProject(self, request: pb.GetProjectRequest, context: Any) -> pb.Project:
+        """Show one project."""
+        name = own_project() if request.name == f"projects/{projects.OWN}" else request.name
+        project_id = projects.read_name(name)
+        if caller().kind is Kind.PROJECT and caller().project != name:
+            raise PermissionDenied("the project's own token, or the administrator's")
+        return replies.project_proto(await self._projects.get(project_id))
+
+    async def ListProjects(self, request: pb.ListProjectsRequest, context: Any) -> pb.ListProjectsResponse:
+        """Show a page of projects."""
+        length, after = page_length(request.page_size), page_start("ListProjects", request.page_token)
+        # one more than is shown says whether there is a next page
+        found = await self._projects.page(after=after, limit=length + 1)
+        shown = found[:length]
+        following = page_token("ListProjects", shown[-1].id) if len(found) > length else ""
+        return pb.ListProjectsResponse(projects=[replies.project_proto(one) for one in shown], next_page_token=following)
+
+    async def RotateProjectToken(self, request: pb.RotateProjectTokenRequest, context: Any) -> pb.CreatedProject:
+        """Replace a project's token."""
+        token = projects.new_token(self._randomness)
+        project = await self._projects.rotate(projects.read_name(request.name), hash_token(token))
+        self._tokens.forget(project.name)
+        return pb.CreatedProject(project=replies.project_proto(project), token=token)
+
+    async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.Job:
+        """Accept a job."""
+        return replies.job_proto(await self._submissions.submit(request, own_project()))
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.Job:
+        """Show one job."""
+        return replies.job_proto(await self._jobs.get(replies.job_id(request.name), project=_visible()))
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
+        """Show a page of jobs."""
+        length, before = page_length(request.page_size), page_start_number("ListJobs", request.page_token)
+        project = _visible()
+        shown = await self._jobs.page(project=project, before=before or None, limit=length, size=PAGE_BYTES)
+        more = bool(shown) and await self._jobs.page(project=project, before=shown[-1].number, limit=1, size=1)
+        following = page_token("ListJobs", str(shown[-1].number)) if more else ""
+        return pb.ListJobsResponse(jobs=[replies.job_proto(row) for row in shown], next_page_token=following)
+
+    async def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> pb.Job:
+        """End a job."""
+        job_id, project = replies.job_id(request.name), _visible()
+        await self._jobs.standing(job_id, project=project)
+        at = At(self._clock.now(), self._settings.node)
+        await self._log.change(job_id, lambda view: jobs.cancel(view, at))
+        return replies.job_proto(await self._jobs.get(job_id, project=project))
+
+    async def WatchJob(self, request: pb.WatchJobRequest, context: Any) -> AsyncGenerator[pb.JobEvent]:
+        """Stream a job's events."""
+        if request.after_sequence < 0:
+            raise InvalidField("after_sequence", "must not be below 0", value=request.after_sequence, limit=0)
+        job_id = replies.job_id(request.name)
+        await self._jobs.standing(job_id, project=_visible())
+        async with aclosing(self._log.watch(job_id, request.after_sequence)) as events:
+            async for event in events:
+                yield event
+
+    async def GetReceipt(self, request: pb.GetReceiptRequest, context: Any) -> pb.ReceiptBundle:
+        """Show a receipt and what it speaks of."""
+        row = await self._jobs.get(replies.job_id(request.name), project=_visible())
+        return replies.bundle(row, await self._jobs.output(row.job.id))
+
+    async def Attach(
+        self, request_iterator: AsyncIterator[pb.OperatorMessage], context: Any
+    ) -> AsyncGenerator[pb.DispatcherMessage]:
+        """Serve an operator's stream."""
+        async with aclosing(self._relay.attach(request_iterator)) as messages:
+            async for message in messages:
+                yield message
+
+
+def _visible() -> str | None:
+    """Return the project whose jobs the caller may see; None: all."""
+    who = caller()
+    return who.project if who.kind is Kind.PROJECT else None

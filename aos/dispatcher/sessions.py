@@ -1,0 +1,100 @@
+"""An operator's stream, as the dispatcher sees it: what it offers, what it was given, what it still has to be told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from aos.dispatcher.placement import Candidate
+from aos.v1.dispatcher_pb2 import CancelLease, DispatcherMessage, Lease, Welcome
+from aos.v1.registry_pb2 import Offer
+
+UNSENT: Final = 1024
+"""Most messages that wait for an operator that does not read; then its stream is ended."""
+
+
+class Session:
+    """One attached operator. Sending never waits: an operator that does not read loses its stream."""
+
+    def __init__(self, operator: str, offers: Sequence[Offer], *, most: int, now: datetime) -> None:
+        self.operator = operator
+        """`0x` and 40 lower-case hex digits."""
+        self.offers: Mapping[str, Offer] = {offer.model: offer for offer in offers}
+        self.heard = now
+        self.count = 0
+        """The operator's own event count, as it last said."""
+        self.leaving = False
+        self.ended = False
+        self._most = most
+        self._given: dict[str, int] = dict.fromkeys(self.offers, 0)
+        self._unsent = deque[DispatcherMessage]()
+        self._news = asyncio.Event()
+
+    def candidates(self) -> list[Candidate]:
+        """Return the offers as placement looks at them."""
+        return [
+            Candidate(
+                operator=self.operator,
+                model=offer.model,
+                model_digest=offer.digest.lower(),
+                price=offer.price,
+                slots=min(offer.slots, self._most),
+                running=self._given[offer.model],
+                leaving=self.leaving,
+            )
+            for offer in self.offers.values()
+        ]
+
+    @property
+    def busy(self) -> bool:
+        return any(self._given.values())
+
+    def take_slot(self, model: str) -> None:
+        self._given[model] += 1
+
+    def free_slot(self, model: str) -> None:
+        self._given[model] -= 1
+
+    def hear(self, counts: Mapping[str, int], now: datetime) -> dict[str, int]:
+        """Note that the operator is there, and return what its clock adds: its own count, and nobody else's."""
+        self.heard = now
+        self.count = max([self.count, *(count for node, count in counts.items() if node.lower() == self.operator)])
+        return self.seen
+
+    @property
+    def seen(self) -> dict[str, int]:
+        return {self.operator: self.count} if self.count else {}
+
+    def welcome(self, heartbeat_seconds: float) -> None:
+        self._send(DispatcherMessage(welcome=Welcome(heartbeat_seconds=heartbeat_seconds)))
+
+    def give(self, lease: Lease) -> None:
+        self._send(DispatcherMessage(lease=lease))
+
+    def cancel(self, lease: str) -> None:
+        self._send(DispatcherMessage(cancel=CancelLease(lease=lease)))
+
+    def _send(self, message: DispatcherMessage) -> None:
+        if len(self._unsent) >= UNSENT:
+            self.end()
+        elif not self.ended:
+            self._unsent.append(message)
+        self._news.set()
+
+    def end(self) -> None:
+        """Send nothing more. Idempotent."""
+        self.ended = True
+        self._unsent.clear()
+        self._news.set()
+
+    async def messages(self) -> AsyncGenerator[DispatcherMessage]:
+        """Yield what is to be sent, until the end."""
+        while not self.ended:
+            while self._unsent:
+                yield self._unsent.popleft()
+            self._news.clear()
+            if not (self.ended or self._unsent):
+                await self._news.wait()

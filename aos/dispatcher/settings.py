@@ -1,0 +1,45 @@
+"""What can be set about a dispatcher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatcherSettings:
+    """Limits and times of one dispatcher. Times are in seconds. Raises ValueError for a value that cannot work."""
+
+    node: str = "1"
+    """Its id in vector clocks."""
+    identity: str = "dispatchers/1"
+    """What operators sign when they attach, so that their answer is of no use with another dispatcher."""
+    heartbeat_seconds: float = 5.0
+    """How often an operator must say that it is there."""
+    missed_heartbeats: int = 3
+    """After so many silent intervals an operator has lost its leases."""
+    handshake_seconds: float = 10.0
+    """How long an operator may take to answer the challenge."""
+    job_seconds: float = 600.0
+    """How long after its creation a job may take, waiting included; then it is EXPIRED."""
+    max_attempts: int = 5
+    """After so many operators were lost or failed, the job has FAILED."""
+    project_jobs: int = 1000
+    """Most jobs of one project that have not ended."""
+    queue_jobs: int = 10_000
+    """Most jobs of all projects together that have not ended."""
+    operator_leases: int = 256
+    """Most leases that one operator gets for one model, whatever it offers."""
+    rpc_seconds: float = 5.0
+    """How long the registry or the broker may take to answer."""
+    sweep_seconds: float = 1.0
+    """How often to look for silent operators and jobs out of time."""
+    reconcile_seconds: float = 5.0
+    """How often to try again what the broker has not confirmed."""
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if isinstance(value, str) and not value:
+                raise ValueError(f"dispatcher setting {name} must not be empty")
+            if not isinstance(value, str) and not value > 0:
+                raise ValueError(f"dispatcher setting {name} must be above 0, not {value}")

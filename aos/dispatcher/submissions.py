@@ -1,0 +1,104 @@
+"""A submission becomes a job: model known, row kept, money held, accepted; in this order, so that a crash leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from aos.clock import Clock
+from aos.dispatcher import admission
+from aos.dispatcher.admission import NONCE_BYTES, Record
+from aos.dispatcher.holds import HoldGone, Holds, lock_key
+from aos.dispatcher.jobs import Money
+from aos.dispatcher.peers import ask
+from aos.dispatcher.projects import Randomness
+from aos.dispatcher.settings import DispatcherSettings
+from aos.dispatcher.store import JobStore, Row, Waiting
+from aos.errors import ServiceUnavailable
+from aos.v1 import registry_pb2_grpc
+from aos.v1.dispatcher_pb2 import CreateJobRequest
+from aos.v1.registry_pb2 import GetModelRequest
+
+TRIES: Final = 2
+"""How often a submission begins anew because its hold ended meanwhile."""
+
+
+class Submissions:
+    """Takes submissions in. One that has begun goes on when its caller is gone."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        *,
+        registry: registry_pb2_grpc.RegistryAsyncStub,
+        holds: Holds,
+        accepted: Callable[[Waiting], None],
+        settings: DispatcherSettings,
+        clock: Clock,
+        randomness: Randomness,
+    ) -> None:
+        self._store, self._registry, self._holds, self._accepted = store, registry, holds, accepted
+        self._settings, self._clock, self._randomness = settings, clock, randomness
+        self._running = set[asyncio.Task[Row]]()
+        self._closed = False
+
+    async def submit(self, request: CreateJobRequest, project: str) -> Row:
+        """Return the job, accepted: a new one, or the one that the same request made before."""
+        admission.check_request(request)
+        if self._closed:
+            raise ServiceUnavailable("dispatcher")
+        # shielded: if the caller leaves now, it can retry and find either the job or nothing
+        task = asyncio.create_task(self._submit(request, project))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def _submit(self, request: CreateJobRequest, project: str) -> Row:
+        for _ in range(TRIES):
+            try:
+                return await self._once(request, project)
+            except HoldGone:
+                continue
+        raise ServiceUnavailable("broker")
+
+    async def _once(self, request: CreateJobRequest, project: str) -> Row:
+        existing = await self._store.find(project, request.request_id)
+        if existing is not None:
+            admission.same(existing, admission.digest_contents(request))
+            record = existing
+        else:
+            asked = self._registry.GetModel(GetModelRequest(name=request.order.model), timeout=self._settings.rpc_seconds)
+            model = await ask("registry", asked)
+            admission.check_model(request.order, model)
+            record = admission.draft(
+                request,
+                model,
+                project=project,
+                now=self._clock.now(),
+                nonce=self._randomness(NONCE_BYTES),
+                job_seconds=self._settings.job_seconds,
+            )
+        async with self._holds.alone(lock_key(record)):
+            job = (await self._admit(record)).job
+            if job.money is Money.PENDING:
+                await self._holds.accept(job)
+            row = await self._store.get(job.id, project=project)
+            if job.money is Money.PENDING:
+                self._accepted(Waiting(row.number, row.job))
+            return row
+
+    async def _admit(self, record: Record) -> Record:
+        settings = self._settings
+        return await self._store.admit(
+            record.job.project,
+            record.submission.request_id,
+            lambda existing, load: admission.admit(
+                record, existing, load, project_jobs=settings.project_jobs, queue_jobs=settings.queue_jobs
+            ),
+        )
+
+    async def close(self) -> None:
+        """Take nothing more in, and let what has begun end; the registry and the broker answer within a limit, or fail."""
+        self._closed = True
+        await asyncio.gather(*self._running, return_exceptions=True)

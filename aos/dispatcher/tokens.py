@@ -1,0 +1,47 @@
+"""Whose token a caller shows."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from aos.dispatcher.store import ProjectStore
+from aos.rpc.auth import Caller, Kind, hash_token
+
+REMEMBERED: Final = 1024
+"""Most tokens that are known without asking the store."""
+
+
+class ProjectAuthenticator:
+    """Knows the projects' tokens. Satisfies aos.rpc.auth.Authenticator."""
+
+    def __init__(self, store: ProjectStore) -> None:
+        self._store = store
+        self._known: OrderedDict[str, Caller] = OrderedDict()
+        self._rotations = 0
+
+    async def __call__(self, token: str) -> Caller | None:
+        """Return the project that holds the token."""
+        if not token:
+            return None
+        hashed = hash_token(token)
+        if known := self._known.get(hashed):
+            self._known.move_to_end(hashed)
+            return known
+        rotations = self._rotations
+        project = await self._store.holder(hashed)
+        if project is None:
+            return None
+        who = Caller(Kind.PROJECT, f"projects/{project}")
+        # an answer that a rotation has overtaken is good for this call, which began before it, and for no other
+        if rotations == self._rotations:
+            self._known[hashed] = who
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return who
+
+    def forget(self, project: str) -> None:
+        """Ask the store again for every token of ``projects/…``: one was replaced."""
+        self._rotations += 1
+        for hashed in [hashed for hashed, who in self._known.items() if who.project == project]:
+            del self._known[hashed]

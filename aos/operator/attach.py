@@ -1,0 +1,228 @@
+"""The operator's stream to the dispatcher, opened from its side so that it works from behind NAT: leases in, text out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+from typing import Any, Final
+
+import grpc
+
+from aos.clock import Clock
+from aos.errors import AosError, EngineFailed, LeaseExpired, OperatorNotFound, ShuttingDown
+from aos.operator.backoff import Backoff
+from aos.operator.registration import Registration
+from aos.operator.runner import Runner
+from aos.rpc.status import from_rpc_error
+from aos.v1.dispatcher_pb2 import (
+    Challenge,
+    DispatcherMessage,
+    Heartbeat,
+    Hello,
+    JobError,
+    Lease,
+    LeaseChunk,
+    LeaseFailed,
+    LeaseFinished,
+    LeaseStarted,
+    OperatorMessage,
+)
+from aos.v1.dispatcher_pb2_grpc import DispatcherStub
+from aos.v1.operator_pb2 import Chunk
+from aos.v1.registry_pb2 import Offer
+from aos.verification.keys import attach_statement
+
+OUTBOX: Final = 64
+"""Messages that wait to be sent. When the network is slow, text gathers in the streams behind, in fewer and longer chunks."""
+HANDSHAKE_SECONDS: Final = 10.0
+"""How long the dispatcher may take with each step until it has welcomed us."""
+FAREWELL_SECONDS: Final = 5.0
+"""How long the last messages may take to be sent, and the dispatcher to close the stream."""
+CALLERS_FAULT: Final = frozenset({"INVALID_FIELD", "CONTEXT_OVERFLOW", "MODEL_UNSUITABLE"})
+"""Failures that another operator would repeat."""
+
+log = logging.getLogger(__name__)
+
+
+class Attachment:
+    """Keeps the operator attached to one dispatcher, and runs the leases that it gives."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        dispatcher: grpc.aio.Channel,
+        *,
+        offers: Sequence[Offer],
+        registration: Registration,
+        clock: Clock,
+        random: Callable[[], float],
+    ) -> None:
+        self._runner, self._offers, self._registration, self._clock = runner, offers, registration, clock
+        self._stub: Any = DispatcherStub(dispatcher)
+        self._backoff = Backoff(random)
+        self._leases: dict[str, asyncio.Task[None]] = {}
+        self._outbox: asyncio.Queue[OperatorMessage | None] = asyncio.Queue(OUTBOX)
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._attached = asyncio.Event()
+
+    @property
+    def leases(self) -> int:
+        """How many leases are running."""
+        return len(self._leases)
+
+    @property
+    def ending(self) -> bool:
+        """Whether all is said and the dispatcher is to close the stream."""
+        return self._stopping and self._attached.is_set()
+
+    async def attached(self) -> None:
+        """Return once the dispatcher has welcomed the operator."""
+        await self._attached.wait()
+
+    async def run(self) -> None:
+        """Attach, and attach again whenever the stream breaks, until ``stop`` or cancellation."""
+        while not self._stopping:
+            await self._registration.registered()
+            try:
+                await self._attach()
+            except (TimeoutError, grpc.aio.AioRpcError) as error:
+                self._explain(error)
+            except Exception:  # a bug in one stream: the next may do better, and the operator stays
+                log.exception("the stream to the dispatcher failed")
+            finally:
+                self._attached.clear()
+                await self._drop_leases()
+            if not self._stopping:
+                await self._backoff.pause()
+
+    async def stop(self, grace: float) -> None:
+        """Take no more leases, give running ones ``grace`` seconds, give the rest back, and end the stream."""
+        self._stopping = True
+        if not self._attached.is_set():
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        given_back = list(self._leases)
+        await self._drop_leases()
+        if not self._attached.is_set():  # the stream broke meanwhile: nobody is left to tell
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                for lease in given_back:
+                    await self._send(failed=_failed(lease, ShuttingDown()))
+                await self._outbox.put(None)
+
+    async def _attach(self) -> None:
+        """Go through one stream, from the challenge to its end."""
+        self._outbox = asyncio.Queue(OUTBOX)
+        call = self._stub.Attach(_drain(self._outbox))
+        beat: asyncio.Task[None] | None = None
+        try:
+            challenge = (await _within(HANDSHAKE_SECONDS, call.read(), "challenge")).challenge
+            await self._send(hello=await self._hello(challenge))
+            welcome = (await _within(HANDSHAKE_SECONDS, call.read(), "welcome")).welcome
+            log.info("attached to dispatcher %s", challenge.dispatcher)
+            self._backoff.reset()
+            self._attached.set()
+            beat = asyncio.create_task(self._beat(welcome.heartbeat_seconds))
+            while (message := await call.read()) is not grpc.aio.EOF:
+                await self._take(message)
+            if not self._stopping:
+                log.warning("the dispatcher ended the stream; attaching again")
+        finally:
+            if beat is not None:
+                beat.cancel()
+            call.cancel()
+
+    async def _hello(self, challenge: Challenge) -> Hello:
+        key = self._runner.key
+        said = attach_statement(challenge.nonce, challenge.dispatcher, key.address)
+        return Hello(operator=key.address, signature=await asyncio.to_thread(key.sign, said), offers=self._offers)
+
+    async def _beat(self, seconds: float) -> None:
+        """Send heartbeats three times as often as is asked for: two may be late."""
+        while True:
+            await self._clock.sleep(seconds / 3)
+            await self._send(heartbeat=Heartbeat(clock=self._runner.clock))
+
+    async def _take(self, message: DispatcherMessage) -> None:
+        match message.WhichOneof("message"):
+            case "lease" if self._stopping:
+                await self._send(failed=_failed(message.lease.id, ShuttingDown()))
+            case "lease":
+                lease = message.lease
+                self._idle.clear()
+                task = asyncio.create_task(self._work(lease))
+                self._leases[lease.id] = task
+                task.add_done_callback(lambda done: self._done(lease.id, done))
+            case "cancel":
+                task = self._leases.get(message.cancel.lease)
+                if task is not None:
+                    task.cancel()
+            case other:
+                log.debug("the dispatcher says %s, which this operator does not know", other)
+
+    async def _work(self, lease: Lease) -> None:
+        """Run one lease to its end, and say how it ended."""
+        try:
+            clock = self._runner.tick(lease.clock)
+            await self._send(started=LeaseStarted(lease=lease.id, clock=clock))
+            sent = lease.accepted_text_bytes if lease.HasField("accepted_text_bytes") else None
+            answer = self._runner.run(lease.order, job=lease.job, accepted=lease.accepted_tokens, sent_bytes=sent)
+            async with aclosing(answer) as events:
+                async for event in events:
+                    if isinstance(event, Chunk):
+                        await self._send(chunk=LeaseChunk(lease=lease.id, chunk=event))
+                    else:
+                        await self._send(finished=LeaseFinished(lease=lease.id, finish=event))
+        except AosError as error:
+            await self._send(failed=_failed(lease.id, error))
+        except Exception:
+            log.exception("lease %s failed", lease.id)
+            await self._send(failed=_failed(lease.id, EngineFailed(lease.order.model)))
+
+    def _done(self, lease: str, task: asyncio.Task[None]) -> None:
+        if self._leases.get(lease) is task:
+            del self._leases[lease]
+        if not self._leases:
+            self._idle.set()
+
+    async def _drop_leases(self) -> None:
+        tasks = list(self._leases.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send(self, **message: Any) -> None:
+        await self._outbox.put(OperatorMessage(**message))
+
+    def _explain(self, error: TimeoutError | grpc.aio.AioRpcError) -> None:
+        refusal = from_rpc_error(error) if isinstance(error, grpc.aio.AioRpcError) else None
+        if isinstance(refusal, (LeaseExpired, OperatorNotFound)):
+            self._registration.lapsed()
+        if not self._stopping:
+            log.warning("not attached, trying again: %s", refusal or error)
+
+
+async def _within(seconds: float, answer: Awaitable[Any], what: str) -> Any:
+    async with asyncio.timeout(seconds):
+        message = await answer
+    if message is grpc.aio.EOF:
+        raise TimeoutError(f"the dispatcher ended the stream before its {what}")
+    return message
+
+
+async def _drain(outbox: asyncio.Queue[OperatorMessage | None]) -> AsyncGenerator[OperatorMessage]:
+    """Yield what is to be sent; end, and with it our side of the stream, at None."""
+    while (message := await outbox.get()) is not None:
+        yield message
+
+
+def _failed(lease: str, error: AosError) -> LeaseFailed:
+    said = JobError(reason=f"ERROR_REASON_{error.reason}", message=error.message, metadata=error.facts)
+    return LeaseFailed(lease=lease, error=said, retryable=error.reason not in CALLERS_FAULT)

@@ -1,0 +1,98 @@
+"""The operator's parts put together: key, engines, registration, attachment, service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import grpc
+
+from aos.clock import Clock
+from aos.operator.attach import FAREWELL_SECONDS, Attachment
+from aos.operator.engine import WAITING, Engine
+from aos.operator.model import Model
+from aos.operator.registration import Registration
+from aos.operator.runner import Runner
+from aos.operator.servicer import OperatorServicer
+from aos.v1.registry_pb2 import Offer
+from aos.v1.types_pb2 import Price
+from aos.verification.keys import OperatorKey
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorNode:
+    """A running operator."""
+
+    address: str
+    """`0x` and 40 hex digits."""
+    engines: Mapping[str, Engine]
+    """By the name under which the model is offered."""
+    servicer: OperatorServicer
+    """Its own service, to be served by whoever wants to be asked directly."""
+    attachment: Attachment
+
+    async def attached(self) -> None:
+        """Return once the operator is registered and the dispatcher has welcomed it; put a timeout around it."""
+        await self.attachment.attached()
+
+
+@asynccontextmanager
+async def running_operator(
+    key: OperatorKey,
+    models: Mapping[str, Model],
+    *,
+    registry: grpc.aio.Channel,
+    dispatcher: grpc.aio.Channel,
+    price: Price,
+    clock: Clock,
+    random: Callable[[], float],
+    slots: int | None = None,
+    waiting: int = WAITING,
+    grace: float = 10.0,
+) -> AsyncGenerator[OperatorNode]:
+    """Offer the models to the network until the block ends; then let leases run for ``grace`` seconds and give the rest back.
+
+    It comes up whether or not the others are there, and attaches as soon as they are. ``random`` gives numbers in [0, 1), for the
+    pauses between attempts. ``slots`` is the most jobs that one model runs at once, at most and by default the model's own. The
+    models stay the caller's to close.
+    """
+    async with AsyncExitStack() as stack:
+        engines = {
+            name: await stack.enter_async_context(Engine(name, model, slots=slots, waiting=waiting))
+            for name, model in models.items()
+        }
+        runner = Runner(key, engines, price=price, clock=clock)
+        offers = [_offer(engine, price) for engine in engines.values()]
+        registration = Registration(key, offers, registry, clock=clock, random=random)
+        attachment = Attachment(runner, dispatcher, offers=offers, registration=registration, clock=clock, random=random)
+        registering, attaching = asyncio.create_task(registration.run()), asyncio.create_task(attachment.run())
+        try:
+            yield OperatorNode(key.address, engines, OperatorServicer(runner), attachment)
+        finally:
+            await _cancelled(registering)
+            await registration.stop()
+            await attachment.stop(grace)
+            # the dispatcher has what there was to say; it closes the stream, or is not there any more
+            if attachment.ending:
+                await asyncio.wait([attaching], timeout=FAREWELL_SECONDS)
+            await _cancelled(attaching)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _offer(engine: Engine, price: Price) -> Offer:
+    model = engine.model
+    return Offer(
+        model=engine.name,
+        digest=model.digest,
+        context_length=model.context,
+        chat=model.chat,
+        price=price,
+        slots=engine.slots,
+    )

@@ -1,0 +1,112 @@
+"""The operator's lease in the Registry: taken, renewed, taken again when it lapsed, given up at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import grpc
+
+from aos.clock import Clock
+from aos.errors import LeaseExpired, OperatorNotFound
+from aos.operator.backoff import Backoff
+from aos.rpc.status import from_rpc_error
+from aos.v1.registry_pb2 import (
+    Offer,
+    OperatorInfo,
+    OperatorProof,
+    RegisterOperatorRequest,
+    RenewOperatorRequest,
+    UnregisterOperatorRequest,
+)
+from aos.v1.registry_pb2_grpc import RegistryStub
+from aos.verification.keys import OperatorKey, prove
+
+CALL_SECONDS: Final = 10.0
+"""How long the registry may take with one call."""
+SHORTEST_SECONDS: Final = 0.05
+"""Between two renewals, however short the lease."""
+
+log = logging.getLogger(__name__)
+
+
+class Registration:
+    """Keeps the operator's offers in the Registry."""
+
+    def __init__(
+        self, key: OperatorKey, offers: Sequence[Offer], registry: grpc.aio.Channel, *, clock: Clock, random: Callable[[], float]
+    ) -> None:
+        self._key, self._offers, self._clock = key, list(offers), clock
+        self._stub: Any = RegistryStub(registry)
+        self._backoff = Backoff(random)
+        self._registered, self._lapsed = asyncio.Event(), asyncio.Event()
+
+    async def registered(self) -> None:
+        """Return once the operator is registered."""
+        await self._registered.wait()
+
+    def lapsed(self) -> None:
+        """Note that someone says it is not: register again now."""
+        self._registered.clear()
+        self._lapsed.set()
+
+    async def run(self) -> None:
+        """Register, and renew at a third of the lease, until cancelled."""
+        while True:
+            try:
+                info = await (self._renew() if self._registered.is_set() else self._register())
+            except (LeaseExpired, OperatorNotFound):
+                log.warning("the registration lapsed; registering again")
+                self.lapsed()
+                continue
+            except grpc.aio.AioRpcError as error:
+                log.warning("the registry does not take the operator, trying again: %s", from_rpc_error(error) or error)
+                await self._backoff.pause()
+                continue
+            except Exception:  # a bug in one attempt: the next may do better, and the operator stays
+                log.exception("registering failed")
+                await self._backoff.pause()
+                continue
+            self._backoff.reset()
+            self._lapsed.clear()
+            self._registered.set()
+            left = (info.expires.ToDatetime(self._clock.now().tzinfo) - self._clock.now()).total_seconds()
+            await self._sleep(max(left / 3, SHORTEST_SECONDS))
+
+    async def stop(self) -> None:
+        """Unregister, so that no more jobs come. Does nothing if the registry does not answer: the lease ends by itself."""
+        if self._registered.is_set():
+            with suppress(grpc.aio.AioRpcError, TimeoutError):
+                proof = await self._prove("unregister", [])
+                await self._stub.UnregisterOperator(UnregisterOperatorRequest(proof=proof), timeout=CALL_SECONDS)
+
+    async def _register(self) -> OperatorInfo:
+        proof = await self._prove("register", self._offers)
+        request = RegisterOperatorRequest(proof=proof, offers=self._offers)
+        return await self._stub.RegisterOperator(request, timeout=CALL_SECONDS)
+
+    async def _renew(self) -> OperatorInfo:
+        proof = await self._prove("renew", [])
+        try:
+            return await self._stub.RenewOperator(RenewOperatorRequest(proof=proof), timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            refusal = from_rpc_error(error)
+            if isinstance(refusal, (LeaseExpired, OperatorNotFound)):
+                raise refusal from error
+            raise
+
+    async def _prove(self, action: str, offers: list[Offer]) -> OperatorProof:
+        issued_at = int(self._clock.now().timestamp())
+        return await asyncio.to_thread(prove, self._key, action, offers, issued_at=issued_at)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait until it is time, or someone says that the registration lapsed."""
+        waits = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._lapsed.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()

@@ -1,0 +1,90 @@
+"""From the engine thread to asyncio readers: one hand-over a step and loop, and no reader ever holds up the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from aos.v1.types_pb2 import FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """More of an answer."""
+
+    text: str
+    """What became certain: whole characters, maybe none."""
+    tokens: list[int]
+    """The tokens drawn; none for text that only the answer's end made certain."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an answer ended, and the whole of it."""
+
+    reason: FinishReason
+    stop: str
+    """The stop string that came; empty if none did."""
+    prompt: list[int]
+    tokens: list[int]
+    """All tokens of the answer, those accepted from elsewhere included, without the one that ended it."""
+    text: str
+
+
+@dataclass(slots=True)
+class News:
+    """What one step brought to one reader."""
+
+    stream: TokenStream
+    text: str
+    tokens: list[int]
+    end: End | Exception | None = None
+
+
+class TokenStream:
+    """Carries one request's answer to one asyncio reader. Unread tokens gather here; ``max_tokens`` bounds them."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._text: list[str] = []
+        self._tokens: list[int] = []
+        self._end: End | Exception | None = None
+
+    def take(self, news: News) -> None:
+        """Called on the loop."""
+        self._text.append(news.text)
+        self._tokens += news.tokens
+        self._end = self._end or news.end
+        self._news.set()
+
+    async def read(self) -> tuple[Piece | None, End | None]:
+        """Wait for news; return all that came since, as one piece, and the end if it came. Raises what ended the answer."""
+        await self._news.wait()
+        self._news.clear()
+        text, self._text = "".join(self._text), []
+        tokens, self._tokens = self._tokens, []
+        piece = Piece(text, tokens) if text or tokens else None
+        if isinstance(self._end, Exception):
+            if piece is None:
+                raise self._end
+            self._news.set()  # what came before the failure is given first
+            return piece, None
+        return piece, self._end
+
+
+def deliver(news: Iterable[News]) -> None:
+    """Called on the engine thread: hand each loop its streams' news in one call."""
+    loops: dict[asyncio.AbstractEventLoop, list[News]] = {}
+    for one in news:
+        loops.setdefault(one.stream.loop, []).append(one)
+    for loop, bundle in loops.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to read
+            loop.call_soon_threadsafe(_arrive, bundle)
+
+
+def _arrive(bundle: list[News]) -> None:
+    for one in bundle:
+        one.stream.take(one)

@@ -1,0 +1,101 @@
+"""What the network offers: models over the operators that run them, and why one of either cannot be used. Pure.
+
+A model's name stands for one set of weights. Those that were offered first decide, until no operator claims them any more: an
+operator that leaves gives its claim up at once, one that lapses after a while, so that a short loss hands no name to a stranger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from aos.registry.leases import Lease, Offered, Registration
+
+SHOWN_OPERATORS: Final = 3
+"""Most operators that a model's reason speaks of."""
+SHOWN_DIGITS: Final = 12
+"""Digits of a digest in a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One offer of one operator."""
+
+    lease: Lease
+    offered: Offered
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model over all its operators. Prices are in neurons a token, the dearest that may be met."""
+
+    name: str
+    digest: str
+    context_length: int
+    chat: bool
+    prompt_price: int
+    completion_price: int
+    operators: tuple[str, ...]
+    """Those that can be used now, in the order of their addresses."""
+    reason: str
+    """Why there is none; empty if there is."""
+    created: datetime
+
+
+def claimant(listings: Iterable[Listing], *, now: datetime, claim: timedelta) -> Listing | None:
+    """Return the offer that decides which weights the model's name stands for; None: nobody claims it."""
+    claims = [one for one in listings if one.lease.claims(now, claim)]
+    return min(claims, key=lambda one: (one.offered.since, one.lease.operator), default=None)
+
+
+def model(name: str, listings: Sequence[Listing], *, now: datetime, claim: timedelta) -> Model:
+    """Return the model that these offers of it, at least one, amount to."""
+    first = claimant(listings, now=now, claim=claim) or max(listings, key=lambda one: (one.lease.ends, one.lease.operator))
+    digest = first.offered.offer.digest
+    same = [one for one in listings if one.offered.offer.digest == digest]
+    usable = sorted((one for one in same if one.lease.live(now)), key=lambda one: one.lease.operator)
+    # of a model that cannot be used, what it last was
+    offers = [one.offered.offer for one in usable or same]
+    return Model(
+        name=name,
+        digest=digest,
+        context_length=max(offer.context_length for offer in offers),
+        chat=any(offer.chat for offer in offers),
+        prompt_price=max(offer.prompt_price for offer in offers),
+        completion_price=max(offer.completion_price for offer in offers),
+        operators=tuple(one.lease.operator for one in usable),
+        reason="" if usable else _reasons(listings, first, now),
+        created=min(one.offered.since for one in listings),
+    )
+
+
+def why_not(registration: Registration, claimants: dict[str, Listing], *, now: datetime) -> str:
+    """Say why no job may be sent to the operator; empty if one may.
+
+    ``claimants`` are those of the models that it offers. An operator is used for those of its models that it may run.
+    """
+    lapsed = registration.lease.why_not(now)
+    if lapsed:
+        return lapsed
+    conflicts = [_conflict(one, claimants.get(one.offer.model)) for one in registration.offers]
+    return "" if not all(conflicts) else "; ".join(conflicts[:SHOWN_OPERATORS])
+
+
+def _conflict(offered: Offered, claim: Listing | None) -> str:
+    mine = offered.offer
+    if claim is None or claim.offered.offer.digest == mine.digest:
+        return ""
+    theirs = claim.offered.offer.digest
+    return (
+        f"offers {mine.model!r} with weights {mine.digest[:SHOWN_DIGITS]}, "
+        f"but {claim.lease.operator} offered it first with weights {theirs[:SHOWN_DIGITS]}"
+    )
+
+
+def _reasons(listings: Sequence[Listing], first: Listing, now: datetime) -> str:
+    newest = sorted(listings, key=lambda one: (one.lease.ends, one.lease.operator), reverse=True)
+    reasons = [f"{one.lease.operator} {one.lease.why_not(now) or _conflict(one.offered, first)}" for one in newest]
+    more = len(reasons) - SHOWN_OPERATORS
+    return "; ".join(reasons[:SHOWN_OPERATORS]) + (f"; and {more} more" if more > 0 else "")

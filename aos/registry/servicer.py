@@ -1,0 +1,176 @@
+"""Registry over gRPC: read the request, check the proof, let the core decide inside a transaction, reply."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from aos.clock import Clock
+from aos.errors import InvalidField, ModelNotFound, OperatorNotFound, QueueFull
+from aos.paging import page_length, page_start, page_token
+from aos.registry import catalog
+from aos.registry.catalog import Listing
+from aos.registry.leases import Proof, Registration, register, renew, unregister
+from aos.registry.offers import check_offers, offer_proto
+from aos.registry.settings import RegistrySettings
+from aos.registry.store import RegistryStore
+from aos.v1 import registry_pb2 as pb
+from aos.v1 import registry_pb2_grpc
+from aos.v1.types_pb2 import Price
+from aos.verification.keys import check_proof, digest_offers
+
+SHOWN_MODELS: Final = 20
+"""Most models that MODEL_NOT_FOUND names."""
+_OPERATOR: Final = re.compile(r"operators/(0x[0-9A-Fa-f]{40})")
+
+
+class RegistryServicer(registry_pb2_grpc.RegistryServicer):
+    """The Registry service over a store."""
+
+    def __init__(self, store: RegistryStore, *, settings: RegistrySettings, clock: Clock) -> None:
+        self._store, self._settings, self._clock = store, settings, clock
+        self._lease, self._claim = timedelta(seconds=settings.lease), timedelta(seconds=settings.claim)
+        self._memory = timedelta(seconds=settings.forget_after)
+
+    async def RegisterOperator(self, request: pb.RegisterOperatorRequest, context: Any) -> pb.OperatorInfo:
+        """Begin or replace a registration."""
+        offers = check_offers(request.offers)
+        operator, proof = await self._checked(request.proof, "register", request.offers)
+        now = self._clock.now()
+        await self._store.forget(now - self._memory)
+        if await self._store.get(operator, since=now - self._memory) is None:
+            await self._refuse_if_full()
+
+        def decide(before: Registration | None) -> Registration:
+            return register(before, operator, offers, proof, now=now, lease=self._lease, claim=self._claim)
+
+        return await self._info(await self._store.change(operator, decide), now)
+
+    async def RenewOperator(self, request: pb.RenewOperatorRequest, context: Any) -> pb.OperatorInfo:
+        """Begin a registration's time anew."""
+        operator, proof = await self._checked(request.proof, "renew")
+        now = self._clock.now()
+
+        def decide(before: Registration | None) -> Registration:
+            return renew(before, operator, proof, now=now, lease=self._lease)
+
+        return await self._info(await self._store.change(operator, decide), now)
+
+    async def UnregisterOperator(self, request: pb.UnregisterOperatorRequest, context: Any) -> pb.OperatorInfo:
+        """End a registration."""
+        operator, proof = await self._checked(request.proof, "unregister")
+        now = self._clock.now()
+
+        def decide(before: Registration | None) -> Registration:
+            return unregister(before, operator, proof, now=now)
+
+        return await self._info(await self._store.change(operator, decide), now)
+
+    async def GetOperator(self, request: pb.GetOperatorRequest, context: Any) -> pb.OperatorInfo:
+        """Show one operator."""
+        match = _OPERATOR.fullmatch(request.name)
+        if match is None:
+            raise InvalidField(
+                "name", "must be operators/ and an address", value=request.name, limit="operators/0x + 40 hex digits"
+            )
+        now = self._clock.now()
+        found = await self._store.get(match[1].lower(), since=now - self._memory)
+        if found is None:
+            raise OperatorNotFound(request.name)
+        return await self._info(found, now)
+
+    async def ListOperators(self, request: pb.ListOperatorsRequest, context: Any) -> pb.ListOperatorsResponse:
+        """Show a page of operators."""
+        length, after = page_length(request.page_size), page_start("ListOperators", request.page_token)
+        now = self._clock.now()
+        # one more than is shown says whether there is a next page
+        found = await self._store.page(after=after, limit=length + 1, since=now - self._memory)
+        shown = found[:length]
+        following = page_token("ListOperators", shown[-1].lease.operator) if len(found) > length else ""
+        return pb.ListOperatorsResponse(operators=await self._infos(shown, now), next_page_token=following)
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.Model:
+        """Show one model."""
+        now = self._clock.now()
+        since = now - self._memory
+        listings = await self._store.listings([request.name], since=since)
+        if request.name not in listings:
+            offered = await self._store.models(after="", limit=SHOWN_MODELS, since=since)
+            raise ModelNotFound(request.name, ", ".join(offered))
+        return _model(catalog.model(request.name, listings[request.name], now=now, claim=self._claim))
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
+        """Show a page of models."""
+        length, after = page_length(request.page_size), page_start("ListModels", request.page_token)
+        now = self._clock.now()
+        since = now - self._memory
+        names = await self._store.models(after=after, limit=length + 1, since=since)
+        shown = names[:length]
+        listings = await self._store.listings(shown, since=since)
+        # a model may be forgotten between the two reads
+        models = [catalog.model(name, listings[name], now=now, claim=self._claim) for name in shown if name in listings]
+        following = page_token("ListModels", shown[-1]) if len(names) > length else ""
+        return pb.ListModelsResponse(models=[_model(one) for one in models], next_page_token=following)
+
+    async def _checked(self, proof: pb.OperatorProof, action: str, offers: Sequence[pb.Offer] = ()) -> tuple[str, Proof]:
+        """Return the operator's address, lower-case, and what its proof says. Raises BadSignature."""
+        now = int(self._clock.now().timestamp())
+        # in a thread: recovering a key takes milliseconds. `last` is looked at inside the transaction, by leases.py
+        operator = await asyncio.to_thread(check_proof, proof, action, list(offers), now=now, last=0)
+        says = hashlib.sha256(action.encode() + b"\0" + digest_offers(list(offers))).hexdigest()
+        return operator.lower(), Proof(proof.issued_at, says)
+
+    async def _refuse_if_full(self) -> None:
+        if await self._store.count() >= self._settings.operators:
+            raise QueueFull("operators", self._settings.operators)
+
+    async def _info(self, registration: Registration, now: datetime) -> pb.OperatorInfo:
+        return (await self._infos([registration], now))[0]
+
+    async def _infos(self, registrations: Sequence[Registration], now: datetime) -> list[pb.OperatorInfo]:
+        names = {one.offer.model for registration in registrations for one in registration.offers}
+        listings = await self._store.listings(names, since=now - self._memory)
+        claimants: dict[str, Listing] = {}
+        for name, offered in listings.items():
+            first = catalog.claimant(offered, now=now, claim=self._claim)
+            if first is not None:
+                claimants[name] = first
+        return [_operator(one, catalog.why_not(one, claimants, now=now)) for one in registrations]
+
+
+def _operator(registration: Registration, reason: str) -> pb.OperatorInfo:
+    lease = registration.lease
+    return pb.OperatorInfo(
+        name=f"operators/{lease.operator}",
+        offers=[offer_proto(one.offer) for one in registration.offers],
+        registered=_timestamp(lease.registered),
+        expires=_timestamp(lease.ends),
+        routable=not reason,
+        reason=reason,
+    )
+
+
+def _model(model: catalog.Model) -> pb.Model:
+    return pb.Model(
+        name=model.name,
+        digest=model.digest,
+        context_length=model.context_length,
+        chat=model.chat,
+        price=Price(prompt_token=str(model.prompt_price), completion_token=str(model.completion_price)),
+        operators=model.operators,
+        routable=bool(model.operators),
+        reason=model.reason,
+        created=_timestamp(model.created),
+    )
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp

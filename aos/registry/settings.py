@@ -1,0 +1,30 @@
+"""What a registry can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from aos.verification.keys import PROOF_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrySettings:
+    """How long registrations last and how many there may be. Raises ValueError, naming the setting, for a value that cannot be."""
+
+    lease: float = 30.0
+    """Seconds that a registration lasts unless it is renewed."""
+    claim: float = 300.0
+    """Seconds that a lapsed operator still decides which weights its models' names stand for."""
+    forget_after: float = 86_400.0
+    """Seconds that an operator that lapsed or left stays listed."""
+    operators: int = 10_000
+    """Most operators that are known at once, lapsed ones too."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ValueError(f"{field.name}: must be above 0, not {getattr(self, field.name)}")
+        # a proof that could still be used again must not be forgotten
+        least = 2 * PROOF_SECONDS
+        if self.forget_after < max(least, self.claim):
+            raise ValueError(f"forget_after: must be at least {least} and at least claim, not {self.forget_after:g}")

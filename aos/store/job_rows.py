@@ -1,0 +1,106 @@
+"""Jobs as rows of a table, and back. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from aos.dispatcher.admission import Record
+from aos.dispatcher.jobs import Job, Money, Output, State, Submission
+from aos.v1.dispatcher_pb2 import JobEvent, Outcome
+from aos.v1.operator_pb2 import Chunk
+from aos.v1.types_pb2 import Order, Price
+
+_FIELDS: Final = (
+    "id", "project", "model", "model_digest", "request_digest", "parameters", "seed", "prompt_bound", "completion_bound",
+    "amount", "created", "deadline", "money", "state", "operator", "lease", "price", "attempts", "failures", "clock", "ended",
+)  # fmt: skip
+JOB: Final = ", ".join(_FIELDS)
+"""The columns of what moves."""
+ALL: Final = f"{JOB}, number, request_id, ordered, user, annotation, contents"
+"""With those of what was handed in."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def micros(time: datetime) -> int:
+    """Return the microseconds since 1970-01-01 UTC."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def _time(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def write_job(job: Job) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(job, name) for name in _FIELDS}
+    return row | {
+        "amount": str(job.amount),
+        "created": micros(job.created),
+        "deadline": micros(job.deadline),
+        "money": int(job.money),
+        "state": int(job.state),
+        "price": None if job.price is None else job.price.SerializeToString(),
+        "clock": json.dumps(dict(job.clock), sort_keys=True),
+        "ended": None if job.ended is None else micros(job.ended),
+    }
+
+
+def read_job(row: Mapping[str, Any]) -> Job:
+    values: dict[str, Any] = {name: row[name] for name in _FIELDS}
+    values["amount"] = int(row["amount"])
+    values["created"], values["deadline"] = _time(row["created"]), _time(row["deadline"])
+    values["money"], values["state"] = Money(row["money"]), State(row["state"])
+    values["price"] = None if row["price"] is None else Price.FromString(row["price"])
+    values["clock"] = json.loads(row["clock"])
+    values["ended"] = None if row["ended"] is None else _time(row["ended"])
+    return Job(**values)
+
+
+def write_submission(submission: Submission) -> dict[str, Any]:
+    return {
+        "ordered": submission.order.SerializeToString(),
+        "user": submission.user,
+        "annotation": submission.annotation,
+        "contents": submission.contents,
+    }
+
+
+def read_record(row: Mapping[str, Any]) -> Record:
+    order = Order.FromString(row["ordered"])
+    return Record(read_job(row), Submission(row["request_id"] or "", order, row["user"], row["annotation"], row["contents"]))
+
+
+def read_outcome(row: Mapping[str, Any]) -> Outcome | None:
+    return None if row["outcome"] is None else Outcome.FromString(row["outcome"])
+
+
+def write_event(event: JobEvent) -> dict[str, Any]:
+    match event.WhichOneof("event"):
+        case "state":
+            return {"state": int(event.state), "chunk": None}
+        case "chunk":
+            return {"state": None, "chunk": event.chunk.SerializeToString()}
+        case _:
+            return {"state": None, "chunk": None}
+
+
+def read_event(row: Mapping[str, Any]) -> JobEvent:
+    if row["state"] is not None:
+        return JobEvent(sequence=row["sequence"], state=State(row["state"]).wire)
+    if row["chunk"] is not None:
+        return JobEvent(sequence=row["sequence"], chunk=Chunk.FromString(row["chunk"]))
+    return JobEvent(sequence=row["sequence"], outcome=read_outcome(row))
+
+
+def read_output(chunks: Iterable[bytes]) -> Output:
+    """Return the whole answer that the chunks make."""
+    texts: list[str] = []
+    tokens: list[int] = []
+    for chunk in map(Chunk.FromString, chunks):
+        texts.append(chunk.text)
+        tokens.extend(chunk.tokens)
+    return Output("".join(texts), tokens)

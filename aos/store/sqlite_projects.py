@@ -1,0 +1,78 @@
+"""Projects in the SQLite file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+from aos.dispatcher.projects import Project
+from aos.errors import ProjectExists, ProjectNotFound
+from aos.store.sqlite import SqliteFile
+
+MIGRATIONS: Final = Migrations("projects")
+
+
+@MIGRATIONS(name="0001_projects")
+def _create_projects(db: Database) -> None:
+    db.table("projects").create(
+        {"id": str, "token_hash": str, "created": int}, pk="id", not_null={"token_hash", "created"}, strict=True
+    )
+    db.table("projects").create_index(["token_hash"], unique=True)
+
+
+class SqliteProjectStore:
+    """Satisfies ProjectStore. The file must have had MIGRATIONS applied."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    async def create(self, project: Project) -> None:
+        def work(db: Database) -> None:
+            if _one(db, "SELECT * FROM projects WHERE id = ?", project.id) is not None:
+                raise ProjectExists(project.name)
+            created = (project.created - _EPOCH) // _MICROSECOND
+            db.table("projects").insert({"id": project.id, "token_hash": project.token_hash, "created": created})
+
+        await self._file.transact(work)
+
+    async def get(self, project_id: str) -> Project:
+        return await self._file.transact(lambda db: _project(db, project_id))
+
+    async def page(self, *, after: str, limit: int) -> Sequence[Project]:
+        sql = "SELECT * FROM projects WHERE id > ? ORDER BY id LIMIT ?"
+        return await self._file.transact(lambda db: [_read(row) for row in db.query(sql, [after, limit])])
+
+    async def rotate(self, project_id: str, token_hash: str) -> Project:
+        def work(db: Database) -> Project:
+            _project(db, project_id)
+            db.table("projects").update(project_id, {"token_hash": token_hash})
+            return _project(db, project_id)
+
+        return await self._file.transact(work)
+
+    async def holder(self, token_hash: str) -> str | None:
+        row = await self._file.transact(lambda db: _one(db, "SELECT id FROM projects WHERE token_hash = ?", token_hash))
+        return None if row is None else str(row["id"])
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def _one(db: Database, sql: str, *values: object) -> Mapping[str, Any] | None:
+    return next(iter(db.query(sql, list(values))), None)
+
+
+def _project(db: Database, project_id: str) -> Project:
+    row = _one(db, "SELECT * FROM projects WHERE id = ?", project_id)
+    if row is None:
+        raise ProjectNotFound(f"projects/{project_id}")
+    return _read(row)
+
+
+def _read(row: Mapping[str, Any]) -> Project:
+    return Project(row["id"], row["token_hash"], _EPOCH + timedelta(microseconds=row["created"]))

@@ -1,0 +1,201 @@
+"""Registrations in SQLite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+from aos.registry.catalog import Listing
+from aos.registry.leases import Lease, Offered, Registration
+from aos.registry.offers import Offer
+from aos.store.sqlite import SqliteFile
+
+MIGRATIONS: Final = Migrations("registry")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@MIGRATIONS(name="0001_operators")
+def _operators(db: Database) -> None:
+    # times are microseconds since 1970-01-01 UTC; prices outgrow 64 bits, so they are decimal text
+    for sql in (
+        """CREATE TABLE registry_operators (
+            operator TEXT PRIMARY KEY,
+            registered INTEGER NOT NULL,
+            expires INTEGER NOT NULL,
+            departed INTEGER,
+            ends INTEGER NOT NULL,
+            issued_at INTEGER NOT NULL,
+            used TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX registry_operators_ends ON registry_operators (ends)",
+        """CREATE TABLE registry_offers (
+            operator TEXT NOT NULL REFERENCES registry_operators ON DELETE CASCADE,
+            position INTEGER NOT NULL,
+            model TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            context_length INTEGER NOT NULL,
+            chat INTEGER NOT NULL,
+            prompt_price TEXT NOT NULL,
+            completion_price TEXT NOT NULL,
+            slots INTEGER NOT NULL,
+            since INTEGER NOT NULL,
+            PRIMARY KEY (operator, position)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX registry_offers_model ON registry_offers (model, operator)",
+    ):
+        db.execute(sql)
+
+
+class SqliteRegistryStore:
+    """A RegistryStore in one file."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    async def change(self, operator: str, decide: Callable[[Registration | None], Registration]) -> Registration:
+        """Show ``decide`` what is known of the operator, if anything, and keep what it returns."""
+
+        def work(db: Database) -> Registration:
+            before = _read(db, operator)
+            after = decide(before)
+            if after != before:
+                _write(db, after, offers=before is None or before.offers != after.offers)
+            return after
+
+        return await self._file.transact(work)
+
+    async def forget(self, before: datetime) -> None:
+        """Drop the operators whose lease ended before that time."""
+
+        def work(db: Database) -> None:
+            db.execute("DELETE FROM registry_operators WHERE ends < ?", [_write_time(before)])
+
+        await self._file.transact(work)
+
+    async def count(self) -> int:
+        """Return how many operators are kept."""
+        return await self._file.transact(lambda db: db.execute("SELECT count(*) FROM registry_operators").fetchone()[0])
+
+    async def get(self, operator: str, *, since: datetime) -> Registration | None:
+        """Return one operator."""
+        found = await self._file.transact(lambda db: _read(db, operator))
+        return found if found is not None and found.lease.ends >= since else None
+
+    async def page(self, *, after: str, limit: int, since: datetime) -> Sequence[Registration]:
+        """Return operators in the order of their addresses."""
+
+        def work(db: Database) -> list[Registration]:
+            rows = db.query(
+                "SELECT * FROM registry_operators WHERE operator > ? AND ends >= ? ORDER BY operator LIMIT ?",
+                [after, _write_time(since), limit],
+            )
+            return [_registration(row, _offers(db, row["operator"])) for row in list(rows)]
+
+        return await self._file.transact(work)
+
+    async def listings(self, models: Collection[str], *, since: datetime) -> dict[str, list[Listing]]:
+        """Return every offer of these models, by model; models that nobody offers are absent."""
+
+        def work(db: Database) -> dict[str, list[Listing]]:
+            rows = db.query(
+                "SELECT * FROM registry_offers JOIN registry_operators USING (operator)"
+                " WHERE model IN (SELECT value FROM json_each(?)) AND ends >= ? ORDER BY model, operator",
+                [json.dumps(list(models)), _write_time(since)],
+            )
+            found: dict[str, list[Listing]] = {}
+            for row in rows:
+                found.setdefault(row["model"], []).append(Listing(_lease(row), _offered(row)))
+            return found
+
+        return await self._file.transact(work)
+
+    async def models(self, *, after: str, limit: int, since: datetime) -> Sequence[str]:
+        """Return names of models, sorted."""
+
+        def work(db: Database) -> list[str]:
+            rows = db.query(
+                "SELECT DISTINCT model FROM registry_offers JOIN registry_operators USING (operator)"
+                " WHERE model > ? AND ends >= ? ORDER BY model LIMIT ?",
+                [after, _write_time(since), limit],
+            )
+            return [row["model"] for row in rows]
+
+        return await self._file.transact(work)
+
+
+def _read(db: Database, operator: str) -> Registration | None:
+    row = next(iter(db.query("SELECT * FROM registry_operators WHERE operator = ?", [operator])), None)
+    return None if row is None else _registration(row, _offers(db, operator))
+
+
+def _offers(db: Database, operator: str) -> list[Offered]:
+    rows = db.query("SELECT * FROM registry_offers WHERE operator = ? ORDER BY position", [operator])
+    return [_offered(row) for row in rows]
+
+
+def _registration(row: dict[str, Any], offers: Iterable[Offered]) -> Registration:
+    return Registration(_lease(row), tuple(offers), row["issued_at"], tuple(row["used"].split()))
+
+
+def _lease(row: dict[str, Any]) -> Lease:
+    left = None if row["departed"] is None else _time(row["departed"])
+    return Lease(row["operator"], _time(row["registered"]), _time(row["expires"]), left)
+
+
+def _offered(row: dict[str, Any]) -> Offered:
+    offer = Offer(
+        model=row["model"],
+        digest=row["digest"],
+        context_length=row["context_length"],
+        chat=bool(row["chat"]),
+        prompt_price=int(row["prompt_price"]),
+        completion_price=int(row["completion_price"]),
+        slots=row["slots"],
+    )
+    return Offered(offer, _time(row["since"]))
+
+
+def _write(db: Database, registration: Registration, *, offers: bool) -> None:
+    lease = registration.lease
+    values: dict[str, Any] = {
+        "operator": lease.operator,
+        "registered": _write_time(lease.registered),
+        "expires": _write_time(lease.expires),
+        "departed": None if lease.left is None else _write_time(lease.left),
+        "ends": _write_time(lease.ends),
+        "issued_at": registration.issued_at,
+        "used": " ".join(registration.used),
+    }
+    db.table("registry_operators").upsert(values, pk="operator")
+    if not offers:
+        return
+    db.execute("DELETE FROM registry_offers WHERE operator = ?", [lease.operator])
+    for position, one in enumerate(registration.offers):
+        offer = one.offer
+        row: dict[str, Any] = {
+            "operator": lease.operator,
+            "position": position,
+            "model": offer.model,
+            "digest": offer.digest,
+            "context_length": offer.context_length,
+            "chat": int(offer.chat),
+            "prompt_price": str(offer.prompt_price),
+            "completion_price": str(offer.completion_price),
+            "slots": offer.slots,
+            "since": _write_time(one.since),
+        }
+        db.table("registry_offers").insert(row)
+
+
+def _write_time(time: datetime) -> int:
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def _time(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)

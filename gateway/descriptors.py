@@ -1,0 +1,92 @@
+"""What Envoy transcodes by, made from the loaded modules, so that it is always what the servers speak. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.rpc import error_details_pb2
+
+from aos.v1 import broker_pb2, dispatcher_pb2, errors_pb2
+from gateway.v1 import jobs_pb2, models_pb2
+
+SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
+    dispatcher_pb2.DESCRIPTOR.services_by_name["Dispatcher"],
+    broker_pb2.DESCRIPTOR.services_by_name["Broker"],
+    jobs_pb2.DESCRIPTOR.services_by_name["Jobs"],
+    models_pb2.DESCRIPTOR.services_by_name["Models"],
+)
+"""The services that have a REST form."""
+
+# without the types of error details, Envoy would answer errors that carry them with an empty body
+ROOTS: Final = (*(service.file for service in SERVICES), error_details_pb2.DESCRIPTOR, errors_pb2.DESCRIPTOR)
+
+
+def descriptor_set() -> FileDescriptorSet:
+    """Return the files of ``SERVICES`` and all that they import, dependencies first."""
+    files: dict[str, FileDescriptorProto] = {}
+
+    def add(file: FileDescriptor) -> None:
+        if file.name in files:
+            return
+        for needed in file.dependencies:
+            add(needed)
+        copied = FileDescriptorProto()
+        file.CopyToProto(copied)
+        files[file.name] = copied
+
+    for root in ROOTS:
+        add(root)
+    return FileDescriptorSet(file=files.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A method's REST form."""
+
+    verb: str
+    """`GET` or `POST`."""
+    template: str
+    """The path, with variables in braces."""
+    method: str
+    """`/package.Service/Method`."""
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression (RE2) for the paths that the template stands for."""
+        parts = re.split(r"\{[a-z_.]+(?:=([^}]+))?\}", self.template)
+        # split gives text, variable's pattern, text, …; a variable without a pattern is one segment
+        return "".join(re.escape(part) if index % 2 == 0 else _segments(part or "*") for index, part in enumerate(parts))
+
+
+def _segments(pattern: str) -> str:
+    kinds = {"**": ".+", "*": "[^/:]+"}
+    return "/".join(kinds.get(segment, re.escape(segment)) for segment in pattern.split("/"))
+
+
+def rest() -> Iterator[Rest]:
+    """Yield every method that has a REST form."""
+    for service in SERVICES:
+        for method in service.methods:
+            rule: http_pb2.HttpRule = method.GetOptions().Extensions[annotations_pb2.http]  # pyright: ignore[reportArgumentType]
+            verb = rule.WhichOneof("pattern")
+            if verb is not None:
+                yield Rest(verb.upper(), getattr(rule, verb), path(method))
+
+
+def streaming() -> Iterator[str]:
+    """Yield every method of ``SERVICES`` that streams, in either direction."""
+    for service in SERVICES:
+        for method in service.methods:
+            if method.client_streaming or method.server_streaming:
+                yield path(method)
+
+
+def path(method: MethodDescriptor) -> str:
+    """Return the method's path, `/package.Service/Method`."""
+    return f"/{method.containing_service.full_name}/{method.name}"

@@ -1,0 +1,101 @@
+"""Failures in the model interface's dialect: its codes, OpenAI's error object, and one HTTP status for both. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aos.errors import (
+    AosError,
+    ContextOverflow,
+    Deadline,
+    EngineFailed,
+    InsufficientBalance,
+    InvalidField,
+    JobCancelled,
+    ModelNotFound,
+    ModelUnavailable,
+    ModelUnsuitable,
+    OperatorLost,
+    PermissionDenied,
+    QueueFull,
+    RequestIdReused,
+    ServiceUnavailable,
+    ShuttingDown,
+    Unauthenticated,
+)
+from gateway.body import Malformed, TooLarge, UnknownField
+from gateway.http import Reply, dump, retry_after
+
+PARAMETER, PARSE, TIMEOUT, NO_NODE_SEEN, MODEL, PERMISSION, NO_NODE, STREAM, INTERNAL = (
+    1001, 1002, 1005, 1006, 1007, 1010, 1017, 1018, 5000,
+)  # fmt: skip
+"""The model interface's codes, as far as they occur here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How a failure looks to callers of this dialect."""
+
+    status: int
+    code: int
+    type: str
+    name: str | None = None
+    """OpenAI's `error.code`."""
+    param: str | None = None
+    """The field at fault, where it is always the same one."""
+
+
+ROWS: Final[dict[type[AosError], Row]] = {
+    Malformed: Row(400, PARSE, "invalid_request_error"),
+    TooLarge: Row(413, INTERNAL, "invalid_request_error", "request_too_large"),
+    UnknownField: Row(400, PARAMETER, "invalid_request_error", "unknown_parameter"),
+    InvalidField: Row(400, PARAMETER, "invalid_request_error", "invalid_value"),
+    ContextOverflow: Row(400, PARAMETER, "invalid_request_error", "context_length_exceeded", "messages"),
+    ModelUnsuitable: Row(400, PARAMETER, "invalid_request_error", "model_unsuitable", "model"),
+    Unauthenticated: Row(401, PERMISSION, "authentication_error", "invalid_api_key"),
+    PermissionDenied: Row(403, PERMISSION, "permission_error", "permission_denied"),
+    InsufficientBalance: Row(402, PERMISSION, "insufficient_quota", "insufficient_quota"),
+    ModelNotFound: Row(404, NO_NODE, "invalid_request_error", "model_not_found", "model"),
+    RequestIdReused: Row(409, PARAMETER, "invalid_request_error", "request_id_reused"),
+    JobCancelled: Row(409, STREAM, "invalid_request_error", "job_cancelled"),
+    QueueFull: Row(429, NO_NODE, "rate_limit_error", "rate_limit_exceeded"),
+    EngineFailed: Row(502, MODEL, "server_error", "model_error"),
+    OperatorLost: Row(502, STREAM, "server_error", "operator_lost"),
+    ModelUnavailable: Row(503, NO_NODE, "server_error", "model_unavailable", "model"),
+    ShuttingDown: Row(503, NO_NODE, "server_error", "shutting_down"),
+    ServiceUnavailable: Row(503, NO_NODE_SEEN, "server_error", "service_unavailable"),
+    Deadline: Row(504, TIMEOUT, "server_error", "timeout"),
+}
+OTHERS: Final = Row(500, INTERNAL, "server_error")
+"""For failures that no caller of this dialect can cause."""
+
+NAMES: Final = {"order.sampling.": "", "order.chat.": "", "order.": ""}
+"""Native fields' names and the dialect's."""
+
+
+def row(error: AosError | None) -> Row:
+    """Return the row of an error's class, or of its nearest base; None is a failure that nobody foresaw."""
+    return next((ROWS[kind] for kind in type(error).__mro__ if kind in ROWS), OTHERS)
+
+
+def body(found: Row, message: str, param: str | None) -> dict[str, Any]:
+    """Return the body of a failure."""
+    return {
+        "code": found.code,
+        "message": message,
+        "error": {"message": message, "type": found.type, "param": param, "code": found.name},
+    }
+
+
+def failure(error: AosError | None) -> Reply:
+    """Return the reply for a failure; None is one that nobody foresaw."""
+    found, message, param = row(error), "Internal error.", None
+    if error is not None:
+        message, param = error.message, found.param
+    if isinstance(error, InvalidField) and error.violations:
+        param, message = error.violations[0].field, error.message
+        for native, ours in NAMES.items():
+            if param.startswith(native):
+                param, message = f"{ours}{param.removeprefix(native)}", f"{ours}{message.removeprefix(native)}"
+    return Reply(dump(body(found, message, param)).encode(), found.status, retry_after(error))

@@ -1,0 +1,3 @@
+"""The project's own tests use the kit that users use."""
+
+pytest_plugins = ["aos.testing.plugin"]

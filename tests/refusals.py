@@ -1,0 +1,26 @@
+"""What a test says of a call that is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+from aos.errors import AosError
+from aos.rpc.status import from_rpc_error
+
+
+@contextmanager
+def refused(reason: str, *, code: str = "", saying: str = "", **facts: str) -> Generator[None]:
+    """Pass if the block's call is refused for this reason, with at least these facts."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        yield
+    error = from_rpc_error(caught.value)
+    assert isinstance(error, AosError), caught.value
+    assert error.reason == reason, error.message
+    assert {name: error.facts.get(name) for name in facts} == facts
+    assert saying in error.message
+    if code:
+        assert caught.value.code().name == code

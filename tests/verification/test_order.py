@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import hashlib
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aos.errors import InvalidField
+from aos.order import (
+    DEFAULT_MAX_TOKENS,
+    SEED_MAX,
+    canonical_order,
+    canonical_sampling,
+    check_order,
+    cost,
+    digest_order,
+    digest_tokens,
+    with_defaults,
+)
+from aos.v1.types_pb2 import Chat, ChatMessage, Order, Price, Sampling
+
+MEBI = 1 << 20
+
+
+def chat(*messages: tuple[str, str]) -> Order:
+    return Order(model="m", chat=Chat(messages=[ChatMessage(role=role, content=content) for role, content in messages]))
+
+
+def sampled(**parameters) -> Order:
+    return Order(model="m", prompt="p", sampling=Sampling(**parameters))
+
+
+EDGES = {
+    "model of 1": Order(model="m", prompt="p"),
+    "model of 128": Order(model="m" * 128, prompt="p"),
+    "prompt of 1 MiB": Order(model="m", prompt="p" * MEBI),
+    "one message": chat(("user", "p")),
+    "an empty message": chat(("assistant", "")),
+    "1024 messages of 1 MiB": chat(*(("user", "p" * 1024),) * 1024),
+    "temperature 0": sampled(temperature=0),
+    "temperature 2": sampled(temperature=2),
+    "least top_p": sampled(top_p=math.ulp(0)),
+    "top_p 1": sampled(top_p=1),
+    "max_tokens 1": sampled(max_tokens=1),
+    "max_tokens 2^20": sampled(max_tokens=MEBI),
+    "seed 0": sampled(seed=0),
+    "seed 2^63-1": sampled(seed=SEED_MAX),
+    "16 stops of 256 bytes": sampled(stop=["é" * 128] * 16),
+}
+
+BEYOND = [
+    ("order.model", Order(prompt="p")),
+    ("order.model", Order(model="m" * 129, prompt="p")),
+    ("order.prompt", Order(model="m")),
+    ("order.prompt", Order(model="m", prompt="")),
+    ("order.prompt", Order(model="m", prompt="p" * (MEBI + 1))),
+    ("order.prompt", Order(model="m", prompt="é" * (MEBI // 2) + "p")),
+    ("order.chat.messages", chat()),
+    ("order.chat.messages", chat(*(("user", ""),) * 1025)),
+    ("order.chat.messages", chat(("user", "p" * MEBI), ("user", "p"))),
+    ("order.chat.messages[1].role", chat(("user", "p"), ("tool", "p"))),
+    ("order.sampling.temperature", sampled(temperature=-0.01)),
+    ("order.sampling.temperature", sampled(temperature=2.01)),
+    ("order.sampling.temperature", sampled(temperature=math.nan)),
+    ("order.sampling.top_p", sampled(top_p=0)),
+    ("order.sampling.top_p", sampled(top_p=1.01)),
+    ("order.sampling.top_p", sampled(top_p=math.nan)),
+    ("order.sampling.max_tokens", sampled(max_tokens=0)),
+    ("order.sampling.max_tokens", sampled(max_tokens=MEBI + 1)),
+    ("order.sampling.seed", sampled(seed=SEED_MAX + 1)),
+    ("order.sampling.stop", sampled(stop=["s"] * 17)),
+    ("order.sampling.stop[1]", sampled(stop=["s", ""])),
+    ("order.sampling.stop[0]", sampled(stop=["s" * 257])),
+]
+
+
+class TestLimits:
+    @pytest.mark.parametrize("edge", EDGES)
+    def test_the_limits_themselves_are_accepted(self, edge):
+        """Every value up to its limit is fine."""
+        check_order(EDGES[edge])
+
+    @pytest.mark.parametrize(("field", "order"), BEYOND)
+    def test_one_beyond_is_refused_by_name(self, field, order):
+        """Every value beyond its limit is refused, and the refusal says where it stands."""
+        with pytest.raises(InvalidField) as caught:
+            check_order(order)
+        assert caught.value.facts["field"] == field
+        assert len(caught.value.facts["value"]) <= 100
+
+    def test_the_caller_says_where_the_order_is(self):
+        """Fields are named as they stand in the caller's own request."""
+        with pytest.raises(InvalidField) as caught:
+            check_order(Order(), at="params")
+        assert caught.value.facts["field"] == "params.model"
+
+
+class TestDefaults:
+    def test_everything_is_stated(self):
+        """After filling in, nothing about the sampling is left open, and nothing that was said is changed."""
+        full = with_defaults(sampled(top_p=0.5, stop=["s"]), job=b"j" * 32)
+
+        sampling = full.sampling
+        assert (sampling.temperature, sampling.top_p, sampling.top_k) == (0, 0.5, 0)
+        assert (sampling.max_tokens, list(sampling.stop)) == (DEFAULT_MAX_TOKENS, ["s"])
+        assert all(sampling.HasField(name) for name in ("temperature", "top_p", "top_k", "max_tokens", "seed"))
+        check_order(full)
+
+    def test_a_seed_follows_from_the_job(self):
+        """Nobody chooses a seed that was not asked for: it is the job id's hash."""
+        job = b"j" * 32
+        expected = int.from_bytes(hashlib.sha256(b"seed" + job).digest()[:8], "big") // 2
+        assert with_defaults(sampled(), job=job).sampling.seed == expected
+        assert with_defaults(sampled(seed=0), job=job).sampling.seed == 0
+
+    def test_again_changes_nothing(self):
+        """Filling in twice is filling in once."""
+        full = with_defaults(sampled(), job=b"j" * 32)
+        assert with_defaults(full, job=b"k" * 32) == full
+
+    def test_the_given_order_is_left_alone(self):
+        """The caller's own message does not change under it."""
+        order = sampled()
+        with_defaults(order, job=b"j" * 32)
+        assert order == sampled()
+
+
+class TestCanonical:
+    def test_the_bytes_never_change(self):
+        """The canonical JSON of a full order, to the byte: keys sorted, no spaces, seeds as strings, characters as they are."""
+        order = chat(("system", "Be brief."), ("user", 'Say "é\n😀".'))
+        order.sampling.MergeFrom(Sampling(temperature=0.7, top_p=1, top_k=40, max_tokens=16, seed=SEED_MAX, stop=["\n", "é"]))
+
+        assert canonical_order(order).decode() == (
+            '{"messages":[{"content":"Be brief.","role":"system"},{"content":"Say \\"é\\n😀\\".","role":"user"}],"model":"m",'
+            '"sampling":{"max_tokens":16,"seed":"9223372036854775807","stop":["\\n","é"],"temperature":0.7,"top_k":40,"top_p":1}}'
+        )
+        assert digest_order(order).hex() == hashlib.sha256(canonical_order(order)).hexdigest()
+
+    def test_only_what_is_set_appears(self):
+        """A prompt alone is little JSON."""
+        assert canonical_order(Order(model="m", prompt="p")) == b'{"model":"m","prompt":"p","sampling":{}}'
+        assert canonical_sampling(Sampling(temperature=0)) == '{"temperature":0}'
+
+    @given(st.text(), st.text())
+    def test_different_orders_have_different_bytes(self, one, two):
+        """Prompt and conversation, and any two texts, are told apart."""
+        assert (canonical_order(Order(model="m", prompt=one)) == canonical_order(Order(model="m", prompt=two))) == (one == two)
+        assert canonical_order(Order(model="m", prompt=one)) != canonical_order(chat(("user", one)))
+
+    def test_tokens_are_four_bytes_each(self):
+        """Token ids are written big-endian, so that no two lists are alike."""
+        assert digest_tokens([1, 2]) == hashlib.sha256(bytes([0, 0, 0, 1, 0, 0, 0, 2])).digest()
+        assert digest_tokens([]) == hashlib.sha256(b"").digest()
+
+
+class TestCost:
+    def test_tokens_at_their_price(self):
+        """Prompt and completion have a price each, exact at any size."""
+        price = Price(prompt_token=str(10**30), completion_token="3")
+        assert cost(price, prompt_tokens=5, completion_tokens=7) == 5 * 10**30 + 21
