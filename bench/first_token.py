@@ -2,8 +2,9 @@
 
     python -m bench.first_token [--rounds N] [--model FILE]
 
-The same order (temperature 0, the bundled model) is sent in turn by each way, round after round, so that what else the machine does
-hits all of them alike. Printed are medians, and ratios to `in process`: the engine alone, in this process.
+The same order (temperature 0, the bundled model) is sent in turn by each way, the last three through Envoy, round after round, so
+that what else the machine does hits all of them alike. Printed are medians, and ratios to `in process`: the engine alone, in this
+process.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from aos.v1.operator_pb2_grpc import OperatorStub
 from aos.v1.types_pb2 import Chat, ChatMessage, Order, Sampling
 
 QUESTION = "What is AI?"
+MAX_TOKENS = 256
 Way = Callable[[], AsyncIterator[str]]
 
 
@@ -64,64 +66,61 @@ async def measure(way: Way, runs: Runs) -> str:
     return "".join(text)
 
 
+async def ways(stack: AsyncExitStack, settings: NetworkSettings) -> dict[str, Way]:
+    """Start a network and an engine of our own, and return the ways to one answer."""
+    enter = stack.enter_async_context
+    network = await enter(running_network(settings))
+    kept = network.credentials
+    engine = await enter(Engine(settings.model_name, await enter(loaded(settings.model))))
+    dispatcher = DispatcherStub(await enter(channel(kept.grpc, kept.token)))
+    operator = OperatorStub(await enter(channel(kept.grpc, kept.admin_token)))
+    rest = await enter(httpx.AsyncClient(base_url=kept.url, headers={"authorization": f"Bearer {kept.token}"}, timeout=60))
+    chat = Chat(messages=[ChatMessage(role="user", content=QUESTION)])
+    order = Order(model=settings.model_name, chat=chat, sampling=Sampling(temperature=0, max_tokens=MAX_TOKENS))
+    messages = [{"role": "user", "content": QUESTION}]
+    body = {"model": order.model, "messages": messages, "temperature": 0, "max_tokens": MAX_TOKENS, "stream": True}
+
+    async def in_process() -> AsyncIterator[str]:
+        async for piece in engine.generate(with_defaults(order, job=bytes(32))):
+            if isinstance(piece, Piece):
+                yield piece.text
+
+    async def operator_grpc() -> AsyncIterator[str]:
+        async for event in operator.Generate(GenerateRequest(order=order)):
+            yield event.chunk.text
+
+    async def network_grpc() -> AsyncIterator[str]:
+        job = await dispatcher.CreateJob(CreateJobRequest(order=order))
+        async for event in dispatcher.WatchJob(WatchJobRequest(name=job.name)):
+            yield event.chunk.text
+
+    async def network_rest() -> AsyncIterator[str]:
+        async with rest.stream("POST", "/v1/chat/completions", json=body) as reply:
+            async for line in reply.aiter_lines():
+                if line.startswith("data: {"):
+                    for choice in json.loads(line[6:])["choices"]:
+                        yield choice["delta"].get("content") or ""
+
+    return {
+        "in process": in_process,
+        "operator, gRPC": operator_grpc,
+        "network, gRPC": network_grpc,
+        "network, REST": network_rest,
+    }
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--model", type=Path, default=bundled_model())
     given = parser.parse_args()
     async with AsyncExitStack() as stack:
-        enter = stack.enter_async_context
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="aos-bench-"))
-        settings = NetworkSettings(data=Path(folder), port=0, model=given.model)
-        network = await enter(running_network(settings))
-        kept = network.credentials
-        engine = await enter(Engine(settings.model_name, await enter(loaded(settings.model))))
-        dispatcher = DispatcherStub(await enter(channel(kept.grpc, kept.token)))
-        operator = OperatorStub(await enter(channel(kept.grpc, kept.admin_token)))
-        rest = await enter(httpx.AsyncClient(base_url=kept.url, headers={"authorization": f"Bearer {kept.token}"}, timeout=60))
-        chat = Chat(messages=[ChatMessage(role="user", content=QUESTION)])
-        order = Order(model=settings.model_name, chat=chat, sampling=Sampling(temperature=0, max_tokens=256))
-        body = {
-            "model": settings.model_name,
-            "messages": [{"role": "user", "content": QUESTION}],
-            "temperature": 0,
-            "max_tokens": 256,
-            "stream": True,
-        }
-
-        async def in_process() -> AsyncIterator[str]:
-            async for piece in engine.generate(with_defaults(order, job=bytes(32))):
-                if isinstance(piece, Piece):
-                    yield piece.text
-
-        async def operator_grpc() -> AsyncIterator[str]:
-            async for event in operator.Generate(GenerateRequest(order=order)):
-                yield event.chunk.text
-
-        async def network_grpc() -> AsyncIterator[str]:
-            job = await dispatcher.CreateJob(CreateJobRequest(order=order))
-            async for event in dispatcher.WatchJob(WatchJobRequest(name=job.name)):
-                yield event.chunk.text
-
-        async def network_rest() -> AsyncIterator[str]:
-            async with rest.stream("POST", "/v1/chat/completions", json=body) as reply:
-                async for line in reply.aiter_lines():
-                    if line.startswith("data: {"):
-                        for choice in json.loads(line[6:])["choices"]:
-                            yield choice["delta"].get("content") or ""
-
-        ways: dict[str, Way] = {
-            "in process": in_process,
-            "operator's gRPC, through Envoy": operator_grpc,
-            "network's gRPC, through Envoy": network_grpc,
-            "network's REST, through Envoy": network_rest,
-        }
-        for way in ways.values():
-            await measure(way, Runs())  # connections, caches
-        runs = {name: Runs() for name in ways}
-        texts: set[str] = set()
+        found = await ways(stack, NetworkSettings(data=Path(folder), port=0, model=given.model))
+        runs = {name: Runs() for name in found}
+        texts = {await measure(way, Runs()) for way in found.values()}  # not counted: connections, caches
         for _ in track(range(given.rounds), description="rounds", console=Console(stderr=True)):
-            for name, way in ways.items():
+            for name, way in found.items():
                 texts.add(await measure(way, runs[name]))
         if len(texts) != 1:
             raise SystemExit(f"the ways disagree on the answer: {texts}")
@@ -137,7 +136,7 @@ def show(runs: dict[str, Runs]) -> None:
             median = statistics.median(values)
             cells += [f"{median * scale:.1f}", f"{median / statistics.median(base_values):.2f}"]
         table.add_row(name, *cells)
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

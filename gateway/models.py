@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
-from eth_utils.address import to_checksum_address
 from google.api.httpbody_pb2 import HttpBody
 
 from aos.client import CALL_SECONDS, outcome_error, watch
@@ -18,7 +17,7 @@ from aos.rpc.status import answered
 from aos.v1 import dispatcher_pb2_grpc, registry_pb2_grpc
 from aos.v1.dispatcher_pb2 import CancelJobRequest, CreateJobRequest, Job, JobEvent, Outcome
 from aos.v1.registry_pb2 import GetModelRequest, ListModelsRequest, Model
-from aos.verification.receipts import digest
+from aos.verification.receipts import address, digest
 from gateway.body import check
 from gateway.chat import PING, ChatRequest, Chunks, Facts, broken_off, completion, order_of, without_nulls
 from gateway.feed import batches
@@ -168,7 +167,7 @@ def _part(chunks: Chunks, job: Job, event: JobEvent) -> bytes:
 
 def _facts(job: Job, outcome: Outcome) -> Facts:
     receipt = outcome.receipt
-    return Facts(job.name, f"0x{digest(receipt).hex()}", to_checksum_address(receipt.operator))
+    return Facts(job.name, f"0x{digest(receipt).hex()}", address(receipt))
 
 
 def describe(model: Model) -> dict[str, Any]:

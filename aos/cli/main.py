@@ -16,7 +16,7 @@ from rich.console import Console
 
 from aos.client import Client, connect
 from aos.credentials import Credentials
-from aos.errors import AosError
+from aos.errors import AosError, ServiceUnavailable
 from aos.rpc.status import from_rpc_error
 from aos.settings import DEFAULT_DATA, DEFAULT_PORT, StartError
 
@@ -65,13 +65,19 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
         sys.exit(130)
     except StartError as error:
         raise click.ClickException(str(error)) from error
-    except AosError as error:
-        raise click.ClickException(error.message) from error
-    except grpc.aio.AioRpcError as error:
-        told = from_rpc_error(error)
-        if told is not None and told.reason == "SERVICE_UNAVAILABLE":
-            raise click.ClickException("No network answers there. Start one with `aos up`, or name one with --connect.") from error
-        raise click.ClickException(told.message if told else f"{error.code().name}: {error.details()}") from error
+    except (AosError, grpc.aio.AioRpcError) as error:
+        raise click.ClickException(_words(error)) from error
+
+
+def _words(error: AosError | grpc.aio.AioRpcError) -> str:
+    told = error if isinstance(error, AosError) else from_rpc_error(error)
+    match told:
+        case ServiceUnavailable():
+            return "No network answers there. Start one with `aos up`, or name one with --connect."
+        case AosError():
+            return told.message
+        case _:
+            return str(error)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "AOS"})

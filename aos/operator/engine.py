@@ -7,7 +7,7 @@ import itertools
 import logging
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Final, Self
@@ -38,10 +38,6 @@ class _Answer:
     limit: int
     lacking: str
     """Text that an earlier operator's reader lacks."""
-    resumed: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.resumed = len(self.tokens)
 
     @property
     def ended(self) -> FinishReason | None:
@@ -185,11 +181,10 @@ class Engine:
             log.exception("the engine of %s died", self.name)
             with self._door:
                 self._closed = True
-            self._fail(list(self._live), lambda: EngineFailed(self.name))
             while not self._inbox.empty():
                 with suppress(Exception, _Stop):
                     self._inbox.get()()
-            self._fail(list(self._live), lambda: EngineFailed(self.name))
+            self._tell(list(self._live), lambda: EngineFailed(self.name))
 
     def _stop(self) -> None:
         raise _Stop
@@ -199,10 +194,10 @@ class Engine:
         self._batcher.add(key, answer.prompt + answer.tokens)
 
     def _drop(self, key: int) -> None:
-        self._live.pop(key, None)
         slot = self._batcher.drop(key)
         if slot is not None:
             self.model.forget(slot)
+        self._live.pop(key, None)
 
     def _step(self) -> None:
         rows = self._batcher.plan()
@@ -222,24 +217,30 @@ class Engine:
     def _draw(self, row: Row, logits: Logits) -> News:
         answer, stream = self._live[row.key]
         try:
-            token = draw(logits, answer.how, len(answer.tokens))
-        except ValueError as error:
+            return self._advance(row.key, answer, stream, logits)
+        except Exception as error:
+            log.exception("drawing a token of %s failed", self.name)
             self._drop(row.key)
-            return News(stream, "", [], EngineFailed(self.name, str(error)))
+            return News(stream, "", [], EngineFailed(self.name, str(error) or type(error).__name__))
+
+    def _advance(self, key: int, answer: _Answer, stream: TokenStream, logits: Logits) -> News:
+        token = draw(logits, answer.how, len(answer.tokens))
         if token in self.model.ends:
-            self._drop(row.key)
+            self._drop(key)
             return News(stream, answer.text.finish(), [], answer.end(FinishReason.FINISH_REASON_STOP))
-        answer.tokens.append(token)
         text = answer.text.feed(self.model.piece(token))
+        answer.tokens.append(token)
         reason = answer.ended
         if reason is None:
-            self._batcher.drew(row.key, token)
+            self._batcher.drew(key, token)
             return News(stream, text, [token])
-        self._drop(row.key)
+        self._drop(key)
         return News(stream, text + answer.text.finish(), [token], answer.end(reason))
 
     def _fail(self, keys: list[int], error: Callable[[], AosError]) -> None:
-        streams = [self._live[key][1] for key in keys]
+        self._tell(keys, error)
         for key in keys:
             self._drop(key)
-        deliver([News(stream, "", [], error()) for stream in streams])
+
+    def _tell(self, keys: list[int], error: Callable[[], AosError]) -> None:
+        deliver([News(self._live[key][1], "", [], error()) for key in keys])

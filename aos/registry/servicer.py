@@ -26,7 +26,7 @@ from aos.v1.types_pb2 import Price
 from aos.verification.keys import check_proof, digest_offers
 
 SHOWN_MODELS: Final = 20
-"""Most models that MODEL_NOT_FOUND names."""
+"""Most models that MODEL_NOT_FOUND names, as far as they fit into an error."""
 _OPERATOR: Final = re.compile(r"operators/(0x[0-9A-Fa-f]{40})")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -15,6 +15,9 @@ from grpc_status import rpc_status
 from aos.errors import REASONS, AosError, ServiceUnavailable, Violation
 
 DOMAIN = "aos"
+# A status travels as trailers, of which clients take 8 KiB: the message twice, once with each byte as up to 3 characters.
+MESSAGE_BYTES: Final = 1000
+FACT_BYTES: Final = 500
 
 T = TypeVar("T")
 
@@ -23,18 +26,28 @@ log = logging.getLogger(__name__)
 
 def to_status(error: AosError) -> status_pb2.Status:
     """Return the status that says all the error says: ErrorInfo, then field violations, then when to retry."""
-    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.facts)]
+    message = _cut(error.message, MESSAGE_BYTES)
+    facts = {key: _cut(value, FACT_BYTES) for key, value in error.facts.items()}
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts)]
     packed = [_pack(detail) for detail in details]
     if error.violations:
         violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=one.field, description=one.description) for one in error.violations
+            error_details_pb2.BadRequest.FieldViolation(
+                field=_cut(one.field, FACT_BYTES), description=_cut(one.description, FACT_BYTES)
+            )
+            for one in error.violations
         ]
         packed.append(_pack(error_details_pb2.BadRequest(field_violations=violations)))
     if error.retry_after is not None:
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(error.retry_after * 1e9))
         packed.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message, details=packed)
+    return status_pb2.Status(code=code_pb2.Code.Value(error.code), message=message, details=packed)
+
+
+def _cut(text: str, most: int) -> str:
+    kept = text.encode(errors="replace")
+    return text if len(kept) <= most else f"{kept[: most - 3].decode(errors='ignore')}..."
 
 
 def _pack(message: Any) -> any_pb2.Any:

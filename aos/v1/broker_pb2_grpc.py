@@ -89,7 +89,8 @@ class BrokerServicer:
     def Reserve(self, request, context):
         """Sets an amount aside for a job. Dispatchers only.
 
-        Safe to retry: the same hold with the same amount is returned as it is.
+        Safe to retry: the same hold with the same amount is returned as it is. With another amount or account it fails with
+        REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,7 +98,10 @@ class BrokerServicer:
 
     def Settle(self, request, context):
         """Ends a hold: pays the operator what the receipt says, at most the hold, and gives the rest back. Without a receipt, gives
-        all back. Dispatchers only. Safe to retry: a hold is settled once, later calls return it as it is.
+        all back. Dispatchers only.
+
+        Safe to retry: a hold is settled once, and the same call again returns it as it is. Another one (a different receipt, a release
+        after a payment) fails with HOLD_SETTLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,11 +44,15 @@ class BrokerStub:
     Reserve: _grpc.UnaryUnaryMultiCallable[_broker_pb2.ReserveRequest, _broker_pb2.Hold]
     """Sets an amount aside for a job. Dispatchers only.
 
-    Safe to retry: the same hold with the same amount is returned as it is.
+    Safe to retry: the same hold with the same amount is returned as it is. With another amount or account it fails with
+    REQUEST_ID_REUSED.
     """
     Settle: _grpc.UnaryUnaryMultiCallable[_broker_pb2.SettleRequest, _broker_pb2.Hold]
     """Ends a hold: pays the operator what the receipt says, at most the hold, and gives the rest back. Without a receipt, gives
-    all back. Dispatchers only. Safe to retry: a hold is settled once, later calls return it as it is.
+    all back. Dispatchers only.
+
+    Safe to retry: a hold is settled once, and the same call again returns it as it is. Another one (a different receipt, a release
+    after a payment) fails with HOLD_SETTLED.
     """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_broker_pb2.ListEntriesRequest, _broker_pb2.ListEntriesResponse]
     """Lists journal lines, oldest first. A project sees the lines of its own account, the administrator all."""
@@ -69,11 +73,15 @@ class BrokerAsyncStub(BrokerStub):
     Reserve: _aio.UnaryUnaryMultiCallable[_broker_pb2.ReserveRequest, _broker_pb2.Hold]  # type: ignore[assignment]
     """Sets an amount aside for a job. Dispatchers only.
 
-    Safe to retry: the same hold with the same amount is returned as it is.
+    Safe to retry: the same hold with the same amount is returned as it is. With another amount or account it fails with
+    REQUEST_ID_REUSED.
     """
     Settle: _aio.UnaryUnaryMultiCallable[_broker_pb2.SettleRequest, _broker_pb2.Hold]  # type: ignore[assignment]
     """Ends a hold: pays the operator what the receipt says, at most the hold, and gives the rest back. Without a receipt, gives
-    all back. Dispatchers only. Safe to retry: a hold is settled once, later calls return it as it is.
+    all back. Dispatchers only.
+
+    Safe to retry: a hold is settled once, and the same call again returns it as it is. Another one (a different receipt, a release
+    after a payment) fails with HOLD_SETTLED.
     """
     ListEntries: _aio.UnaryUnaryMultiCallable[_broker_pb2.ListEntriesRequest, _broker_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists journal lines, oldest first. A project sees the lines of its own account, the administrator all."""
@@ -109,7 +117,8 @@ class BrokerServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_broker_pb2.Hold, _abc.Awaitable[_broker_pb2.Hold]]:
         """Sets an amount aside for a job. Dispatchers only.
 
-        Safe to retry: the same hold with the same amount is returned as it is.
+        Safe to retry: the same hold with the same amount is returned as it is. With another amount or account it fails with
+        REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -119,7 +128,10 @@ class BrokerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_broker_pb2.Hold, _abc.Awaitable[_broker_pb2.Hold]]:
         """Ends a hold: pays the operator what the receipt says, at most the hold, and gives the rest back. Without a receipt, gives
-        all back. Dispatchers only. Safe to retry: a hold is settled once, later calls return it as it is.
+        all back. Dispatchers only.
+
+        Safe to retry: a hold is settled once, and the same call again returns it as it is. Another one (a different receipt, a release
+        after a payment) fails with HOLD_SETTLED.
         """
 
     @_abc_1.abstractmethod

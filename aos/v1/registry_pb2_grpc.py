@@ -90,7 +90,7 @@ class RegistryServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RenewOperator(self, request, context):
-        """Keeps a registration alive. Fails with LEASE_EXPIRED once it has lapsed: register again.
+        """Keeps a registration alive. Fails with LEASE_EXPIRED once it has lapsed, or if there is none: register again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,7 @@ class RegistryStub:
     Signed by the operator's key; see `OperatorProof`.
     """
     RenewOperator: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RenewOperatorRequest, _registry_pb2.OperatorInfo]
-    """Keeps a registration alive. Fails with LEASE_EXPIRED once it has lapsed: register again."""
+    """Keeps a registration alive. Fails with LEASE_EXPIRED once it has lapsed, or if there is none: register again."""
     UnregisterOperator: _grpc.UnaryUnaryMultiCallable[_registry_pb2.UnregisterOperatorRequest, _registry_pb2.OperatorInfo]
     """Ends a registration. Returns what it was; ending one that is not there fails with OPERATOR_NOT_FOUND."""
     GetOperator: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetOperatorRequest, _registry_pb2.OperatorInfo]
@@ -68,7 +68,7 @@ class RegistryAsyncStub(RegistryStub):
     Signed by the operator's key; see `OperatorProof`.
     """
     RenewOperator: _aio.UnaryUnaryMultiCallable[_registry_pb2.RenewOperatorRequest, _registry_pb2.OperatorInfo]  # type: ignore[assignment]
-    """Keeps a registration alive. Fails with LEASE_EXPIRED once it has lapsed: register again."""
+    """Keeps a registration alive. Fails with LEASE_EXPIRED once it has lapsed, or if there is none: register again."""
     UnregisterOperator: _aio.UnaryUnaryMultiCallable[_registry_pb2.UnregisterOperatorRequest, _registry_pb2.OperatorInfo]  # type: ignore[assignment]
     """Ends a registration. Returns what it was; ending one that is not there fails with OPERATOR_NOT_FOUND."""
     GetOperator: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetOperatorRequest, _registry_pb2.OperatorInfo]  # type: ignore[assignment]
@@ -103,7 +103,7 @@ class RegistryServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.RenewOperatorRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.OperatorInfo, _abc.Awaitable[_registry_pb2.OperatorInfo]]:
-        """Keeps a registration alive. Fails with LEASE_EXPIRED once it has lapsed: register again."""
+        """Keeps a registration alive. Fails with LEASE_EXPIRED once it has lapsed, or if there is none: register again."""
 
     @_abc_1.abstractmethod
     def UnregisterOperator(

@@ -96,7 +96,6 @@ async def _start(written: Path, settings: EnvoySettings) -> asyncio.subprocess.P
         "--disable-hot-restart",
         *("--concurrency", str(settings.workers)),
         *("--log-level", "warning", "--log-format", "%l %n %v"),
-        *("--drain-time-s", str(max(1, round(settings.drain_seconds)))),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
@@ -169,9 +168,11 @@ def _port(listeners: dict[str, Any]) -> int:
 
 async def _drain(process: asyncio.subprocess.Process, client: httpx.AsyncClient, seconds: float) -> None:
     """Refuse new calls, and return once the running ones have ended, or after so many seconds."""
+    if not seconds:
+        return
     with suppress(TimeoutError, httpx.TransportError):  # it is gone already
         async with asyncio.timeout(seconds):
-            await client.post("/drain_listeners?graceful")
+            await client.post("/drain_listeners")
             while process.returncode is None and await _active(client):
                 await asyncio.sleep(POLL_SECONDS)
 

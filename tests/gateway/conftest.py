@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import scripted_network as scripted
 
 from aos.clock import SystemClock
 from aos.rpc.channel import channel
@@ -21,6 +20,7 @@ from gateway.envoy.run import EnvoySettings, running_envoy
 from gateway.jobs import JobsServicer
 from gateway.models import ModelsServicer
 from gateway.v1 import jobs_pb2, jobs_pb2_grpc, models_pb2, models_pb2_grpc
+from tests.gateway import scripted_network as scripted
 
 
 @dataclass
@@ -67,9 +67,7 @@ async def servers(folder: str, edge: Edge, open_as: str = "") -> AsyncGenerator[
                 ModelsServicer(face, edge.clock),
             ),
         ]
-        async with serving(
-            *services, authenticate=scripted.authenticator(open_as), addresses=(f"unix:{socket}",), grace=0.2
-        ):
+        async with serving(*services, authenticate=scripted.authenticator(open_as), addresses=(f"unix:{socket}",), grace=0.2):
             yield socket
 
 
@@ -78,7 +76,7 @@ async def running_edge(*, open_as: str = "", clock: SystemClock | ManualClock | 
     edge = Edge(scripted.ScriptedDispatcher(), clock or SystemClock())
     with tempfile.TemporaryDirectory(prefix="aos-test-") as folder:
         async with servers(folder, edge, open_as) as socket:
-            async with running_envoy(EnvoySettings(upstream=socket, **({"drain_seconds": 0.2} | settings))) as port:
+            async with running_envoy(EnvoySettings(upstream=socket, **({"drain_seconds": 0} | settings))) as port:
                 edge.port = port
                 yield edge
 

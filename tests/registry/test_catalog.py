@@ -79,6 +79,12 @@ class TestModels:
         with refused("MODEL_NOT_FOUND", offered=", ".join(f"m{index:02}" for index in range(20))):
             await registry.model("none")
 
+    async def test_long_names_still_make_a_refusal(self, registry, key):
+        """Names at their longest, the unknown one beyond it, do not keep the refusal from arriving."""
+        await registry.register(key, *(an_offer(f"{index:0128}") for index in range(64)))
+        with refused("MODEL_NOT_FOUND"):
+            await registry.model("x" * 100_000)
+
 
 class TestWeights:
     async def test_the_first_weights_decide(self, registry, keys):

@@ -1,0 +1,1 @@
+"""The dialects and Envoy, before a network that is scripted."""

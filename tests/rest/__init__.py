@@ -1,0 +1,1 @@
+"""REST through a real Envoy to the whole network."""
