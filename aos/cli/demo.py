@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 from google.protobuf.json_format import Parse
+from rich.markup import escape
 
 from aos.cli.main import OUT
 from aos.cli.verify import show, unchecked
@@ -45,7 +46,7 @@ async def show_demo(network: Network, question: str) -> None:
         text = (await rest.get(f"/v1/{job}/receipt")).raise_for_status().text
         receipt = json.loads(text)["receipt"]
         for name in ("profile", "parameters", "price", "model_digest", "output_digest", "signature"):
-            OUT.print(f"[dim]{name:15}[/dim]{receipt[name]}")
+            OUT.print(f"[dim]{name:15}[/dim]{escape(str(receipt[name]))}")
 
         OUT.rule("[bold]aos verify")
         bundle = Parse(text, ReceiptBundle())

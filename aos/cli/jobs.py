@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.timestamp_pb2 import Timestamp
+from rich.markup import escape
 from rich.table import Table
 
 from aos.cli.main import ERR, OUT, Where, network, run
@@ -242,8 +243,8 @@ def jobs(where: Where, job: str | None, as_json: bool, limit: int, cancel: bool)
                 one.name,
                 state_word(one.state),
                 _moment(one.created),
-                one.order.model,
-                prompt_of(one),
+                escape(one.order.model),
+                escape(prompt_of(one)),
                 f"{usage.prompt_tokens} + {usage.completion_tokens}" if one.HasField("outcome") else "",
                 receipt.price,
             )

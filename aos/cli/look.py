@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from google.protobuf.json_format import MessageToJson
+from rich.markup import escape
 from rich.table import Table
 
 from aos.cli.main import OUT, Where, network, run
@@ -13,7 +14,7 @@ from aos.v1 import registry_pb2
 
 def state(*, routable: bool, reason: str) -> str:
     """Return what a table says about a model or an operator."""
-    return "[green]ready[/green]" if routable else f"[red]{reason}[/red]"
+    return "[green]ready[/green]" if routable else f"[red]{escape(reason)}[/red]"
 
 
 @click.command()
@@ -32,7 +33,9 @@ def models(where: Where, as_json: bool) -> None:
         for model in listed.models:
             price = f"{model.price.prompt_token} / {model.price.completion_token}"
             ready = state(routable=model.routable, reason=model.reason)
-            table.add_row(model.name, ready, str(model.context_length), price, str(len(model.operators)), f"{model.digest[:16]}…")
+            table.add_row(
+                escape(model.name), ready, str(model.context_length), price, str(len(model.operators)), f"{model.digest[:16]}…"
+            )
         OUT.print(table)
 
     run(work())
@@ -55,7 +58,7 @@ def operators(where: Where, as_json: bool) -> None:
             table.add_row(
                 operator.name.removeprefix("operators/"),
                 state(routable=operator.routable, reason=operator.reason),
-                ", ".join(offer.model for offer in operator.offers),
+                escape(", ".join(offer.model for offer in operator.offers)),
                 str(sum(offer.slots for offer in operator.offers)),
                 f"{operator.registered.ToDatetime():%Y-%m-%d %H:%M:%S} UTC",
             )

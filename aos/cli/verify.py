@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from google.protobuf.json_format import Parse, ParseError
 from rich.console import Console
+from rich.markup import escape
 
 from aos.cli.main import ERR, OUT, run
 from aos.v1.dispatcher_pb2 import ReceiptBundle
@@ -38,7 +39,8 @@ def show(findings: list[Finding], out: Console) -> bool:
     """Print the findings; say whether none is bad."""
     marks = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]?[/yellow]"}
     for finding in findings:
-        out.print(f" {marks[finding.good]} {finding.what}" + (f": {finding.why}" if finding.why else ""))
+        # escaped: a receipt is a stranger's, and may try to paint itself green
+        out.print(f" {marks[finding.good]} {escape(finding.what)}" + (f": {escape(finding.why)}" if finding.why else ""))
     return all(finding.good is not False for finding in findings)
 
 

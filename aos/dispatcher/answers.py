@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aos.errors import BadReceipt
 from aos.order import cost, digest_tokens
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import FinishReason, Price
 from aos.verification.receipts import address, text_digest
+
+RECEIPT_BYTES: Final = 64 << 10
+"""Largest receipt that is kept; its profile and clock are the operator's own words."""
 
 
 def check_answer(
@@ -30,6 +35,8 @@ def check_answer(
 
     ``text`` and ``tokens`` are what the job's log holds; ``price`` is the operator's offer, ``amount`` what is held, in neurons.
     """
+    if receipt.ByteSize() > RECEIPT_BYTES:
+        raise BadReceipt(job, "size", f"has {receipt.ByteSize()} bytes; at most {RECEIPT_BYTES} are accepted")
     usage = receipt.usage
     stated: list[tuple[str, object, object]] = [
         ("job", receipt.job.hex(), job.removeprefix("jobs/")),

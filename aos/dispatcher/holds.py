@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
@@ -37,6 +38,13 @@ class HoldGone(Exception):
     """The hold was released in the meantime: the submission has to begin anew."""
 
 
+@dataclass(slots=True)
+class _Turn:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+    """Who has it or waits for it; the last one clears up."""
+
+
 class Holds:
     """Asks the broker. One dispatcher has one."""
 
@@ -44,18 +52,20 @@ class Holds:
         self, log: EventLog, broker: broker_pb2_grpc.BrokerAsyncStub, *, settings: DispatcherSettings, clock: Clock
     ) -> None:
         self._log, self._broker, self._settings, self._clock = log, broker, settings, clock
-        self._busy: dict[str, asyncio.Lock] = {}
+        self._busy: dict[str, _Turn] = {}
         self._ended = asyncio.Event()
 
     @asynccontextmanager
     async def alone(self, key: str) -> AsyncGenerator[None]:
         """Let one submission, or its clean-up, go on at a time."""
-        lock = self._busy.setdefault(key, asyncio.Lock())
+        turn = self._busy.setdefault(key, _Turn())
+        turn.users += 1
         try:
-            async with lock:
+            async with turn.lock:
                 yield
         finally:
-            if not lock.locked() and self._busy.get(key) is lock:
+            turn.users -= 1
+            if not turn.users:
                 del self._busy[key]
 
     async def accept(self, job: Job) -> Change | None:
@@ -151,6 +161,8 @@ class Holds:
                     await self._end(job, None)
                 except AosError as error:
                     log.warning("could not release the hold of %s, will try again: %s", job.name, error)
+                    if refused(error):
+                        continue
                     return
                 await self._log.store.forget(job.id)
 

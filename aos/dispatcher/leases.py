@@ -92,6 +92,9 @@ class LeaseRun:
         self.operator = operator
         self.said_last = False
         """Whether the operator ended it, so that it need not be told."""
+        self.blamed = False
+        """Whether the operator failed it, so that another is to be preferred."""
+        self._stops = frozenset(leased.submission.order.sampling.stop)
         self._log, self._clock, self._settings = log, clock, settings
         self._unwritten = deque[Said | End]()
         self._news = asyncio.Event()
@@ -178,6 +181,8 @@ class LeaseRun:
 
     async def _finish(self, finish: Finish, at: At) -> Change | None:
         try:
+            if finish.stop and finish.stop not in self._stops:
+                raise BadReceipt(self.job.name, "stop", "is not a stop string of the order")  # noqa: TRY301  # one way out
             # in a thread: recovering a key takes milliseconds
             await asyncio.to_thread(check_signature, finish.receipt)
             return await self._log.change(self.job.id, lambda view: jobs.complete(view, at, lease=self.id, finish=finish))
@@ -191,12 +196,14 @@ class LeaseRun:
         if failed.retryable and error.reason == ErrorReason.ERROR_REASON_SHUTTING_DOWN:
             return await self._end(End.GIVEN_BACK)
         if failed.retryable:
+            self.blamed = True
             most = self._settings.max_attempts
             return await self._log.change(self.job.id, lambda view: jobs.lose(view, at, lease=self.id, max_attempts=most))
         return await self._log.change(self.job.id, lambda view: jobs.fail(view, at, lease=self.id, error=error))
 
     async def _retry(self, error: AosError, at: At) -> Change | None:
         log.warning("operator %s failed lease %s: %s", self.operator, self.id, error)
+        self.blamed = True
         most = self._settings.max_attempts
         return await self._log.change(self.job.id, lambda view: jobs.retry(view, at, lease=self.id, max_attempts=most, error=error))
 

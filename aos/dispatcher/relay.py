@@ -183,9 +183,9 @@ class Relay:
                 job_id, lambda view: jobs.assign(view, at, operator=candidate.operator, price=candidate.price)
             )
             if leased is not None:
-                change = await self._follow(leased, session)
+                run, change = await self._follow(leased, session)
                 if change is not None and not change.job.state.final:
-                    again = replace(wanted, avoid=wanted.avoid | {candidate.operator})
+                    again = replace(wanted, avoid=wanted.avoid | {candidate.operator}) if run.blamed else wanted
         except JobNotFound:
             pass
         except Exception:
@@ -203,7 +203,7 @@ class Relay:
                 self._idle.set()
             self._changed.set()
 
-    async def _follow(self, leased: Leased, session: Session) -> Change | None:
+    async def _follow(self, leased: Leased, session: Session) -> tuple[LeaseRun, Change | None]:
         job = leased.change.job
         run = LeaseRun(leased, session.operator, log=self._log, clock=self._clock, settings=self._settings)
         self._runs[job.id] = (run, session)
@@ -225,7 +225,7 @@ class Relay:
         change = await run.run()
         if not run.said_last:
             session.cancel(run.id)
-        return change
+        return run, change
 
     async def sweep_forever(self) -> None:
         """Look for silent operators and jobs out of time."""

@@ -72,8 +72,7 @@ async def running_operator(
             yield OperatorNode(key.address, engines, OperatorServicer(runner), attachment)
         finally:
             await _cancelled(registering)
-            await registration.stop()
-            await attachment.stop(grace)
+            await asyncio.gather(registration.stop(), attachment.stop(grace))
             # the dispatcher has what there was to say; it closes the stream, or is not there any more
             if attachment.ending:
                 await asyncio.wait([attaching], timeout=FAREWELL_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from typing import Final
 
 from aos.clock import Clock
 from aos.errors import ModelNotFound
@@ -17,6 +18,11 @@ from aos.v1.types_pb2 import Order, Price, Usage, VectorClock
 from aos.verification import clock as vector
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import sign, text_digest
+
+NODES: Final = 1024
+"""Most nodes that the operator's clock knows: a dispatcher may claim any number."""
+COUNT_LIMIT: Final = 1 << 63
+"""Counts from here on are not believed; one more than the largest would be none."""
 
 
 class Runner:
@@ -36,7 +42,10 @@ class Runner:
 
     def tick(self, seen: VectorClock | None = None) -> VectorClock:
         """Count one more event at this operator, which has seen ``seen``; return its clock."""
-        self._seen = vector.tick(self._node, self._seen, seen.counts if seen else {})
+        claimed = {node: count for node, count in (seen.counts if seen else {}).items() if count < COUNT_LIMIT}
+        if len(self._seen) + len(claimed) > NODES:
+            claimed = {node: count for node, count in claimed.items() if node in self._seen}
+        self._seen = vector.tick(self._node, self._seen, claimed)
         return self.clock
 
     async def run(

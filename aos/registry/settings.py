@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Final
 
 from aos.verification.keys import PROOF_SECONDS
+
+SHORTEST_LEASE: Final = 2.0
+"""Seconds. Proofs count whole seconds and are good once, so a lease of a second could not be renewed in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,8 @@ class RegistrySettings:
         for field in fields(self):
             if not getattr(self, field.name) > 0:
                 raise ValueError(f"{field.name}: must be above 0, not {getattr(self, field.name)}")
+        if self.lease < SHORTEST_LEASE:
+            raise ValueError(f"lease: must be at least {SHORTEST_LEASE:g}, not {self.lease:g}")
         # a proof that could still be used again must not be forgotten
         least = 2 * PROOF_SECONDS
         if self.forget_after < max(least, self.claim):

@@ -46,10 +46,10 @@ class Interference:
         self.calls: list[str] = []
 
     def __getattr__(self, method: str) -> Any:
-        async def call(request, timeout):
+        async def call(request, **options):
             self.calls.append(method)
             self.before(method)
-            answer = await getattr(self._stub, method)(request, timeout=timeout)
+            answer = await getattr(self._stub, method)(request, **options)
             self.after(method)
             return answer
 
@@ -193,9 +193,7 @@ async def running(folder: Path, **settings) -> AsyncGenerator[Harness]:
                 registry_pb2_grpc.add_RegistryServicer_to_server,
                 known.servicer,
             ),
-            Service(
-                broker_pb2.DESCRIPTOR.services_by_name["Broker"], broker_pb2_grpc.add_BrokerServicer_to_server, money.servicer
-            ),
+            Service(broker_pb2.DESCRIPTOR.services_by_name["Broker"], broker_pb2_grpc.add_BrokerServicer_to_server, money.servicer),
             authenticate=tokens,
             grace=0,
         ) as (port,),

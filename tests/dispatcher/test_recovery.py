@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import grpc
 import pytest
@@ -57,6 +58,22 @@ class TestSubmitting:
         assert await aos.balance() == (BALANCE - held, held)
         await operator.attach(aos.nobody)
         assert (await operator.lease()).job.hex() == job.name.removeprefix("jobs/")
+
+    async def test_retry_after_the_release(self, aos):
+        """A crash between the release of the cut-off hold and its clean-up does not spoil the retry: it gets a new hold."""
+        await aos.operator(attach=False)
+        aos.interference.after = crashing("Reserve")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await aos.submit(request_id="r")
+        aos.interference.after = crashing("Settle")
+        await aos.eventually(lambda: asyncio.sleep(0, aos.interference.calls), lambda calls: "Settle" in calls, step=5)
+
+        await aos.crash()
+        job = await aos.submit(request_id="r")
+
+        held = 11 + 256 + 2 * 100
+        assert await aos.balance() == (BALANCE - held, held)
+        assert [one.name for one in (await aos.project.ListJobs(pb.ListJobsRequest())).jobs] == [job.name]
 
     async def test_broker_away(self, aos):
         """While the broker does not answer, submissions are refused at once as to be retried, and leave nothing."""
@@ -178,3 +195,37 @@ class TestSettling:
         await aos.eventually(aos.balance, lambda pots: pots[1] == 0, step=5)
 
         assert await aos.balance(operator.address) == (9, 0)
+
+
+class TestStorm:
+    async def test_everything_ends_and_is_paid_once(self, aos):
+        """Whenever the dispatcher is killed, all that it had accepted is answered, and the money adds up."""
+        operator = await aos.operator(an_offer(slots=3), attach=False)
+        accepted = []
+
+        async def answer() -> None:
+            """Answer every lease in three steps, over one stream after another."""
+            while True:
+                with suppress(grpc.aio.AioRpcError, EOFError, AssertionError):
+                    await operator.attach(aos.nobody)
+                    while True:
+                        lease = (await operator.read()).lease
+                        done = list(lease.accepted_tokens)
+                        for token in range(len(done), 3):
+                            operator.say(lease, str(token), [token])
+                            await asyncio.sleep(0.002)
+                        operator.finish(lease, "012", [0, 1, 2])
+                await asyncio.sleep(0.01)
+
+        answering = asyncio.create_task(answer())
+        for number in range(4):
+            accepted += [await aos.submit(request_id=f"{number}.{one}") for one in range(5)]
+            await asyncio.sleep(0.015 * number)
+            await aos.crash()
+        for job in accepted:
+            assert (await aos.ends(job)).outcome.text == "012"
+        answering.cancel()
+
+        price = 3 + 2 * 3
+        assert await aos.settles() == BALANCE - price * len(accepted)
+        assert await aos.balance(operator.address) == (price * len(accepted), 0)

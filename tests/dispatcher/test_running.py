@@ -8,6 +8,7 @@ import pytest
 
 from aos.v1 import dispatcher_pb2 as pb
 from aos.v1.errors_pb2 import ErrorReason
+from aos.v1.operator_pb2 import Finish
 from aos.v1.types_pb2 import Usage
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import check_bundle
@@ -145,6 +146,7 @@ class TestBadReceipt:
             ({"usage": Usage(prompt_tokens=5000), "price": "5006"}, "usage.prompt_tokens"),
             ({"price": "1000"}, "price"),
             ({"finish_reason": 2}, "finish_reason"),
+            ({"profile": "x" * 70_000}, "size"),
         ],
         ids=lambda value: value if isinstance(value, str) else "",
     )
@@ -186,23 +188,33 @@ class TestBadReceipt:
             lease = await operator.lease()
             receipt = operator.receipt(lease, "", [])
             receipt.issued_at += 1
-            finish = pb.LeaseFinished(lease=lease.id)
-            finish.finish.reason, finish.finish.receipt.CopyFrom(receipt)
-            finish.finish.reason = receipt.finish_reason
-            operator.send(finished=finish)
+            finish = Finish(reason=receipt.finish_reason, receipt=receipt)
+            operator.send(finished=pb.LeaseFinished(lease=lease.id, finish=finish))
 
             done = await aos.ends(job)
 
             assert done.outcome.error.metadata["field"] == "signature"
+
+    async def test_invented_stop(self, tmp_path):
+        """A stop string that the caller did not give is not taken."""
+        async with running(tmp_path, max_attempts=1) as aos:
+            operator = await aos.operator()
+            job = await aos.submit()
+            lease = await operator.lease()
+            receipt = operator.receipt(lease, "", [])
+            finish = Finish(reason=receipt.finish_reason, stop="x", receipt=receipt)
+            operator.send(finished=pb.LeaseFinished(lease=lease.id, finish=finish))
+
+            assert (await aos.ends(job)).outcome.error.metadata["field"] == "stop"
 
     async def test_another_operator_mends_it(self, aos):
         """While attempts remain the job goes to another operator, which goes on behind what the caller has seen."""
         bad, good = await aos.operator(), await aos.operator(attach=False)
         job = await aos.submit()
         lease = await bad.lease()
+        await good.attach(aos.nobody)
         bad.say(lease, "So ", [1, 2])
         bad.finish(lease, "So ", [1, 2], price="9999")
-        await good.attach(aos.nobody)
 
         again = await good.lease()
         assert list(again.accepted_tokens) == [1, 2]

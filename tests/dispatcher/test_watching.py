@@ -81,9 +81,9 @@ class TestWatchJob:
         async with asyncio.timeout(WAIT):
             assert (await slow.read()).sequence == 1
         lease = await operator.lease()
-        text = "".join(f"{number:01000d}" for number in range(900))
+        text = "".join(f"{number:0500d}" for number in range(900))
         for number in range(900):
-            operator.say(lease, f"{number:01000d}", [number])
+            operator.say(lease, f"{number:0500d}", [number])
             if number % 3 == 0:
                 await asyncio.sleep(0)
         operator.finish(lease, text, range(900))
@@ -124,14 +124,14 @@ class TestWhose:
         job = await aos.submit()
 
         for name in (job.name, "jobs/" + "0" * 64):
-            for call in (
-                lambda: aos.other.GetJob(pb.GetJobRequest(name=name)),
-                lambda: aos.other.CancelJob(pb.CancelJobRequest(name=name)),
-                lambda: aos.other.GetReceipt(pb.GetReceiptRequest(name=name)),
-                lambda: aos.other.WatchJob(pb.WatchJobRequest(name=name)).read(),
+            for refusal in (
+                aos.other.GetJob(pb.GetJobRequest(name=name)),
+                aos.other.CancelJob(pb.CancelJobRequest(name=name)),
+                aos.other.GetReceipt(pb.GetReceiptRequest(name=name)),
+                aos.other.WatchJob(pb.WatchJobRequest(name=name)).read(),
             ):
                 with refused("JOB_NOT_FOUND", code="NOT_FOUND", job=name):
-                    await call()
+                    await refusal
         assert not (await aos.other.ListJobs(pb.ListJobsRequest())).jobs
         assert (await aos.job(job)).state == pb.JOB_STATE_QUEUED
 

@@ -75,10 +75,12 @@ async def servers(folder: str, edge: Edge, open_as: str = "") -> AsyncGenerator[
 async def running_edge(*, open_as: str = "", clock: SystemClock | ManualClock | None = None, **settings) -> AsyncGenerator[Edge]:
     edge = Edge(scripted.ScriptedDispatcher(), clock or SystemClock())
     with tempfile.TemporaryDirectory(prefix="aos-test-") as folder:
-        async with servers(folder, edge, open_as) as socket:
-            async with running_envoy(EnvoySettings(upstream=socket, **({"drain_seconds": 0} | settings))) as port:
-                edge.port = port
-                yield edge
+        async with (
+            servers(folder, edge, open_as) as socket,
+            running_envoy(EnvoySettings(upstream=socket, **({"drain_seconds": 0} | settings))) as port,
+        ):
+            edge.port = port
+            yield edge
 
 
 @pytest.fixture

@@ -108,9 +108,15 @@ class ScriptedDispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             return held
         name = f"jobs/{hashlib.sha256(str(len(self.jobs)).encode()).hexdigest()}"
         job = Job(
-            name=name, project=project, request_id=request.request_id, order=order, user=request.user, annotation=request.annotation,
-            state=JobState.JOB_STATE_QUEUED, clock=VectorClock(counts={"1": 1}),
-        )  # fmt: skip
+            name=name,
+            project=project,
+            request_id=request.request_id,
+            order=order,
+            user=request.user,
+            annotation=request.annotation,
+            state=JobState.JOB_STATE_QUEUED,
+            clock=VectorClock(counts={"1": 1}),
+        )
         job.created.FromDatetime(NOW)
         self.jobs[name], self.events[name] = job, []
         if request.request_id:

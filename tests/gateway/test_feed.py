@@ -76,12 +76,10 @@ class TestBatches:
         source = Source()
         source.queue.put_nowait("so far")
         source.queue.put_nowait(ValueError("broken"))
-        got: list[object] = []
-        with pytest.raises(ValueError, match="broken"):
-            async with asyncio.timeout(5):
-                async for batch in batches(source.items(), quiet=10, clock=ManualClock()):
-                    got += batch
-        assert got == ["so far"]
+        async with asyncio.timeout(5), aclosing(batches(source.items(), quiet=10, clock=ManualClock())) as feed:
+            assert await anext(feed) == ["so far"]
+            with pytest.raises(ValueError, match="broken"):
+                await anext(feed)
 
     async def test_leaving_closes_the_source(self):
         """A reader that goes leaves nothing running."""

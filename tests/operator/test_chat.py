@@ -59,7 +59,8 @@ class TestRender:
             template("{{ raise_exception('roles must alternate') }}").render(user("x"))
 
     @pytest.mark.parametrize(
-        "source", ["{{ messages[7].content.x }}", "{{ 1 / 0 }}", "{{ messages.append(1) }}", "{{ ''.__class__.__mro__ }}", "{{ 1 + '' }}"]
+        "source",
+        ["{{ messages[7].content.x }}", "{{ 1 / 0 }}", "{{ messages.append(1) }}", "{{ ''.__class__.__mro__ }}", "{{ 1 + '' }}"],
     )
     def test_failing(self, source):
         """A template that fails, or reaches for what is none of its business, is unsuitable."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +20,7 @@ calm = settings(deadline=None)
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     borders = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(borders)]
 
 
 def whole(data: bytes, stops: list[str]) -> tuple[str, str]:

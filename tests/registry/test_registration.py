@@ -284,7 +284,9 @@ class TestLeases:
 
 
 class TestSettings:
-    @pytest.mark.parametrize("wrong", [{"lease": 0}, {"claim": -1}, {"operators": 0}, {"forget_after": 60}, {"claim": 90_000}])
+    @pytest.mark.parametrize(
+        "wrong", [{"lease": 0}, {"lease": 1.9}, {"claim": -1}, {"operators": 0}, {"forget_after": 60}, {"claim": 90_000}]
+    )
     def test_a_value_that_cannot_be_is_refused(self, wrong):
         """A wrong setting is named at once; none becomes a default in silence."""
         with pytest.raises(ValueError, match=r"^(lease|claim|operators|forget_after): "):
