@@ -13,14 +13,13 @@ import grpc
 from google.api.httpbody_pb2 import HttpBody
 
 from aos.client import told
-from aos.errors import AosError
+from aos.errors import AosError, Unauthenticated
 from gateway.body import BODY_BYTES, Body, parse
 
 STATUS: Final = "x-aos-status"
 """Initial metadata that Envoy turns into the HTTP status (gateway/envoy/config.py)."""
 INLINE_BYTES: Final = 32 << 10
 """Bodies up to this size are read on the event loop, which takes less than a thread's hand-over; larger ones in a thread."""
-PASSED_ON: Final = ("authorization", "x-request-id")
 
 HTTP: Final = {
     "INVALID_ARGUMENT": 400,
@@ -81,9 +80,21 @@ def header(context: Context, name: str) -> str:
     return ""
 
 
-def passed_on(context: Context) -> Metadata:
-    """Return the caller's credentials and request id, to be sent with the calls made for it: it has its own powers, no more."""
-    return tuple((name, value) for name in PASSED_ON if (value := header(context, name)))
+def passed_on(context: Context, token: str = "") -> Metadata:
+    """Return the caller's credentials and request id, to be sent with the calls made for it: it has its own powers, no more.
+
+    A ``token`` from elsewhere goes before the one in the header. Raises Unauthenticated for one that no header can carry.
+    """
+    authorization = f"Bearer {token}" if token else header(context, "authorization")
+    if not _sendable(authorization):
+        raise Unauthenticated
+    request_id = header(context, "x-request-id")
+    sent = {"authorization": authorization, "x-request-id": request_id if _sendable(request_id) else ""}
+    return tuple((name, value) for name, value in sent.items() if value)
+
+
+def _sendable(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
 def known(error: Exception) -> AosError | None:

@@ -109,7 +109,7 @@ class JobsServicer(jobs_pb2_grpc.JobsServicer):
         body = await read(request)
         asked = check(Submission, body.fields)
         annotation = annotate(body, asked.tag)
-        metadata = _credentials(context, asked.verify)
+        metadata = passed_on(context, asked.verify)
         await self._check_project(asked.project, metadata)
         model = await answered(
             self._registry.GetModel(GetModelRequest(name=asked.job.model), metadata=metadata, timeout=CALL_SECONDS)
@@ -131,7 +131,7 @@ class JobsServicer(jobs_pb2_grpc.JobsServicer):
 
     async def _job(self, request: HttpBody, context: Context) -> Job:
         asked = check(Question, (await read(request)).fields)
-        metadata = _credentials(context, asked.verify)
+        metadata = passed_on(context, asked.verify)
         wanted = GetJobRequest(name=f"jobs/{asked.job_id.removeprefix('jobs/')}")
         return await answered(self._dispatcher.GetJob(wanted, metadata=metadata, timeout=CALL_SECONDS))
 
@@ -149,16 +149,6 @@ async def _reply(context: Context, result: Awaitable[str]) -> HttpBody:
     except Exception as error:
         reply = failure(known(error))
     return await send(context, reply)
-
-
-def _credentials(context: Context, verify: str) -> Metadata:
-    """Return the caller's metadata; a token in the body goes before one in the header."""
-    given = passed_on(context)
-    if not verify:
-        return given
-    if not (verify.isascii() and verify.isprintable()):
-        raise Unauthenticated("verify: is not a token.")
-    return (("authorization", f"Bearer {verify}"), *(pair for pair in given if pair[0] != "authorization"))
 
 
 def _id(name: str) -> str:

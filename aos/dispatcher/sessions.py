@@ -48,10 +48,6 @@ class Session:
             for offer in self.offers.values()
         ]
 
-    @property
-    def busy(self) -> bool:
-        return any(self._given.values())
-
     def take_slot(self, model: str) -> None:
         self._given[model] += 1
 

@@ -24,10 +24,30 @@ TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
 WITHOUT: Final = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
 """Leaves a filter out on a route."""
 
-RESPONSE_SCRIPT: Final = f"""
+SCRIPT: Final = f"""
+local function is_grpc(headers)
+  return (headers:get("content-type") or ""):sub(1, 16) == "application/grpc"
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  if is_grpc(headers) then
+    return
+  end
+  local found = {{}}
+  for name, _ in pairs(headers) do
+    if name == "grpc-timeout" or name:sub(-4) == "-bin" then
+      table.insert(found, name)
+    end
+  end
+  for _, name in ipairs(found) do
+    headers:remove(name)
+  end
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
-  if (headers:get("content-type") or ""):sub(1, 16) == "application/grpc" then
+  if is_grpc(headers) then
     return
   end
   local status = headers:get("{STATUS}")
@@ -39,7 +59,8 @@ function envoy_on_response(handle)
   headers:remove("grpc-message")
 end
 """
-"""Gives a REST reply the HTTP status that its dialect chose, and takes gRPC's own from it: an error would read 404 beside 0."""
+"""For REST only. On the way in, takes headers that mean something to gRPC, which answers 500 if they are malformed. On the way
+out, gives the reply the HTTP status that its dialect chose, and takes gRPC's own from it: an error would read 404 beside 0."""
 
 
 def config(settings: EnvoySettings, admin: str) -> dict[str, Any]:
@@ -209,7 +230,7 @@ def _filters(settings: EnvoySettings) -> list[dict[str, Any]]:
         *([_named("envoy.filters.http.cors", f"{kind}.cors.v3.Cors")] if settings.origins else []),
         # the transcoder's own limit does not hold for JSON, which it reads as it comes
         _named(LIMIT, f"{kind}.body_size_limit.v3.BodySizeLimit", max_request_bytes=settings.body_bytes),
-        _named("envoy.filters.http.lua", f"{kind}.lua.v3.Lua", default_source_code={"inline_string": RESPONSE_SCRIPT}),
+        _named("envoy.filters.http.lua", f"{kind}.lua.v3.Lua", default_source_code={"inline_string": SCRIPT}),
         _named("envoy.filters.http.grpc_web", f"{kind}.grpc_web.v3.GrpcWeb"),
         transcoder,
         _named("envoy.filters.http.router", f"{kind}.router.v3.Router"),

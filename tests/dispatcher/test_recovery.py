@@ -201,12 +201,13 @@ class TestStorm:
     async def test_everything_ends_and_is_paid_once(self, aos):
         """Whenever the dispatcher is killed, all that it had accepted is answered, and the money adds up."""
         operator = await aos.operator(an_offer(slots=3), attach=False)
-        accepted = []
+        accepted, over = [], asyncio.Event()
 
         async def answer() -> None:
             """Answer every lease in three steps, over one stream after another."""
-            while True:
-                with suppress(grpc.aio.AioRpcError, EOFError, AssertionError):
+            while not over.is_set():
+                # a closed channel cancels its calls
+                with suppress(grpc.aio.AioRpcError, grpc.aio.UsageError, EOFError, asyncio.CancelledError):
                     await operator.attach(aos.nobody)
                     while True:
                         lease = (await operator.read()).lease
@@ -224,6 +225,8 @@ class TestStorm:
             await aos.crash()
         for job in accepted:
             assert (await aos.ends(job)).outcome.text == "012"
+        assert not answering.done(), answering.exception()
+        over.set()
         answering.cancel()
 
         price = 3 + 2 * 3

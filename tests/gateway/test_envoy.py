@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -30,6 +31,20 @@ NOBODY = EnvoySettings(upstream="nowhere", drain_seconds=0)
 
 def folders() -> set[Path]:
     return set(Path(tempfile.gettempdir()).glob("aos-envoy-*"))
+
+
+def envoy_of(parent: int, port: int) -> int:
+    """The process id of the parent's Envoy that listens on the port."""
+    inodes = {
+        line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[1].endswith(f":{port:04X}")
+    }
+    sockets = {f"socket:[{inode}]" for inode in inodes if inode != "0"}
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        for descriptor in Path(f"/proc/{child}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if str(descriptor.readlink()) in sockets:
+                    return int(child)
+    raise LookupError(f"nobody listens on {port}")
 
 
 async def refuses(port: int) -> None:
@@ -123,6 +138,18 @@ class TestStart:
         async with running_edge(log_path=log, body_bytes=10) as edge, edge.client() as client:
             assert (await client.post("/api/job/submit", json={"job": "too long"})).status_code == 413
         assert "content length exceeds maximum" in log.read_text()
+
+    async def test_a_crashed_envoy_is_started_again(self, edge, caplog):
+        """On the same port, and the log says that it was."""
+        async with edge.client() as client, asyncio.timeout(20):
+            os.kill(envoy_of(os.getpid(), edge.port), signal.SIGKILL)
+            await refuses(edge.port)
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    if (await client.get("/v1/models")).status_code == 200:
+                        break
+                await asyncio.sleep(0.05)
+        assert "Envoy ended with -9" in caplog.text
 
     @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
     async def test_it_dies_with_its_parent(self):

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from aos.client import outcome_error
-from aos.v1.dispatcher_pb2 import GetReceiptRequest, JobState
+from aos.v1.dispatcher_pb2 import GetReceiptRequest
 from aos.v1.types_pb2 import Order, Sampling
 from aos.verification.receipts import check_signature
 
@@ -275,16 +274,3 @@ class TestRefusals:
         reply = await bare.post("/api/job/result", json={"job_id": job_id, "verify": aos_rest.token})
         assert reply.status_code == 400
         assert reply.json()["message"].startswith("job_id: ")
-
-    async def test_a_failed_jobs_reason_is_its_error(self, aos_rest, bare):
-        """What the native API says of a failure, the dialect says in `reason`."""
-        from aos.v1.dispatcher_pb2 import GetJobRequest
-
-        aos_rest.model.fail()
-        job = await submitted(aos_rest, bare)
-        native = await aos_rest.dispatcher.GetJob(GetJobRequest(name=f"jobs/{job}"))
-        (row,) = (await bare.post("/api/job/result", json={"job_id": job, "verify": aos_rest.token})).json()["result"]
-        if native.state == JobState.JOB_STATE_COMPLETED:  # another attempt, by the same operator, went well
-            assert row["result"] == "Scripted."
-        else:
-            assert row["reason"] == outcome_error(native.name, native.outcome).message

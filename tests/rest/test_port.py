@@ -201,6 +201,21 @@ class TestEnvoysOwnReplies:
         for headers in ({"x-long": "x" * 70_000}, {f"x-{number}": "1" for number in range(120)}):
             assert (await rest.get("/v1/models", headers=headers)).status_code == 431
 
+    @pytest.mark.parametrize("header", ["x-some-bin", "grpc-timeout"])
+    @pytest.mark.parametrize(("path", "shape"), FAMILIES)
+    async def test_grpcs_headers_mean_nothing_in_rest(self, rest, path, shape, header):
+        """Junk in a header that only gRPC reads is no failure of the servers."""
+        reply = await rest.post(path, json={}, headers={header: "%%%"})
+        assert (reply.status_code, set(reply.json())) == (400, shape)
+
+    @pytest.mark.parametrize("path", ["/api/job/result", "/v1/chat/completions", "/v1/models"])
+    async def test_a_token_that_no_header_can_carry_is_401(self, bare, path):
+        """Bytes beyond ASCII are nobody's token."""
+        headers = {"authorization": b"Bearer \xfc", "x-request-id": b"\xfc"}
+        body = {"job_id": "x"} if "job" in path else {"model": "scripted", "messages": [{"role": "user", "content": "hi"}]}
+        call = bare.get(path, headers=headers) if path == "/v1/models" else bare.post(path, json=body, headers=headers)
+        assert (await call).status_code == 401
+
     async def test_a_request_id_comes_back(self, rest):
         """The caller's own, or a new one."""
         assert (await rest.get("/v1/models", headers={"x-request-id": "mine"})).headers["x-request-id"] == "mine"
