@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "how-to" / "test-kit.md"
 
 
@@ -44,3 +46,14 @@ class TestTestKitPage:
         exec(compile(script.replace("asyncio.run(main())", ""), str(PAGE), "exec"), scope)
         await scope["main"]()
         assert capsys.readouterr().out.startswith("Hello. http://127.0.0.1:")
+
+
+class TestReadme:
+    @pytest.mark.parametrize("block", [block for block in blocks(README) if "TOKEN" in block])
+    async def test_clients_work_as_written(self, aos_real, block, capsys):
+        """Each client on the first page, given this network's address, prints an answer of the bundled model."""
+        here = block.replace("127.0.0.1:8080", aos_real.address)
+        # in a thread: these are programs of their own, and the network is served on this loop
+        await asyncio.to_thread(exec, compile(here, str(README), "exec"), {"TOKEN": aos_real.token})
+
+        assert len(capsys.readouterr().out) > 20
