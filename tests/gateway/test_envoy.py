@@ -29,8 +29,13 @@ HI = [{"role": "user", "content": "hi"}]
 NOBODY = EnvoySettings(upstream="nowhere", drain_seconds=0)
 
 
-def folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("aos-envoy-*"))
+@pytest.fixture
+def temporary(monkeypatch):
+    """A folder for temporary files that no other run uses, with a path short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="aos-test-") as name:
+        monkeypatch.setattr(tempfile, "tempdir", name)
+        monkeypatch.setenv("TMPDIR", name)
+        yield Path(name)
 
 
 def envoy_of(parent: int, port: int) -> int:
@@ -116,21 +121,19 @@ class TestStart:
             async with running_envoy(EnvoySettings(upstream="nowhere", host="not-an-address")):
                 pass
 
-    async def test_its_admin_is_for_this_user_only(self):
+    async def test_its_admin_is_for_this_user_only(self, temporary):
         """Who could reach the admin socket could end Envoy and read its configuration."""
-        before = folders()
         async with running_envoy(NOBODY):
-            (folder,) = folders() - before
+            (folder,) = temporary.iterdir()
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
             assert stat.S_IMODE((folder / "admin").stat().st_mode) == 0o600
 
-    async def test_nothing_is_left_behind(self):
-        """After the block, neither process nor files nor port."""
-        before = folders()
+    async def test_nothing_is_left_behind(self, temporary):
+        """After the block, neither files nor port."""
         async with running_envoy(NOBODY) as port:
             pass
         await refuses(port)
-        assert folders() == before
+        assert not list(temporary.iterdir())
 
     async def test_its_words_go_to_the_log(self, tmp_path):
         """Warnings land in the file that the settings name."""
@@ -152,6 +155,7 @@ class TestStart:
         assert "Envoy ended with -9" in caplog.text
 
     @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+    @pytest.mark.usefixtures("temporary")
     async def test_it_dies_with_its_parent(self):
         """A killed parent, which can clean up nothing, leaves no Envoy on the port."""
         program = (
@@ -163,17 +167,12 @@ class TestStart:
             "        await asyncio.Event().wait()\n"
             "asyncio.run(main())\n"
         )
-        before = folders()
         parent = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
         assert parent.stdout is not None
         port = int(await asyncio.wait_for(parent.stdout.readline(), 20))
         os.kill(parent.pid, signal.SIGKILL)
         await parent.wait()
         await refuses(port)
-        for folder in folders() - before:
-            for file in folder.iterdir():
-                file.unlink()
-            folder.rmdir()
 
 
 class TestStop:
