@@ -65,6 +65,8 @@ class Attachment:
         self._leases: dict[str, asyncio.Task[None]] = {}
         self._outbox: asyncio.Queue[OperatorMessage | None] = asyncio.Queue(OUTBOX)
         self._stopping = False
+        self.ending = False
+        """Whether all is said and the dispatcher is to close the stream."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._attached = asyncio.Event()
@@ -73,11 +75,6 @@ class Attachment:
     def leases(self) -> int:
         """How many leases are running."""
         return len(self._leases)
-
-    @property
-    def ending(self) -> bool:
-        """Whether all is said and the dispatcher is to close the stream."""
-        return self._stopping and self._attached.is_set()
 
     async def attached(self) -> None:
         """Return once the dispatcher has welcomed the operator."""
@@ -116,6 +113,7 @@ class Attachment:
                 for lease in given_back:
                     await self._send(failed=_failed(lease, ShuttingDown()))
                 await self._outbox.put(None)
+                self.ending = True
 
     async def _attach(self) -> None:
         """Go through one stream, from the challenge to its end."""

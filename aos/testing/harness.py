@@ -14,7 +14,7 @@ from typing import Final
 from aos.client import Client
 from aos.clock import Clock
 from aos.operator.model import Model
-from aos.operator.node import running_operator
+from aos.operator.node import OperatorNode, running_operator
 from aos.rpc.channel import channel
 from aos.rpc.status import answered
 from aos.serve import running_services
@@ -134,7 +134,7 @@ async def running_aos(
             )
             for number, model in enumerate(models)
         ]
-        await _ready(admin, name, len(models))
+        await _ready(admin, name, running)
         direct = await enter(_served(running[0].servicer))
         address, url = services.address, ""
         if envoy:
@@ -171,16 +171,19 @@ async def _project(admin: Client, balance: int) -> str:
     return made.token
 
 
-async def _ready(admin: Client, name: str, operators: int) -> None:
+async def _ready(admin: Client, name: str, running: list[OperatorNode]) -> None:
+    """Return once all operators are attached and the registry offers all of them."""
     from aos.errors import ModelNotFound
 
     async with asyncio.timeout(READY_SECONDS):
+        for operator in running:
+            await operator.attached()
         while True:
             try:
                 model = await answered(admin.registry.GetModel(registry_pb2.GetModelRequest(name=name)))
             except ModelNotFound:
                 model = registry_pb2.Model()
-            if len(model.operators) == operators:
+            if len(model.operators) == len(running):
                 return
             await asyncio.sleep(0.005)
 
