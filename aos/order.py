@@ -22,7 +22,32 @@ MAX_TEMPERATURE: Final = 2.0
 MAX_TOKENS: Final = 1 << 20
 DEFAULT_MAX_TOKENS: Final = 512
 SEED_MAX: Final = (1 << 63) - 1
+MIN_REPETITION_PENALTY: Final = 0.1
+MAX_REPETITION_PENALTY: Final = 10.0
+MAX_PENALTY: Final = 2.0
+"""Largest presence or frequency penalty, of either sign."""
+BIASED_TOKENS: Final = 300
+"""Most entries of a logit_bias."""
+MAX_BIAS: Final = 100.0
+"""Largest bias of a token, of either sign."""
+TOP_LOGPROBS: Final = 20
+"""Most log-probabilities that are reported beside each token's own."""
+LEAST_LOGPROB: Final = -9999.0
+"""Stands for every smaller log-probability, that of a token that cannot come included: JSON has no infinities."""
 ROLES: Final = ("system", "user", "assistant")
+
+RANGES: Final = (
+    ("temperature", 0.0, MAX_TEMPERATURE),
+    ("min_p", 0.0, 1.0),
+    ("repetition_penalty", MIN_REPETITION_PENALTY, MAX_REPETITION_PENALTY),
+    ("presence_penalty", -MAX_PENALTY, MAX_PENALTY),
+    ("frequency_penalty", -MAX_PENALTY, MAX_PENALTY),
+)
+"""Parameters, their least and their greatest value."""
+SHARES: Final = ("top_p", "typical_p")
+"""Parameters that are a part of the whole: above 0, at most 1."""
+NUMBERS: Final = (*(name for name, _, _ in RANGES), *SHARES, "top_k", "max_tokens")
+"""Parameters that canonical JSON has as numbers."""
 
 
 def check_order(order: Order, at: str = "order") -> None:
@@ -58,26 +83,47 @@ def _check_size(at: str, size: int) -> None:
 
 def check_sampling(sampling: Sampling, at: str) -> None:
     """Raise InvalidField for the first parameter out of range. NaN is out of every range."""
-    if sampling.HasField("temperature") and not 0 <= sampling.temperature <= MAX_TEMPERATURE:
-        raise InvalidField(
-            f"{at}.temperature", f"must be from 0 to {MAX_TEMPERATURE:g}", value=sampling.temperature, limit=MAX_TEMPERATURE
-        )
-    if sampling.HasField("top_p") and not 0 < sampling.top_p <= 1:
-        raise InvalidField(f"{at}.top_p", "must be above 0 and at most 1", value=sampling.top_p, limit=1)
+    for name, low, high in RANGES:
+        value = getattr(sampling, name)
+        if sampling.HasField(name) and not low <= value <= high:
+            raise InvalidField(f"{at}.{name}", f"must be from {low:g} to {high:g}", value=value, limit=high)
+    for name in SHARES:
+        value = getattr(sampling, name)
+        if sampling.HasField(name) and not 0 < value <= 1:
+            raise InvalidField(f"{at}.{name}", "must be above 0 and at most 1", value=value, limit=1)
     if sampling.HasField("max_tokens") and not 1 <= sampling.max_tokens <= MAX_TOKENS:
         raise InvalidField(f"{at}.max_tokens", f"must be from 1 to {MAX_TOKENS}", value=sampling.max_tokens, limit=MAX_TOKENS)
     if sampling.HasField("seed") and sampling.seed > SEED_MAX:
         raise InvalidField(f"{at}.seed", f"must be at most {SEED_MAX}", value=sampling.seed, limit=SEED_MAX)
+    _check_stop(sampling, f"{at}.stop")
+    _check_bias(sampling, f"{at}.logit_bias")
+    most = TOP_LOGPROBS if sampling.logprobs else 0
+    if sampling.top_logprobs > most:
+        problem = f"must be at most {TOP_LOGPROBS}" if most else "is only for orders with logprobs"
+        raise InvalidField(f"{at}.top_logprobs", problem, value=sampling.top_logprobs, limit=most)
+
+
+def _check_stop(sampling: Sampling, at: str) -> None:
     if len(sampling.stop) > STOPS:
-        raise InvalidField(f"{at}.stop", f"must have at most {STOPS} strings", value=len(sampling.stop), limit=STOPS)
+        raise InvalidField(at, f"must have at most {STOPS} strings", value=len(sampling.stop), limit=STOPS)
     for index, stop in enumerate(sampling.stop):
         if not 1 <= len(stop.encode()) <= STOP_BYTES:
-            raise InvalidField(f"{at}.stop[{index}]", f"must have 1 to {STOP_BYTES} bytes", value=stop, limit=STOP_BYTES)
+            raise InvalidField(f"{at}[{index}]", f"must have 1 to {STOP_BYTES} bytes", value=stop, limit=STOP_BYTES)
+
+
+def _check_bias(sampling: Sampling, at: str) -> None:
+    count = len(sampling.logit_bias)
+    if count > BIASED_TOKENS:
+        raise InvalidField(at, f"must have at most {BIASED_TOKENS} entries", value=count, limit=BIASED_TOKENS)
+    for token, bias in sorted(sampling.logit_bias.items()):
+        if not -MAX_BIAS <= bias <= MAX_BIAS:
+            raise InvalidField(f"{at}[{token}]", f"must be from {-MAX_BIAS:g} to {MAX_BIAS:g}", value=bias, limit=MAX_BIAS)
 
 
 def with_defaults(order: Order, *, job: bytes) -> Order:
-    """Return the order with every sampling parameter stated; a missing seed follows from the job's id.
+    """Return the order with its main sampling parameters stated; a missing seed follows from the job's id.
 
+    The other parameters do nothing where they are unset, and stay so: an order that does not use them keeps its digest.
     ``max_tokens`` is only a wish: the operator ends at the context's end, too.
     """
     full = Order()
@@ -114,13 +160,19 @@ def canonical_sampling(sampling: Sampling) -> str:
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:
     what: dict[str, Any] = {}
-    for name in ("temperature", "top_p", "top_k", "max_tokens"):
+    for name in NUMBERS:
         if sampling.HasField(name):
             what[name] = getattr(sampling, name)
     if sampling.HasField("seed"):
         what["seed"] = str(sampling.seed)
     if sampling.stop:
         what["stop"] = list(sampling.stop)
+    if sampling.logit_bias:
+        what["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias.items()}
+    if sampling.logprobs:
+        what["logprobs"] = True
+    if sampling.top_logprobs:
+        what["top_logprobs"] = sampling.top_logprobs
     return what
 
 

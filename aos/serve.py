@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from aos.broker.node import running_broker
 from aos.clock import Clock
 from aos.dispatcher.node import running_dispatcher
 from aos.dispatcher.settings import DispatcherSettings
+from aos.metrics import CollectorRegistry, exposition
 from aos.registry.node import running_registry
 from aos.registry.settings import RegistrySettings
 from aos.rpc.auth import Authenticator, FixedTokens
@@ -24,8 +26,9 @@ from aos.rpc.server import Service, serving
 from aos.store.sqlite import sqlite_file
 from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
 from gateway.jobs import JobsServicer
+from gateway.metrics import MetricsServicer
 from gateway.models import ModelsServicer
-from gateway.v1 import jobs_pb2, jobs_pb2_grpc, models_pb2, models_pb2_grpc
+from gateway.v1 import jobs_pb2, jobs_pb2_grpc, metrics_pb2, metrics_pb2_grpc, models_pb2, models_pb2_grpc
 
 DATABASE: Final = "aos.db"
 
@@ -38,6 +41,8 @@ class Services:
     """Where they serve: `unix:…`."""
     folder: Path
     """A private folder for sockets, gone when they stop."""
+    operators: tuple[str, ...]
+    """Where the operators beside them are expected to serve, `unix:…`, so that their metrics are found."""
     ports: list[int]
     """Of the further addresses, in their order."""
 
@@ -54,6 +59,7 @@ async def running_services(
     admin_token: str,
     clock: Clock,
     addresses: tuple[str, ...] = (),
+    operators: int = 0,
     open_as: str = "",
     dispatcher: DispatcherSettings | None = None,
     registry: RegistrySettings | None = None,
@@ -61,7 +67,8 @@ async def running_services(
 ) -> AsyncGenerator[Services]:
     """Serve Dispatcher, Registry, Broker and the REST dialects from one database until the block ends.
 
-    ``addresses`` are served besides the unix socket in ``folder``. ``open_as`` is the project that callers without a token act as.
+    ``addresses`` are served besides the unix socket in ``folder``. ``operators`` is how many run beside them. ``open_as`` is the
+    project that callers without a token act as.
     """
     service_token = secrets.token_urlsafe(32)
     inside = FixedTokens(admin="", service=service_token, otherwise=nobody)
@@ -69,7 +76,10 @@ async def running_services(
     with tempfile.TemporaryDirectory(prefix="aos-") as name:
         folder = Path(name)
         private, public = f"unix:{folder / 'private'}", f"unix:{folder / 'public'}"
+        beside = tuple(f"unix:{folder / f'operator-{number}'}" for number in range(1, operators + 1))
+        metrics = CollectorRegistry()
         async with (
+            AsyncExitStack() as stack,
             sqlite_file(database) as file,
             running_registry(file, settings=registry or RegistrySettings(), clock=clock) as known,
             running_broker(file, clock=clock, new_id=lambda: secrets.token_hex(16)) as money,
@@ -86,17 +96,20 @@ async def running_services(
                     broker=broker_pb2_grpc.BrokerStub(own),
                     clock=clock,
                     randomness=secrets.token_bytes,
+                    metrics=metrics,
                 ) as jobs,
                 channel(public) as face,
             ):
                 known_tokens = FixedTokens(admin=admin_token, service="", otherwise=jobs.authenticate, open_as=open_as)
-                everything = (*shared, _dispatcher(jobs.servicer), *_dialects(face, clock))
+                asked = [await stack.enter_async_context(channel(one)) for one in beside]
+                counts = _metrics(MetricsServicer(partial(exposition, metrics), asked))
+                everything = (*shared, _dispatcher(jobs.servicer), *_dialects(face, clock), counts)
                 async with serving(*everything, authenticate=known_tokens, addresses=(public, *addresses), grace=grace) as (
                     _,
                     *ports,
                 ):
                     try:
-                        yield Services(public, folder, ports)
+                        yield Services(public, folder, beside, ports)
                     finally:
                         # while the server still stands, so that its streams end by themselves
                         await jobs.drain(grace)
@@ -121,6 +134,10 @@ def _dialects(face: grpc.aio.Channel, clock: Clock) -> tuple[Service, Service]:
         Service(jobs_pb2.DESCRIPTOR.services_by_name["Jobs"], jobs_pb2_grpc.add_JobsServicer_to_server, jobs),
         Service(models_pb2.DESCRIPTOR.services_by_name["Models"], models_pb2_grpc.add_ModelsServicer_to_server, models),
     )
+
+
+def _metrics(servicer: metrics_pb2_grpc.MetricsServicer) -> Service:
+    return Service(metrics_pb2.DESCRIPTOR.services_by_name["Metrics"], metrics_pb2_grpc.add_MetricsServicer_to_server, servicer)
 
 
 def operator_service(servicer: object) -> Service:

@@ -70,6 +70,7 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
                 data / DATABASE,
                 admin_token=credentials.admin_token,
                 clock=SystemClock(),
+                operators=settings.operators,
                 open_as=f"projects/{settings.project}" if settings.dev else "",
                 grace=settings.grace,
             )
@@ -77,10 +78,9 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
         admin = await enter(channel(services.address, credentials.admin_token))
         credentials = await _welcome(admin, credentials, settings)
         credentials.save(data)
-        sockets = [services.folder / f"operator-{number}" for number in range(1, settings.operators + 1)]
         children = [
-            await enter(_operator(settings, data, number, services, socket, credentials.admin_token))
-            for number, socket in enumerate(sockets, 1)
+            await enter(_operator(settings, data, number, services, listen, credentials.admin_token))
+            for number, listen in enumerate(services.operators, 1)
         ]
         told(f"loading {settings.model_name}")
         operators = await _ready(admin, settings, children)
@@ -89,7 +89,7 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
             host=settings.host,
             port=settings.port,
             upstream=services.address.removeprefix("unix:"),
-            operator=str(sockets[0]),
+            operator=services.operators[0].removeprefix("unix:"),
             log_path=data / "envoy.log",
             drain_seconds=settings.grace,
         )
@@ -189,11 +189,11 @@ class Child:
 
 @asynccontextmanager
 async def _operator(
-    settings: NetworkSettings, data: Path, number: int, services: Services, socket: Path, token: str
+    settings: NetworkSettings, data: Path, number: int, services: Services, listen: str, token: str
 ) -> AsyncGenerator[Child]:
     command = [
         *(sys.executable, "-m", "aos", "operator", "--die-with-parent"),
-        *("--connect", services.address, "--listen", f"unix:{socket}"),
+        *("--connect", services.address, "--listen", listen),
         *("--key", str(data / f"operator-{number}.key")),
         *("--model", str(settings.model), "--slots", str(settings.slots)),
         *("--threads", str(settings.threads), "--context", str(settings.context)),

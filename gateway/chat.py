@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from aos.errors import InvalidField
-from aos.order import MAX_TOKENS, SEED_MAX
+from aos.order import MAX_TOKENS
 from aos.v1.dispatcher_pb2 import Job, Outcome
+from aos.v1.operator_pb2 import Chunk, TokenLogprob
 from aos.v1.types_pb2 import Chat, ChatMessage, FinishReason, Order, Sampling, Usage
+from gateway.drawing import Drawing, TopLogprobs
 from gateway.http import dump
+from gateway.logprobs import choice_logprobs
 
-UINT32: Final = (1 << 32) - 1
 DONE: Final = b"data: [DONE]\n\n"
 PING: Final = b": ping\n\n"
 """A comment: readers skip it, and what lies between keeps the connection open."""
@@ -66,32 +69,29 @@ class TextFormat(_Strict):
     type: Literal["text"]
 
 
-Zero = Annotated[float, Field(ge=0, le=0)]
-
-
-class ChatRequest(_Strict):
-    """The body of a chat. Fields that are absent or null have the values given here."""
+class Request(Drawing):
+    """What every body that asks for text may have. Fields that are absent or null have the values given here."""
 
     model: Annotated[str, Field(min_length=1)]
-    messages: list[Message]
     stream: bool = False
     stream_options: StreamOptions | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: Annotated[int, Field(ge=0, le=UINT32)] | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
-    seed: Annotated[int, Field(ge=0, le=SEED_MAX)] | None = None
-    stop: Annotated[list[str], BeforeValidator(_strings)] = []
+    stop: Annotated[list[str], BeforeValidator(_strings), Field(default_factory=list)]
     user: str = ""
 
     # Accepted with the one value that asks for nothing, as clients send them unasked.
     n: Annotated[int, Field(ge=1, le=1)] = 1
+
+
+class ChatRequest(Request):
+    """The body of a chat."""
+
+    messages: list[Message]
+    max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    logprobs: bool = False
+    top_logprobs: TopLogprobs = 0
+
+    # Accepted with the one value that asks for nothing, as clients send them unasked.
     store: Literal[False] = False
-    logprobs: Literal[False] = False
-    top_logprobs: Zero = 0
-    frequency_penalty: Zero = 0
-    presence_penalty: Zero = 0
     response_format: TextFormat | None = None
     service_tier: Literal["auto", "default"] = "auto"
     # Accepted and of no effect: labels of the caller's own, and the wallet fields of the model interface, whose signature is
@@ -115,8 +115,6 @@ def without_nulls(value: Any) -> Any:
 
 def order_of(asked: ChatRequest) -> Order:
     """Return the native order. Raises InvalidField for fields that contradict each other."""
-    if asked.stream_options is not None and not asked.stream:
-        raise InvalidField("stream_options", "is only for streams; set stream to true")
     limits = {asked.max_tokens, asked.max_completion_tokens} - {None}
     if len(limits) > 1:
         raise InvalidField("max_tokens", "contradicts max_completion_tokens; send one of them", value=asked.max_tokens)
@@ -124,15 +122,18 @@ def order_of(asked: ChatRequest) -> Order:
         ChatMessage(role="system" if message.role == "developer" else message.role, content=message.content)
         for message in asked.messages
     ]
-    sampling = Sampling(
-        temperature=asked.temperature,
-        top_p=asked.top_p,
-        top_k=asked.top_k,
-        max_tokens=limits.pop() if limits else None,
-        seed=asked.seed,
-        stop=asked.stop,
-    )
+    sampling = sampling_of(asked, max_tokens=limits.pop() if limits else None)
+    sampling.logprobs, sampling.top_logprobs = asked.logprobs, asked.top_logprobs
     return Order(model=asked.model, chat=Chat(messages=turns), sampling=sampling)
+
+
+def sampling_of(asked: Request, *, max_tokens: int | None) -> Sampling:
+    """Return how the tokens are to be drawn. Raises InvalidField for fields that contradict each other."""
+    if asked.stream_options is not None and not asked.stream:
+        raise InvalidField("stream_options", "is only for streams; set stream to true")
+    drawing = asked.model_dump(include=set(Drawing.model_fields))
+    drawing["max_tokens"] = max_tokens
+    return Sampling(**drawing, stop=asked.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +143,23 @@ class Facts:
     job: str
     receipt_digest: str
     operator: str
+    logprobs: Sequence[TokenLogprob] = ()
+    """Of an answer that is given as a whole."""
 
 
-def _usage(usage: Usage) -> dict[str, int]:
+def usage_of(usage: Usage) -> dict[str, Any]:
+    """Return what an answer took, as OpenAI has it."""
     prompt, completion = usage.prompt_tokens, usage.completion_tokens
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
 
 
-def _aos(facts: Facts) -> dict[str, str]:
+def network_of(facts: Facts) -> dict[str, str]:
+    """Return the field `aos`."""
     return {"job": facts.job, "receipt_digest": facts.receipt_digest, "operator": facts.operator}
 
 
@@ -158,7 +168,7 @@ def completion(job: Job, outcome: Outcome, facts: Facts) -> str:
     choice = {
         "index": 0,
         "message": {"role": "assistant", "content": outcome.text},
-        "logprobs": None,
+        "logprobs": choice_logprobs(facts.logprobs) if job.order.sampling.logprobs else None,
         "finish_reason": FINISH.get(outcome.finish_reason, "stop"),
         "stop_reason": outcome.stop or None,
     }
@@ -166,19 +176,20 @@ def completion(job: Job, outcome: Outcome, facts: Facts) -> str:
         {
             "code": 0,
             "message": "success",
-            "id": _id(job),
+            "id": answer_id(job),
             "object": "chat.completion",
             "created": job.created.seconds,
             "model": job.order.model,
             "choices": [choice],
-            "usage": _usage(outcome.usage),
+            "usage": usage_of(outcome.usage),
             "system_fingerprint": f"fp_{outcome.receipt.model_digest.hex()[:16]}",
-            "aos": _aos(facts),
+            "aos": network_of(facts),
         }
     )
 
 
-def _id(job: Job) -> str:
+def answer_id(job: Job) -> str:
+    """Return the id under which the dialect knows the answer of a job."""
     return f"cmpl-{job.name.removeprefix('jobs/')}"
 
 
@@ -186,38 +197,47 @@ class Chunks:
     """The events of one streamed answer, each ready to be sent."""
 
     def __init__(self, job: Job, *, include_usage: bool) -> None:
-        self._same = {"id": _id(job), "object": "chat.completion.chunk", "created": job.created.seconds, "model": job.order.model}
+        self._same = {
+            "id": answer_id(job),
+            "object": "chat.completion.chunk",
+            "created": job.created.seconds,
+            "model": job.order.model,
+        }
         self._open = {"usage": None} if include_usage else {}
         self._include_usage = include_usage
         # what differs between two tokens is only their text, so the rest is written once
         empty = self._event(self._choice({"content": ""}), self._open).decode()
         self._head, self._tail = empty.split('""', 1)
 
-    def role(self) -> bytes:
+    def opening(self) -> bytes:
         """The first event: who speaks."""
         return self._event(self._choice({"role": "assistant"}), self._open)
 
-    def text(self, text: str) -> bytes:
+    def text(self, chunk: Chunk) -> bytes:
         """An event with more of the answer."""
-        return f"{self._head}{dump(text)}{self._tail}".encode()
+        if chunk.logprobs:
+            choice = self._choice({"content": chunk.text}) | {"logprobs": choice_logprobs(chunk.logprobs)}
+            return self._event(choice, self._open)
+        return f"{self._head}{dump(chunk.text)}{self._tail}".encode()
 
     def end(self, outcome: Outcome, facts: Facts) -> bytes:
         """The last events: why it ended, what it took, and the mark."""
-        usage = _usage(outcome.usage)
+        usage = usage_of(outcome.usage)
         choice = self._choice({"content": ""}, FINISH.get(outcome.finish_reason, "stop")) | {"stop_reason": outcome.stop or None}
-        last = self._event(choice, {"usage": usage, "aos": _aos(facts)})
+        last = self._event(choice, {"usage": usage, "aos": network_of(facts)})
         if self._include_usage:
-            last += _sse(dump(self._same | {"choices": [], "usage": usage}))
+            last += sse(dump(self._same | {"choices": [], "usage": usage}))
         return last + DONE
 
     def _choice(self, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
         return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
 
     def _event(self, choice: dict[str, Any], rest: dict[str, Any]) -> bytes:
-        return _sse(dump(self._same | {"choices": [choice]} | rest))
+        return sse(dump(self._same | {"choices": [choice]} | rest))
 
 
-def _sse(text: str) -> bytes:
+def sse(text: str) -> bytes:
+    """Return a server-sent event."""
     return f"data: {text}\n\n".encode()
 
 

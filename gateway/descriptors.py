@@ -13,13 +13,14 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.rpc import error_details_pb2
 
 from aos.v1 import broker_pb2, dispatcher_pb2, errors_pb2
-from gateway.v1 import jobs_pb2, models_pb2
+from gateway.v1 import jobs_pb2, metrics_pb2, models_pb2
 
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
     dispatcher_pb2.DESCRIPTOR.services_by_name["Dispatcher"],
     broker_pb2.DESCRIPTOR.services_by_name["Broker"],
     jobs_pb2.DESCRIPTOR.services_by_name["Jobs"],
     models_pb2.DESCRIPTOR.services_by_name["Models"],
+    metrics_pb2.DESCRIPTOR.services_by_name["Metrics"],
 )
 """The services that have a REST form."""
 

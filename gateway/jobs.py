@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aos.client import CALL_SECONDS, outcome_error
 from aos.errors import AosError, InsufficientBalance, InvalidField, JobNotFound, ProjectNotFound, Unauthenticated
-from aos.order import MAX_TOKENS, SEED_MAX
 from aos.rpc.status import answered
 from aos.v1 import dispatcher_pb2_grpc, registry_pb2_grpc
 from aos.v1.dispatcher_pb2 import CreateJobRequest, GetJobRequest, GetProjectRequest, Job, JobState
 from aos.v1.registry_pb2 import GetModelRequest
 from aos.v1.types_pb2 import Chat, ChatMessage, Order, Sampling
 from gateway.body import Body, TooLarge, check, members
+from gateway.drawing import Drawing, TopLogprobs
 from gateway.http import HTTP, Context, Metadata, Reply, dump, header, known, passed_on, read, retry_after, send
 from gateway.v1 import jobs_pb2_grpc
 
@@ -28,7 +28,6 @@ ANNOTATION_BYTES: Final = 64 << 10
 """Most bytes that are kept of a `job` besides its prompt."""
 KIND: Final = "opml"
 """The only kind of job that there is, and the default of `job.tag`."""
-UINT32: Final = (1 << 32) - 1
 ANNOTATION: Final = "gateway.v1.Jobs"
 
 STATUS: Final = {
@@ -44,17 +43,12 @@ VRF: Final = {"selected": False, "vrf_prompt_hash": "", "vrf_random_value": "", 
 """What a result says of its selection while no job is sampled for checking."""
 
 
-class Params(BaseModel):
+class Params(Drawing):
     """How tokens are drawn. A parameter that is not here is refused: it would have no effect."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: Annotated[int, Field(ge=0, le=UINT32)] | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
-    seed: Annotated[int, Field(ge=0, le=SEED_MAX)] | None = None
     stop: list[str] | None = None
+    logprobs: bool = False
+    top_logprobs: TopLogprobs = 0
 
 
 class JobFields(BaseModel):
@@ -200,6 +194,8 @@ def _as_job(order: Order) -> dict[str, Any]:
     params: dict[str, Any] = {field.name: value for field, value in order.sampling.ListFields()}
     if "stop" in params:
         params["stop"] = list(order.sampling.stop)
+    if "logit_bias" in params:
+        params["logit_bias"] = {str(token): bias for token, bias in sorted(order.sampling.logit_bias.items())}
     job: dict[str, Any] = {"tag": KIND, "prompt": _prompt(order), "model": order.model, "params": params}
     if order.HasField("chat"):
         job["messages"] = [{"role": message.role, "content": message.content} for message in order.chat.messages]

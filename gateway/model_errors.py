@@ -45,12 +45,15 @@ class Row:
     """The field at fault, where it is always the same one."""
 
 
+INPUT: Final = "<input>"
+"""Stands for the field that has the text: its name is not the same in all of the dialect's bodies."""
+
 ROWS: Final[dict[type[AosError], Row]] = {
     Malformed: Row(400, PARSE, "invalid_request_error"),
     TooLarge: Row(413, INTERNAL, "invalid_request_error", "request_too_large"),
     UnknownField: Row(400, PARAMETER, "invalid_request_error", "unknown_parameter"),
     InvalidField: Row(400, PARAMETER, "invalid_request_error", "invalid_value"),
-    ContextOverflow: Row(400, PARAMETER, "invalid_request_error", "context_length_exceeded", "messages"),
+    ContextOverflow: Row(400, PARAMETER, "invalid_request_error", "context_length_exceeded", INPUT),
     ModelUnsuitable: Row(400, PARAMETER, "invalid_request_error", "model_unsuitable", "model"),
     Unauthenticated: Row(401, PERMISSION, "authentication_error", "invalid_api_key"),
     PermissionDenied: Row(403, PERMISSION, "permission_error", "permission_denied"),
@@ -86,14 +89,15 @@ def body(found: Row, message: str, param: str | None) -> dict[str, Any]:
     }
 
 
-def failure(error: AosError | None) -> Reply:
-    """Return the reply for a failure; None is one that nobody foresaw."""
+def failure(error: AosError | None, *, text: str = "messages") -> Reply:
+    """Return the reply for a failure; None is one that nobody foresaw. ``text`` is the field that has the input."""
     found, message, param = row(error), "Internal error.", None
     if error is not None:
-        message, param = error.message, found.param
-    if isinstance(error, InvalidField) and error.violations:
-        param, message = error.violations[0].field, error.message
+        message, param = error.message, text if found.param == INPUT else found.param
+    if isinstance(error, InvalidField):
+        # what an operator refused comes back without violations
+        param, message = error.violations[0].field if error.violations else error.facts.get("field", ""), error.message
         for native, ours in NAMES.items():
             if param.startswith(native):
                 param, message = f"{ours}{param.removeprefix(native)}", f"{ours}{message.removeprefix(native)}"
-    return Reply(dump(body(found, message, param)).encode(), found.status, retry_after(error))
+    return Reply(dump(body(found, message, param or None)).encode(), found.status, retry_after(error))

@@ -13,7 +13,7 @@ import pytest
 
 from aos.rpc.auth import POLICY, access
 from aos.v1 import broker_pb2, dispatcher_pb2, operator_pb2, registry_pb2
-from gateway.v1 import jobs_pb2, models_pb2
+from gateway.v1 import jobs_pb2, metrics_pb2, models_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = {ROOT / "aos" / "v1", ROOT / "gateway" / "v1"}
@@ -35,8 +35,11 @@ PURE = {
     "aos/dispatcher/projects.py",
     "aos/dispatcher/settings.py",
     "aos/operator/batch.py",
+    "aos/operator/pace.py",
+    "aos/operator/prefixes.py",
     "aos/operator/sampling.py",
     "aos/operator/text.py",
+    "aos/operator/waiting.py",
     "aos/registry/catalog.py",
     "aos/registry/leases.py",
     "aos/registry/offers.py",
@@ -63,6 +66,7 @@ DRIVERS = {
     "eth_account": ("aos/verification/",),
     "click": ("aos/cli/",),
     "rich": ("aos/cli/",),
+    "prometheus_client": ("aos/metrics.py",),
     "pydantic": ("gateway/",),
     "pytest_asyncio": ("aos/testing/plugin.py",),
 }
@@ -207,7 +211,7 @@ def tracked() -> list[str]:
 
 SERVICES = [
     service
-    for module in (broker_pb2, dispatcher_pb2, operator_pb2, registry_pb2, jobs_pb2, models_pb2)
+    for module in (broker_pb2, dispatcher_pb2, operator_pb2, registry_pb2, jobs_pb2, metrics_pb2, models_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 ]
 

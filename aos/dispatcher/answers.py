@@ -1,17 +1,20 @@
-"""Whether a receipt is for the answer that came, and asks no more than was agreed. Pure."""
+"""Whether a receipt is for the answer that came, and asks no more than was agreed; whether a chunk has what it must. Pure."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from aos.errors import BadReceipt
-from aos.order import cost, digest_tokens
+from aos.order import LEAST_LOGPROB, cost, digest_tokens
+from aos.v1.operator_pb2 import Chunk, TokenLogprob
 from aos.v1.receipt_pb2 import Receipt
-from aos.v1.types_pb2 import FinishReason, Price
+from aos.v1.types_pb2 import FinishReason, Price, Sampling
 from aos.verification.receipts import address, text_digest
 
 RECEIPT_BYTES: Final = 64 << 10
 """Largest receipt that is kept; its profile and clock are the operator's own words."""
+PIECE_BYTES: Final = 512
+"""Most bytes that one token may stand for in a log-probability: it bounds what an operator can put into the log."""
 
 
 def check_answer(
@@ -66,3 +69,19 @@ def check_answer(
         raise BadReceipt(job, "price", f"must be {due}, as the operator offered")
     if due > amount:
         raise BadReceipt(job, "price", f"{due} is more than is held, {amount}")
+
+
+def check_logprobs(chunk: Chunk, sampling: Sampling, *, job: str) -> None:
+    """Raise BadReceipt unless the chunk has a log-probability for each of its tokens, or none where the order asks for none."""
+    tokens = list(chunk.tokens) if sampling.logprobs else []
+    if [one.token for one in chunk.logprobs] != tokens:
+        raise BadReceipt(job, "logprobs", "are not those of the tokens" if tokens else "were not asked for")
+    for one in chunk.logprobs:
+        if len(one.top) > sampling.top_logprobs:
+            raise BadReceipt(job, "logprobs", f"{len(one.top)} in one place are more than was asked for, {sampling.top_logprobs}")
+        if not _sound(one) or any(other.top or not _sound(other) for other in one.top):
+            raise BadReceipt(job, "logprobs", "have a value that no token can have")
+
+
+def _sound(one: TokenLogprob) -> bool:
+    return LEAST_LOGPROB <= one.logprob <= 0 and len(one.piece) <= PIECE_BYTES

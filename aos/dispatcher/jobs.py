@@ -198,9 +198,13 @@ def complete(view: View, at: At, *, lease: str, finish: Finish) -> Move | None:
         text=output.text,
         tokens=output.tokens,
     )
-    outcome = Outcome(
-        text=output.text, finish_reason=finish.reason, stop=finish.stop, usage=finish.receipt.usage, receipt=finish.receipt
+    used = finish.receipt.usage
+    usage = Usage(
+        prompt_tokens=used.prompt_tokens,
+        completion_tokens=used.completion_tokens,
+        cached_tokens=min(finish.cached_tokens, used.prompt_tokens),
     )
+    outcome = Outcome(text=output.text, finish_reason=finish.reason, stop=finish.stop, usage=usage, receipt=finish.receipt)
     return _end(State.COMPLETED, outcome, view, at)
 
 

@@ -13,6 +13,7 @@ from typing import Final
 from aos.clock import Clock
 from aos.dispatcher import jobs
 from aos.dispatcher.admission import TOKEN_BYTES
+from aos.dispatcher.answers import check_logprobs
 from aos.dispatcher.jobs import At
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.settings import DispatcherSettings
@@ -94,7 +95,7 @@ class LeaseRun:
         """Whether the operator ended it, so that it need not be told."""
         self.blamed = False
         """Whether the operator failed it, so that another is to be preferred."""
-        self._stops = frozenset(leased.submission.order.sampling.stop)
+        self._sampling = leased.submission.order.sampling
         self._log, self._clock, self._settings = log, clock, settings
         self._unwritten = deque[Said | End]()
         self._news = asyncio.Event()
@@ -111,13 +112,20 @@ class LeaseRun:
         if isinstance(what, Chunk):
             if not (what.text or what.tokens):
                 return
-            self._tokens_left -= len(what.tokens)
-            self._bytes_left -= len(what.text.encode())
-            if min(self._tokens_left, self._bytes_left) < 0:
-                said = Said(BadReceipt(self.job.name, "usage.completion_tokens", "more came than was asked for"), seen)
+            try:
+                self._check(what)
+            except BadReceipt as error:
+                said = Said(error, seen)
         self.said_last = isinstance(said.what, Finish | LeaseFailed)
         self._closed = not isinstance(said.what, Chunk | None)
         self._put(said)
+
+    def _check(self, chunk: Chunk) -> None:
+        self._tokens_left -= len(chunk.tokens)
+        self._bytes_left -= len(chunk.text.encode())
+        if min(self._tokens_left, self._bytes_left) < 0:
+            raise BadReceipt(self.job.name, "usage.completion_tokens", "more came than was asked for")
+        check_logprobs(chunk, self._sampling, job=self.job.name)
 
     def end(self, how: End) -> None:
         """Let the lease end, behind what was heard."""
@@ -157,6 +165,7 @@ class LeaseRun:
         while self._unwritten and isinstance(more := self._unwritten[0], Said) and isinstance(more.what, Chunk):
             whole.text += more.what.text
             whole.tokens.extend(more.what.tokens)
+            whole.logprobs.extend(more.what.logprobs)
             self._unwritten.popleft()
         return Said(whole, item.seen)
 
@@ -181,7 +190,7 @@ class LeaseRun:
 
     async def _finish(self, finish: Finish, at: At) -> Change | None:
         try:
-            if finish.stop and finish.stop not in self._stops:
+            if finish.stop and finish.stop not in self._sampling.stop:
                 raise BadReceipt(self.job.name, "stop", "is not a stop string of the order")  # noqa: TRY301  # one way out
             # in a thread: recovering a key takes milliseconds
             await asyncio.to_thread(check_signature, finish.receipt)

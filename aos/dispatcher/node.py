@@ -11,14 +11,17 @@ from functools import partial
 from aos.clock import Clock
 from aos.dispatcher import jobs
 from aos.dispatcher.holds import Holds
-from aos.dispatcher.jobs import At, Job
+from aos.dispatcher.jobs import At, Job, State
 from aos.dispatcher.log import EventLog
+from aos.dispatcher.metrics import DispatcherMetrics
 from aos.dispatcher.projects import Randomness
 from aos.dispatcher.relay import Relay
 from aos.dispatcher.servicer import DispatcherServicer
 from aos.dispatcher.settings import DispatcherSettings
+from aos.dispatcher.store import Waiting
 from aos.dispatcher.submissions import Submissions
 from aos.dispatcher.tokens import ProjectAuthenticator
+from aos.metrics import CollectorRegistry
 from aos.rpc.auth import Authenticator
 from aos.store import sqlite_jobs, sqlite_projects
 from aos.store.sqlite import SqliteFile
@@ -55,10 +58,12 @@ async def running_dispatcher(
     broker: broker_pb2_grpc.BrokerAsyncStub,
     clock: Clock,
     randomness: Randomness,
+    metrics: CollectorRegistry | None = None,
 ) -> AsyncGenerator[DispatcherNode]:
     """Give a dispatcher that keeps its jobs in the file, and finishes what an earlier one had accepted.
 
     The registry and the broker need not answer yet. ``randomness`` is secrets.token_bytes, or as hard to guess.
+    What it counts is in the registry ``metrics``, or in one of its own.
     """
     for migrations in (sqlite_projects.MIGRATIONS, sqlite_jobs.MIGRATIONS):
         await file.transact(migrations.apply)
@@ -66,15 +71,23 @@ async def running_dispatcher(
     project_store = sqlite_projects.SqliteProjectStore(file)
     tokens = ProjectAuthenticator(project_store)
 
+    counts = DispatcherMetrics(metrics or CollectorRegistry())
+
+    def accepted(waiting: Waiting) -> None:
+        counts.entered(State.QUEUED)
+        relay.add(waiting)
+
     def ended(job: Job) -> None:
+        counts.entered(job.state)
         relay.forget(job)
         holds.ended()
 
     log = EventLog(store, ended=ended)
     holds = Holds(log, broker, settings=settings, clock=clock)
     relay = Relay(log, registry=registry, settings=settings, clock=clock, randomness=randomness)
+    counts.watch(queued=lambda: relay.queued, attached=lambda: relay.attached)
     submissions = Submissions(
-        store, registry=registry, holds=holds, accepted=relay.add, settings=settings, clock=clock, randomness=randomness
+        store, registry=registry, holds=holds, accepted=accepted, settings=settings, clock=clock, randomness=randomness
     )
     await _recover(log, At(clock.now(), settings.node))
     for waiting in await store.waiting():

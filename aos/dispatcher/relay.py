@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import replace
@@ -29,6 +30,8 @@ BATCH: Final = 256
 """Most jobs that are looked at together for their deadline."""
 CLOSING_SECONDS: Final = 5.0
 """How long giving jobs back may take at the end; what is not given back by then is found at the next start."""
+LATE_SECONDS: Final = 10.0
+"""How much longer than until its deadline an operator may take: this side ends the job, unless it cannot be heard."""
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,16 @@ class Relay:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
+
+    @property
+    def queued(self) -> int:
+        """Jobs that wait for an operator."""
+        return len(self._queue)
+
+    @property
+    def attached(self) -> int:
+        """Operators with an open stream."""
+        return len(self._sessions)
 
     def add(self, waiting: Waiting) -> None:
         """Let a job wait for an operator."""
@@ -220,6 +233,8 @@ class Relay:
                     accepted_tokens=leased.output.tokens,
                     accepted_text_bytes=len(leased.output.text.encode()),
                     clock=VectorClock(counts=job.clock),
+                    tenant=hashlib.sha256(job.project.encode()).hexdigest(),
+                    seconds=max(0.0, (job.deadline - self._clock.now()).total_seconds()) + LATE_SECONDS,
                 )
             )
         change = await run.run()

@@ -15,6 +15,7 @@ from aos.errors import AosError, EngineFailed, LeaseExpired, OperatorNotFound, S
 from aos.operator.backoff import Backoff
 from aos.operator.registration import Registration
 from aos.operator.runner import Runner
+from aos.operator.waiting import Terms
 from aos.rpc.status import from_rpc_error
 from aos.v1.dispatcher_pb2 import (
     Challenge,
@@ -171,7 +172,10 @@ class Attachment:
             clock = self._runner.tick(lease.clock)
             await self._send(started=LeaseStarted(lease=lease.id, clock=clock))
             sent = lease.accepted_text_bytes if lease.HasField("accepted_text_bytes") else None
-            answer = self._runner.run(lease.order, job=lease.job, accepted=lease.accepted_tokens, sent_bytes=sent)
+            seconds = lease.seconds if lease.HasField("seconds") else None
+            # who names no tenant shares with nobody
+            terms = Terms(lease.tenant or f"lease {lease.id}", lease.priority, seconds)
+            answer = self._runner.run(lease.order, job=lease.job, accepted=lease.accepted_tokens, sent_bytes=sent, terms=terms)
             async with aclosing(answer) as events:
                 async for event in events:
                     if isinstance(event, Chunk):

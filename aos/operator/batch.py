@@ -1,14 +1,20 @@
 """Which tokens of which sequence go into the next decode. Pure: no clock, no thread, no model.
 
 A sequence is its prompt and the tokens drawn so far; what is not decoded yet is pending. Each step decodes, first, every sequence
-with one token pending (it is drawing) and then, with what the budget leaves, the prompts of the others in the order in which they
-came. So a long prompt never holds up those who are reading an answer, and every prompt goes on in every step.
+with one token pending (it is drawing) and then, with what the budget leaves, prompts: half of it for the one that has been there
+longest, the rest for those that have least to go. So no prompt holds up those who are reading an answer, no long prompt holds up
+short ones for long, and the oldest goes on in every step.
+
+Every slot has room for the model's whole context, so memory cannot run short, and no sequence is ever put aside for another.
 """
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass
+from itertools import takewhile
+
+from aos.operator.prefixes import Prefixes, Reuse
+from aos.operator.waiting import Terms, WaitingList
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +33,45 @@ class Row:
     """Whether they reach the sequence's end, so that the next token can be drawn."""
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One step."""
+
+    reuses: list[Reuse]
+    """What the model's sequences must hold before; to be done in this order."""
+    rows: list[Row]
+    """In order of slots. Empty only if there is nothing to do."""
+    drawing: int
+    """How many sequences go on with the token that they drew last."""
+    prompt_tokens: int
+    """How many of the rows' tokens are of prompts."""
+
+
 @dataclass(slots=True)
 class _Sequence:
     key: int
     slot: int
     tokens: list[int]
-    decoded: int = 0
-
-    @property
-    def pending(self) -> int:
-        return len(self.tokens) - self.decoded
+    """The very list that ``Prefixes`` has for the slot: tokens are added in one place."""
+    cached: int
+    decoded: int
+    leader: tuple[int, int, int] | None = None
+    """Key and slot of the sequence that computes the same prefix now, and the prefix's length."""
 
 
 class Batcher:
-    """Gives sequences their slots, first come first served, and plans each step within a budget of tokens."""
+    """Gives sequences their slots and plans each step within a budget of tokens."""
 
-    def __init__(self, *, slots: int, budget: int) -> None:
+    def __init__(self, *, slots: int, budget: int, reuse: bool = True) -> None:
+        """``reuse``: whether the model can go on behind any prefix of what a slot holds, and copy it."""
         if not 1 <= slots <= budget:
             raise ValueError(f"a budget of {budget} tokens a step cannot serve {slots} slots")
-        self._budget = budget
-        # the lowest free slot goes first: llama.cpp splits a batch where its sequence ids are not neighbours
-        self._free = list(range(slots))
+        self._budget, self._slots = budget, slots
+        self._prefixes = Prefixes(slots, reuse=reuse)
         self._seated: dict[int, _Sequence] = {}
-        self._waiting: dict[int, list[int]] = {}
+        self._queue = WaitingList()
+        self._waiting: dict[int, tuple[list[int], Terms]] = {}
+        self._reuses: list[Reuse] = []
 
     @property
     def running(self) -> int:
@@ -61,39 +83,48 @@ class Batcher:
         """How many wait for one."""
         return len(self._waiting)
 
-    def add(self, key: int, tokens: list[int]) -> None:
+    def add(self, key: int, tokens: list[int], terms: Terms | None = None) -> None:
         """Take in a sequence: its prompt, and behind it the tokens drawn elsewhere. At least one token."""
         if not tokens or key in self._seated or key in self._waiting:
             raise ValueError(f"sequence {key} has no tokens or is here already")
-        self._waiting[key] = list(tokens)
+        terms = terms or Terms()
+        self._waiting[key] = list(tokens), terms
+        self._queue.add(key, terms)
 
-    def drop(self, key: int) -> int | None:
-        """Let a sequence go. Returns the slot that it had, for the model to forget; None if it had none or is gone already."""
-        if self._waiting.pop(key, None) is not None:
-            return None
-        sequence = self._seated.pop(key, None)
-        if sequence is None:
-            return None
-        heapq.heappush(self._free, sequence.slot)
-        return sequence.slot
+    def drop(self, key: int) -> None:
+        """Let a sequence go, unless it is gone already. What its slot holds stays there for others of its tenant."""
+        if self._queue.remove(key):
+            del self._waiting[key]
+        elif sequence := self._seated.pop(key, None):
+            self._prefixes.release(sequence.slot)
 
-    def plan(self) -> list[Row]:
-        """Return the next step's rows in order of slots, and count them as decoded. Empty only if there is nothing to do."""
-        while self._free and self._waiting:
-            key = next(iter(self._waiting))
-            self._seated[key] = _Sequence(key, heapq.heappop(self._free), self._waiting.pop(key))
-        left = self._budget
-        rows: list[Row] = []
-        # stable sort: those with one token pending, then the others, each in the order in which they came
-        for sequence in sorted(self._seated.values(), key=lambda one: one.pending > 1):
-            count = min(sequence.pending, left)
-            if count:
-                start, sequence.decoded = sequence.decoded, sequence.decoded + count
-                chunk = sequence.tokens[start : sequence.decoded]
-                rows.append(Row(sequence.key, sequence.slot, start, chunk, draws=not sequence.pending))
-                left -= count
+    def cached(self, key: int) -> int:
+        """How many of the sequence's tokens were there already and need no computing. 0 if it has no slot."""
+        sequence = self._seated.get(key)
+        return sequence.cached if sequence else 0
+
+    def plan(self, prompt_tokens: int | None = None) -> Plan:
+        """Return the next step, and count its rows as decoded.
+
+        ``prompt_tokens``: most tokens of prompts if anybody draws; None: as many as the budget leaves.
+        """
+        while self._waiting and len(self._seated) < self._slots:
+            self._seat(self._queue.take())
+        # who copies does so before any row is counted as decoded: a copy has only what earlier steps left
+        prompts = [one for one in self._seated.values() if len(one.tokens) - one.decoded > 1 and self._goes(one)]
+        going = {one.key for one in prompts}
+        rows = [self._row(one, 1) for one in self._seated.values() if one.key not in going and one.leader is None]
+        drawing, used = len(rows), 0
+        left = self._budget - drawing
+        if prompts:
+            if drawing and prompt_tokens is not None:
+                left = min(left, max(1, prompt_tokens))
+            chunks = self._prompts(prompts, left)
+            used = sum(len(row.tokens) for row in chunks)
+            rows += chunks
         rows.sort(key=lambda row: row.slot)
-        return rows
+        reuses, self._reuses = self._reuses, []
+        return Plan(reuses, rows, drawing, used)
 
     def drew(self, key: int, token: int) -> None:
         """Add the token that was drawn for a row; the sequence goes on with it."""
@@ -101,5 +132,54 @@ class Batcher:
 
     def rewind(self) -> None:
         """Begin all sequences that have a slot anew: the model forgot them. What was drawn stays drawn."""
+        self._reuses = []
+        self._prefixes.forget()
         for sequence in self._seated.values():
             sequence.decoded = 0
+
+    def _seat(self, key: int) -> None:
+        tokens, terms = self._waiting.pop(key)
+        reuse = self._prefixes.seat(terms.tenant, tokens)
+        self._reuses.append(reuse)
+        sequence = _Sequence(key, reuse.slot, tokens, reuse.count, reuse.count)
+        self._elect(sequence)
+        self._seated[key] = sequence
+
+    def _elect(self, sequence: _Sequence) -> None:
+        """Let a sequence wait for one that was there before and computes the same beginning, if there is one."""
+        earlier = {one.slot: one.key for one in takewhile(lambda one: one is not sequence, self._seated.values())}
+        leader = self._prefixes.leader(sequence.slot, list(earlier))
+        sequence.leader = (earlier[leader[0]], *leader) if leader else None
+
+    def _prompts(self, going: list[_Sequence], budget: int) -> list[Row]:
+        """Share the budget between prompts: half for the oldest, the rest for the shortest."""
+        shares = dict.fromkeys((one.key for one in going), 0)
+        turns = [(going[0], -(-budget // 2))]
+        turns += [(one, budget) for one in sorted(going, key=lambda one: len(one.tokens) - one.decoded)]
+        for one, most in turns:
+            count = min(len(one.tokens) - one.decoded - shares[one.key], most, budget)
+            shares[one.key] += count
+            budget -= count
+        return [self._row(one, shares[one.key]) for one in going if shares[one.key]]
+
+    def _goes(self, sequence: _Sequence) -> bool:
+        """Say whether the sequence is to be computed now, having copied what its leader has, if it waited for that."""
+        if sequence.leader is None:
+            return True
+        key, slot, count = sequence.leader
+        leader = self._seated.get(key)
+        if leader and leader.decoded < count:
+            return False
+        sequence.leader = None
+        reuse = self._prefixes.follow(sequence.slot, slot)
+        if reuse:
+            self._reuses.append(reuse)
+            sequence.cached = sequence.decoded = reuse.count
+        if leader is None:  # it left half-way: another may have the same beginning
+            self._elect(sequence)
+        return sequence.leader is None
+
+    def _row(self, sequence: _Sequence, count: int) -> Row:
+        start, end = sequence.decoded, sequence.decoded + count
+        sequence.decoded = self._prefixes.held[sequence.slot].count = end
+        return Row(sequence.key, sequence.slot, start, sequence.tokens[start:end], draws=end == len(sequence.tokens))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import itertools
 import logging
+import math
+import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,17 +16,25 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Final, Self
 
-from aos.errors import AosError, ContextOverflow, EngineFailed, InvalidField, ModelUnsuitable, QueueFull, ShuttingDown
+from aos.errors import AosError, ContextOverflow, Deadline, EngineFailed, InvalidField, ModelUnsuitable, QueueFull, ShuttingDown
 from aos.operator.batch import Batcher, Row
+from aos.operator.logprobs import reported
 from aos.operator.model import Model
+from aos.operator.pace import Pace
+from aos.operator.penalties import History
 from aos.operator.sampling import Draw, Logits, draw
 from aos.operator.stream import End, News, Piece, TokenStream, deliver
 from aos.operator.text import AnswerText
+from aos.operator.waiting import PRIORITY_LIMIT, TENANT_CHARS, Terms
 from aos.order import DEFAULT_MAX_TOKENS, check_order
 from aos.v1.types_pb2 import FinishReason, Order
 
 WAITING: Final = 64
 """Most requests that wait for a slot, unless the engine is told otherwise."""
+TENANT_WAITING: Final = 32
+"""Most of them that are one tenant's: the others find room, too."""
+SHORT_BYTES: Final = 2048
+"""Orders up to this size, accepted tokens counted in, are read at once; longer ones on a thread of their own."""
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +47,14 @@ class _Answer:
     tokens: list[int]
     text: AnswerText
     how: Draw
+    history: History
     limit: int
     lacking: str
     """Text that an earlier operator's reader lacks."""
+    terms: Terms
+    due: float
+    """When it must be done, by the engine's clock."""
+    cached: int = 0
 
     @property
     def ended(self) -> FinishReason | None:
@@ -47,7 +64,7 @@ class _Answer:
         return FinishReason.FINISH_REASON_LENGTH if len(self.tokens) >= self.limit else None
 
     def end(self, reason: FinishReason) -> End:
-        return End(reason, self.text.stop, self.prompt, self.tokens, self.text.text)
+        return End(reason, self.text.stop, self.prompt, self.tokens, self.text.text, self.cached)
 
 
 class _Stop(Exception):
@@ -57,15 +74,29 @@ class _Stop(Exception):
 class Engine:
     """Runs orders on one model, each as a stream of text. The engine owns the model's sequences, not the model itself."""
 
-    def __init__(self, name: str, model: Model, *, slots: int | None = None, waiting: int = WAITING) -> None:
-        """``slots``: most requests computed at once, at most and by default the model's. ``waiting``: most that wait."""
+    def __init__(
+        self,
+        name: str,
+        model: Model,
+        *,
+        slots: int | None = None,
+        waiting: int = WAITING,
+        tenant_waiting: int = TENANT_WAITING,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``slots``: most requests computed at once, at most and by default the model's. ``waiting``: most that wait, and
+        ``tenant_waiting`` of one tenant. ``clock`` gives seconds from anywhere, for deadlines and to know what a step takes.
+        """
         self.name, self.model = name, model
         self.slots = min(slots or model.slots, model.slots)
-        self._batcher = Batcher(slots=self.slots, budget=model.step_tokens)
+        self._batcher = Batcher(slots=self.slots, budget=model.step_tokens, reuse=model.reusable)
+        self._pace, self._clock = Pace(model.step_tokens), clock
+        self._due: list[tuple[float, int]] = []
         self._live: dict[int, tuple[_Answer, TokenStream]] = {}
-        self._waiting_limit = waiting
+        self._waiting_limit, self._tenant_limit = waiting, tenant_waiting
         # the door: how many requests are inside, and whether it is shut
         self._door, self._inside, self._closed = Lock(), 0, False
+        self._tenants: Counter[str] = Counter()
         self._keys = itertools.count()
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread = Thread(target=self._run, name=f"aos-engine-{name}", daemon=True)
@@ -82,7 +113,7 @@ class Engine:
         return max(0, self._inside - self.slots)
 
     async def generate(
-        self, order: Order, *, accepted: Sequence[int] = (), sent_bytes: int | None = None
+        self, order: Order, *, accepted: Sequence[int] = (), sent_bytes: int | None = None, terms: Terms | None = None
     ) -> AsyncGenerator[Piece | End]:
         """Stream the answer: pieces, then one End. Leaving early frees the sequence within one step.
 
@@ -90,13 +121,22 @@ class Engine:
         says how much of its text the reader has; None: all that was certain with those tokens.
 
         Raises, before any work, InvalidField, ModelUnsuitable, ContextOverflow, QueueFull or ShuttingDown; and, at any time,
-        EngineFailed or ShuttingDown.
+        EngineFailed, ShuttingDown or, when the time that ``terms`` give is over, Deadline.
         """
         check_order(order)
+        terms = terms or Terms()
+        due = math.inf if terms.seconds is None else self._clock() + terms.seconds
+        if abs(terms.priority) > PRIORITY_LIMIT:
+            raise InvalidField("priority", f"must be from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}", value=terms.priority)
+        if len(terms.tenant) > TENANT_CHARS:
+            raise InvalidField("tenant", f"must have at most {TENANT_CHARS} characters", limit=TENANT_CHARS)
         if order.WhichOneof("input") == "chat" and not self.model.chat:
             raise ModelUnsuitable(self.name, "chat template")
-        with self._admitted():
-            answer = await asyncio.to_thread(self._prepare, order, list(accepted), sent_bytes)
+        with self._admitted(terms.tenant):
+            # two changes of thread take longer than to read a short order
+            short = order.ByteSize() + len(accepted) <= SHORT_BYTES
+            read = (self._prepare, order, list(accepted), sent_bytes, terms, due)
+            answer = read[0](*read[1:]) if short else await asyncio.to_thread(*read)
             if answer.lacking:
                 yield Piece(answer.lacking, [])
             if answer.ended is not None:  # all tokens were drawn elsewhere; what they leave uncertain is certain now
@@ -132,22 +172,28 @@ class Engine:
         await self.aclose()
 
     @contextmanager
-    def _admitted(self) -> Generator[None]:
-        limit = self.slots + self._waiting_limit
+    def _admitted(self, tenant: str) -> Generator[None]:
+        limit, tenant_limit = self.slots + self._waiting_limit, self.slots + self._tenant_limit
         with self._door:
             if self._closed:
                 raise ShuttingDown
             if self._inside >= limit:
                 raise QueueFull(f"engine {self.name}", limit)
+            if self._tenants[tenant] >= tenant_limit:
+                raise QueueFull(f"engine {self.name}, one tenant", tenant_limit)
             self._inside += 1
+            self._tenants[tenant] += 1
         try:
             yield
         finally:
             with self._door:
                 self._inside -= 1
+                self._tenants[tenant] -= 1
+                if not self._tenants[tenant]:
+                    del self._tenants[tenant]
 
-    def _prepare(self, order: Order, accepted: list[int], sent_bytes: int | None) -> _Answer:
-        """Read the order: on a thread of its own, since a long input takes long to tokenise."""
+    def _prepare(self, order: Order, accepted: list[int], sent_bytes: int | None, terms: Terms, due: float) -> _Answer:
+        """Read the order, which takes long if the input is long. Called on any thread."""
         model, sampling = self.model, order.sampling
         prompt = model.tokenise(order)
         if not prompt:
@@ -159,7 +205,8 @@ class Engine:
         text = AnswerText(sampling.stop)
         lacking = text.resume((model.piece(token) for token in accepted), sent_bytes)
         limit = min(sampling.max_tokens or DEFAULT_MAX_TOKENS, model.context - len(prompt))
-        return _Answer(prompt, accepted, text, Draw.of(sampling), limit, lacking)
+        how = Draw.of(sampling, model.vocabulary)
+        return _Answer(prompt, accepted, text, how, History(prompt, accepted), limit, lacking, terms, due)
 
     def _send(self, work: Callable[[], None]) -> None:
         with self._door:  # so that nothing is put behind the stop, where nobody would answer it
@@ -191,17 +238,25 @@ class Engine:
 
     def _add(self, key: int, answer: _Answer, stream: TokenStream) -> None:
         self._live[key] = answer, stream
-        self._batcher.add(key, answer.prompt + answer.tokens)
+        self._batcher.add(key, answer.prompt + answer.tokens, answer.terms)
+        if answer.due < math.inf:
+            heapq.heappush(self._due, (answer.due, key))
 
     def _drop(self, key: int) -> None:
-        slot = self._batcher.drop(key)
-        if slot is not None:
-            self.model.forget(slot)
+        self._batcher.drop(key)
         self._live.pop(key, None)
 
     def _step(self) -> None:
-        rows = self._batcher.plan()
+        began = self._clock()
+        if self._due and self._due[0][0] <= began:
+            self._expire(began)
+        plan = self._batcher.plan(self._pace.prompt_tokens)
+        rows = plan.rows
+        if not rows:  # the last one ran out of time
+            return
         try:
+            for one in plan.reuses:
+                self.model.reuse(one.slot, one.source, one.count)
             drawn = self.model.decode(rows)
         except Exception as error:
             log.exception("a step of %s failed", self.name)
@@ -211,8 +266,16 @@ class Engine:
             self.model.clear()
             self._batcher.rewind()
             return
+        self._pace.took(self._clock() - began, drawing=plan.drawing, prompt=plan.prompt_tokens)
         drawing = [row for row in rows if row.draws]
         deliver([self._draw(row, logits) for row, logits in zip(drawing, drawn, strict=True)])
+
+    def _expire(self, now: float) -> None:
+        while self._due and self._due[0][0] <= now:
+            _, key = heapq.heappop(self._due)
+            if key in self._live:
+                seconds = self._live[key][0].terms.seconds or 0.0
+                self._fail([key], lambda seconds=seconds: Deadline(f"a request to {self.name}", seconds))
 
     def _draw(self, row: Row, logits: Logits) -> News:
         answer, stream = self._live[row.key]
@@ -224,18 +287,21 @@ class Engine:
             return News(stream, "", [], EngineFailed(self.name, str(error) or type(error).__name__))
 
     def _advance(self, key: int, answer: _Answer, stream: TokenStream, logits: Logits) -> News:
-        token = draw(logits, answer.how, len(answer.tokens))
+        answer.cached = min(self._batcher.cached(key), len(answer.prompt))
+        token = draw(logits, answer.how, len(answer.tokens), answer.history)
         if token in self.model.ends:
             self._drop(key)
             return News(stream, answer.text.finish(), [], answer.end(FinishReason.FINISH_REASON_STOP))
         text = answer.text.feed(self.model.piece(token))
+        logprobs = reported(logits, token, answer.how)
         answer.tokens.append(token)
+        answer.history.add(token)
         reason = answer.ended
         if reason is None:
             self._batcher.drew(key, token)
-            return News(stream, text, [token])
+            return News(stream, text, [token], None, logprobs)
         self._drop(key)
-        return News(stream, text + answer.text.finish(), [token], answer.end(reason))
+        return News(stream, text + answer.text.finish(), [token], answer.end(reason), logprobs)
 
     def _fail(self, keys: list[int], error: Callable[[], AosError]) -> None:
         self._tell(keys, error)

@@ -9,14 +9,15 @@ import logging
 import os
 import platform
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from threading import Lock
+from threading import Condition, Lock
 from typing import Any, Final
 
 import numpy as np
 from jinja2 import TemplateError
+from numpy.typing import NDArray
 
 # Read once, when llama.cpp's OpenMP is loaded. Threads that spin while they wait for each other starve on a machine that has other
 # work: a step of a millisecond then takes half a second.
@@ -84,7 +85,7 @@ class LlamaModel:
         Raises InvalidField for a file that is missing or no GGUF, EngineFailed for one that llama.cpp cannot load.
         """
         self.name, self.slots, self.step_tokens = name or path.stem, slots, max(STEP_TOKENS, slots)
-        self._busy, self._open = Lock(), False
+        self._busy, self._open, self._readers = Condition(), False, 0
         self.digest = _digest(path)
         with _loading:
             _last_errors.clear()
@@ -113,6 +114,7 @@ class LlamaModel:
     def close(self) -> None:
         """Free the memory. The engine must have been closed before. Idempotent."""
         with self._busy:
+            self._busy.wait_for(lambda: not self._readers)
             if self._open:
                 self._open = False
                 c.llama_free(self._context)
@@ -126,11 +128,23 @@ class LlamaModel:
         parts = [(order.prompt, False)]
         if order.WhichOneof("input") == "chat" and self._template:
             parts = self._template.render(order.chat.messages)
+        with self._reading():
+            tokens = [token for text, controls in parts for token in self._tokens(text.encode(), controls=controls)]
+        return [self._bos, *tokens] if self._bos >= 0 and tokens[:1] != [self._bos] else tokens
+
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        """Keep the model open: many may read at once, and a long text holds up no short one."""
         with self._busy:
             if not self._open:
                 raise ShuttingDown
-            tokens = [token for text, controls in parts for token in self._tokens(text.encode(), controls=controls)]
-        return [self._bos, *tokens] if self._bos >= 0 and tokens[:1] != [self._bos] else tokens
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._busy:
+                self._readers -= 1
+                self._busy.notify_all()
 
     def piece(self, token: int) -> bytes:
         """Return the token's bytes; none for control tokens."""
@@ -138,31 +152,51 @@ class LlamaModel:
 
     def decode(self, rows: Sequence[Row]) -> Sequence[Logits]:
         """Compute the rows; return views of the logits, good until the next call. Raises RuntimeError if llama.cpp fails."""
-        batch, start, outputs = self._batch, 0, 0
+        tokens: list[int] = []
+        positions: list[int] = []
+        slots: list[int] = []
+        wanted: list[bool] = []
         for row in rows:
-            end = start + len(row.tokens)
-            self._token[start:end] = row.tokens
-            self._pos[start:end] = np.arange(row.position, row.position + len(row.tokens), dtype=np.int32)
-            self._seq[start:end] = row.slot
-            self._wanted[start:end] = 0
-            self._wanted[end - 1] = row.draws
-            outputs += row.draws
-            start = end
-        batch.n_tokens = start
-        code = c.llama_decode(self._context, batch)
+            count = len(row.tokens)
+            tokens += row.tokens
+            positions += range(row.position, row.position + count)
+            slots += [row.slot] * count
+            wanted += [False] * (count - 1)
+            wanted.append(row.draws)
+        self._token[: len(tokens)] = tokens
+        self._pos[: len(tokens)] = positions
+        self._seq[: len(tokens)] = slots
+        self._wanted[: len(tokens)] = wanted
+        self._batch.n_tokens = len(tokens)
+        code = c.llama_decode(self._context, self._batch)
         if code:
             raise RuntimeError(f"llama_decode returned {code}")
-        if not outputs:
-            return []
-        return list(np.ctypeslib.as_array(c.llama_get_logits(self._context), (outputs, self.vocabulary)))
+        outputs = sum(wanted)
+        return list(self._outputs(outputs)) if outputs else []
 
-    def forget(self, slot: int) -> None:
-        """Empty a sequence."""
-        c.llama_memory_seq_rm(self._memory, slot, -1, -1)
+    def reuse(self, slot: int, source: int, count: int) -> None:
+        """Let ``slot`` hold the first ``count`` tokens of what ``source`` holds, and nothing else.
+
+        Between sequences with caches of their own llama.cpp copies all of one; what is too much is cut off behind it.
+        """
+        if slot != source:
+            c.llama_memory_seq_rm(self._memory, slot, -1, -1)
+            c.llama_memory_seq_cp(self._memory, source, slot, -1, -1)
+        if not c.llama_memory_seq_rm(self._memory, slot, count or -1, -1):
+            raise RuntimeError(f"llama.cpp cannot shorten sequence {slot} to {count} tokens")
 
     def clear(self) -> None:
         """Empty all sequences."""
         c.llama_memory_clear(self._memory, False)
+
+    def _outputs(self, count: int) -> NDArray[np.float32]:
+        """Return llama.cpp's own memory of the logits, which it moves now and then; wrapping it anew costs more than to look."""
+        pointer = c.llama_get_logits(self._context)
+        address = ctypes.addressof(pointer.contents)
+        if self._logits_at != (address, count):
+            self._logits = np.ctypeslib.as_array(pointer, (count, self.vocabulary))
+            self._logits_at = (address, count)
+        return self._logits
 
     def interrupt(self) -> None:
         """A step takes milliseconds and waits for nothing: there is nothing to interrupt."""
@@ -186,6 +220,9 @@ class LlamaModel:
         if not self._context:
             raise EngineFailed(self.name, f"llama.cpp cannot make {self.slots} sequences of {self.context} tokens: {_reason()}")
         self._memory = c.llama_get_memory(self._context)
+        # the state of a recurrent model has no positions that could be cut off, a sliding window has lost the older ones
+        recurrent = c.llama_model_is_recurrent(self._model) or c.llama_model_is_hybrid(self._model)
+        self.reusable = not recurrent and not c.llama_model_n_swa(self._model)
         kv = "q8_0" if quantised else "f16"
         version, features = build_features()
         build = f"llama.cpp/{version} {platform.machine()} {'+'.join(features).lower()}"
@@ -204,6 +241,7 @@ class LlamaModel:
     def _allocate_batch(self) -> None:
         """Make the one batch, over numpy's memory: filling it is a few slice assignments."""
         size = self.step_tokens
+        self._logits, self._logits_at = np.empty((0, 0), np.float32), (0, 0)
         self._token, self._pos, self._seq = (np.zeros(size, np.int32) for _ in range(3))
         self._wanted = np.zeros(size, np.int8)
         self._seq_count = np.ones(size, np.int32)

@@ -39,6 +39,11 @@ class Model(Protocol):
         ...
 
     @property
+    def reusable(self) -> bool:
+        """Whether ``reuse`` can shorten and copy sequences; if not, it can only empty them: its count is 0."""
+        ...
+
+    @property
     def vocabulary(self) -> int:
         """How many tokens there are; their ids are 0 to ``vocabulary - 1``."""
         ...
@@ -62,14 +67,14 @@ class Model(Protocol):
         ...
 
     def decode(self, rows: Sequence[Row]) -> Sequence[Logits]:
-        """Compute the rows; return the logits behind each row that draws, in order, good until the next call.
+        """Compute the rows, at least one; return the logits behind each row that draws, in order, good until the next call.
 
-        Engine thread only, like ``forget`` and ``clear``. Whatever it raises ends the requests of these rows.
+        Engine thread only, like ``reuse`` and ``clear``. Whatever it raises ends the requests of these rows.
         """
         ...
 
-    def forget(self, slot: int) -> None:
-        """Empty a sequence."""
+    def reuse(self, slot: int, source: int, count: int) -> None:
+        """Let ``slot`` hold the first ``count`` tokens of what ``source`` holds, and nothing else. Both may be the same."""
         ...
 
     def clear(self) -> None:

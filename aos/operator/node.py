@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 import grpc
 
 from aos.clock import Clock
+from aos.metrics import CollectorRegistry
 from aos.operator.attach import FAREWELL_SECONDS, Attachment
 from aos.operator.engine import WAITING, Engine
+from aos.operator.metrics import OperatorMetrics
 from aos.operator.model import Model
 from aos.operator.registration import Registration
 from aos.operator.runner import Runner
@@ -48,6 +51,8 @@ async def running_operator(
     price: Price,
     clock: Clock,
     random: Callable[[], float],
+    monotonic: Callable[[], float] = time.monotonic,
+    metrics: CollectorRegistry | None = None,
     slots: int | None = None,
     waiting: int = WAITING,
     grace: float = 10.0,
@@ -55,7 +60,8 @@ async def running_operator(
     """Offer the models to the network until the block ends; then let leases run for ``grace`` seconds and give the rest back.
 
     It comes up whether or not the others are there, and attaches as soon as they are. ``random`` gives numbers in [0, 1), for the
-    pauses between attempts. ``slots`` is the most jobs that one model runs at once, at most and by default the model's own. The
+    pauses between attempts; ``monotonic`` seconds, for its metrics, which it keeps in the registry ``metrics``, or in one of its
+    own. ``slots`` is the most jobs that one model runs at once, at most and by default the model's own. The
     models stay the caller's to close.
     """
     async with AsyncExitStack() as stack:
@@ -63,13 +69,15 @@ async def running_operator(
             name: await stack.enter_async_context(Engine(name, model, slots=slots, waiting=waiting))
             for name, model in models.items()
         }
-        runner = Runner(key, engines, price=price, clock=clock)
+        counts = OperatorMetrics(metrics or CollectorRegistry(), operator=key.address, monotonic=monotonic)
+        counts.watch(engines)
+        runner = Runner(key, engines, price=price, clock=clock, measured=counts.measured)
         offers = [_offer(engine, price) for engine in engines.values()]
         registration = Registration(key, offers, registry, clock=clock, random=random)
         attachment = Attachment(runner, dispatcher, offers=offers, registration=registration, clock=clock, random=random)
         registering, attaching = asyncio.create_task(registration.run()), asyncio.create_task(attachment.run())
         try:
-            yield OperatorNode(key.address, engines, OperatorServicer(runner), attachment)
+            yield OperatorNode(key.address, engines, OperatorServicer(runner, counts.exposition), attachment)
         finally:
             await _cancelled(registering)
             await asyncio.gather(registration.stop(), attachment.stop(grace))

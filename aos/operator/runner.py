@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
 from aos.clock import Clock
 from aos.errors import ModelNotFound
 from aos.operator.engine import Engine
+from aos.operator.logprobs import messages
 from aos.operator.stream import End, Piece
+from aos.operator.waiting import Terms
 from aos.order import canonical_sampling, cost, digest_order, digest_tokens, with_defaults
 from aos.v1.operator_pb2 import Chunk, Finish
 from aos.v1.receipt_pb2 import Receipt
@@ -24,14 +26,26 @@ NODES: Final = 1024
 COUNT_LIMIT: Final = 1 << 63
 """Counts from here on are not believed; one more than the largest would be none."""
 
+Answer = AsyncGenerator[Piece | End]
+Measured = Callable[[str, Answer], Answer]
+"""Given a model's name and an answer of its, gives the answer as it is (OperatorMetrics.measured)."""
+
 
 class Runner:
     """Runs orders on the operator's engines and signs for them. Keeps the operator's vector clock."""
 
-    def __init__(self, key: OperatorKey, engines: Mapping[str, Engine], *, price: Price, clock: Clock) -> None:
-        """``engines`` by the name under which the model is offered; ``price`` is that of each."""
+    def __init__(
+        self,
+        key: OperatorKey,
+        engines: Mapping[str, Engine],
+        *,
+        price: Price,
+        clock: Clock,
+        measured: Measured = lambda _, answer: answer,
+    ) -> None:
+        """``engines`` by the name under which the model is offered; ``price`` is that of each; ``measured`` watches answers."""
         self.key, self.engines, self.price = key, engines, price
-        self._clock = clock
+        self._clock, self._measured = clock, measured
         self._node = key.address.lower()
         self._seen: vector.Clock = {}
 
@@ -49,21 +63,29 @@ class Runner:
         return self.clock
 
     async def run(
-        self, order: Order, *, job: bytes, accepted: Sequence[int] = (), sent_bytes: int | None = None
+        self,
+        order: Order,
+        *,
+        job: bytes,
+        accepted: Sequence[int] = (),
+        sent_bytes: int | None = None,
+        terms: Terms | None = None,
     ) -> AsyncGenerator[Chunk | Finish]:
         """Stream chunks, then the finish. Leaving early stops the engine within one step.
 
-        ``job`` is the job's id, 32 bytes. ``accepted`` and ``sent_bytes`` are Engine.generate's: the chunks go on behind them, the
-        receipt is for the whole answer. Raises ModelNotFound and what Engine.generate raises.
+        ``job`` is the job's id, 32 bytes. ``accepted``, ``sent_bytes`` and ``terms`` are Engine.generate's: the chunks go on behind
+        them, the receipt is for the whole answer. Raises ModelNotFound and what Engine.generate raises.
         """
         engine = self.engines.get(order.model)
         if engine is None:
             raise ModelNotFound(order.model, ", ".join(sorted(self.engines)))
         order = with_defaults(order, job=job)
-        async with aclosing(engine.generate(order, accepted=accepted, sent_bytes=sent_bytes)) as pieces:
+        answer = engine.generate(order, accepted=accepted, sent_bytes=sent_bytes, terms=terms)
+        async with aclosing(self._measured(order.model, answer)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Piece):
-                    yield Chunk(text=piece.text, tokens=piece.tokens)
+                    logprobs = messages(piece.logprobs, engine.model.piece)
+                    yield Chunk(text=piece.text, tokens=piece.tokens, logprobs=logprobs)
                 else:
                     yield await self._finish(order, job, engine, piece)
 
@@ -88,4 +110,4 @@ class Runner:
         )
         # secp256k1 in Python takes milliseconds
         receipt = await asyncio.to_thread(sign, unsigned, self.key)
-        return Finish(reason=end.reason, stop=end.stop, receipt=receipt)
+        return Finish(reason=end.reason, stop=end.stop, receipt=receipt, cached_tokens=end.cached)

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
 import grpc
+from google.api.httpbody_pb2 import HttpBody
 
-from aos.errors import InvalidField
+from aos.errors import InvalidField, ModelNotFound, ModelUnsuitable
+from aos.operator.engine import Engine
 from aos.operator.runner import Runner
-from aos.order import digest_order
+from aos.order import MAX_TOKENS, PROMPT_BYTES, check_order, digest_order
 from aos.v1 import operator_pb2, operator_pb2_grpc
 
 JOB_BYTES: Final = 32
+DETOKENIZE_TOKENS: Final = MAX_TOKENS
+"""Most tokens that are put together at once."""
+DETOKENIZE_BYTES: Final = PROMPT_BYTES
+"""Most bytes that they may stand for."""
 
 
 class OperatorServicer(operator_pb2_grpc.OperatorServicer):
-    """Says what is loaded, and runs orders."""
+    """Says what is loaded and what is counted, runs orders, and cuts text into tokens and back."""
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self, runner: Runner, metrics: Callable[[], HttpBody] = HttpBody) -> None:
+        """``metrics`` gives what is counted, as GetMetrics answers it."""
+        self._runner, self._metrics = runner, metrics
 
     async def DescribeOperator(
         self, request: operator_pb2.DescribeOperatorRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -57,3 +65,49 @@ class OperatorServicer(operator_pb2_grpc.OperatorServicer):
                     yield operator_pb2.GenerateResponse(chunk=event)
                 else:
                     yield operator_pb2.GenerateResponse(finish=event)
+
+    async def Tokenize(
+        self, request: operator_pb2.TokenizeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> operator_pb2.TokenizeResponse:
+        """Give the tokens of an order's input."""
+        del context
+        engine, order = self._engine(request.order.model), request.order
+        check_order(order)
+        if order.WhichOneof("input") == "chat" and not engine.model.chat:
+            raise ModelUnsuitable(order.model, "chat template")
+        # beside the loop, since a long input takes long
+        return operator_pb2.TokenizeResponse(tokens=await asyncio.to_thread(engine.model.tokenise, order))
+
+    async def Detokenize(
+        self, request: operator_pb2.DetokenizeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> operator_pb2.DetokenizeResponse:
+        """Give the text that tokens stand for."""
+        del context
+        engine, tokens = self._engine(request.model), request.tokens
+        if len(tokens) > DETOKENIZE_TOKENS:
+            problem = f"has {len(tokens)} tokens; at most {DETOKENIZE_TOKENS} are accepted"
+            raise InvalidField("tokens", problem, value=len(tokens), limit=DETOKENIZE_TOKENS)
+        return await asyncio.to_thread(_detokenize, engine, tokens)
+
+    async def GetMetrics(self, request: operator_pb2.GetMetricsRequest, context: grpc.aio.ServicerContext[Any, Any]) -> HttpBody:
+        """Give what is counted, in Prometheus' text format."""
+        del request, context
+        return self._metrics()
+
+    def _engine(self, model: str) -> Engine:
+        engine = self._runner.engines.get(model)
+        if engine is None:
+            raise ModelNotFound(model, ", ".join(sorted(self._runner.engines)))
+        return engine
+
+
+def _detokenize(engine: Engine, tokens: Sequence[int]) -> operator_pb2.DetokenizeResponse:
+    model, data = engine.model, bytearray()
+    for index, token in enumerate(tokens):
+        if token >= model.vocabulary:
+            problem = f"must be below {model.vocabulary}, the size of the model's vocabulary"
+            raise InvalidField(f"tokens[{index}]", problem, value=token, limit=model.vocabulary)
+        data += model.piece(token)
+        if len(data) > DETOKENIZE_BYTES:
+            raise InvalidField("tokens", f"stand for more than {DETOKENIZE_BYTES} bytes", limit=DETOKENIZE_BYTES)
+    return operator_pb2.DetokenizeResponse(text=data.decode(errors="replace"), data=bytes(data))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from aos.operator.logprobs import Likelihood
 from aos.v1.types_pb2 import FinishReason
 
 
@@ -18,6 +19,8 @@ class Piece:
     """What became certain: whole characters, maybe none."""
     tokens: list[int]
     """The tokens drawn; none for text that only the answer's end made certain."""
+    logprobs: Sequence[Likelihood] = ()
+    """One for each of ``tokens`` if the order asks for them; else none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class End:
     tokens: list[int]
     """All tokens of the answer, those accepted from elsewhere included, without the one that ended it."""
     text: str
+    cached: int = field(default=0, compare=False)
+    """Tokens of the prompt that were there already, from an earlier request. Says nothing of the answer."""
 
 
 @dataclass(slots=True)
@@ -41,6 +46,7 @@ class News:
     text: str
     tokens: list[int]
     end: End | Exception | None = None
+    logprobs: Sequence[Likelihood] = ()
 
 
 class TokenStream:
@@ -51,12 +57,14 @@ class TokenStream:
         self._news = asyncio.Event()
         self._text: list[str] = []
         self._tokens: list[int] = []
+        self._logprobs: list[Likelihood] = []
         self._end: End | Exception | None = None
 
     def take(self, news: News) -> None:
         """Called on the loop."""
         self._text.append(news.text)
         self._tokens += news.tokens
+        self._logprobs += news.logprobs
         self._end = self._end or news.end
         self._news.set()
 
@@ -66,7 +74,8 @@ class TokenStream:
         self._news.clear()
         text, self._text = "".join(self._text), []
         tokens, self._tokens = self._tokens, []
-        piece = Piece(text, tokens) if text or tokens else None
+        logprobs, self._logprobs = self._logprobs, []
+        piece = Piece(text, tokens, logprobs) if text or tokens else None
         if isinstance(self._end, Exception):
             if piece is None:
                 raise self._end

@@ -101,6 +101,7 @@ POLICY: Final[dict[str, Access]] = {
     "/grpc.reflection.v1alpha.ServerReflection/": Access.ANYONE,
     "/gateway.v1.Jobs/": Access.ANYONE,
     "/gateway.v1.Models/": Access.ANYONE,
+    "/gateway.v1.Metrics/": Access.ADMIN,
     "/aos.v1.Dispatcher/": Access.PROJECT,
     "/aos.v1.Dispatcher/CreateProject": Access.ADMIN,
     "/aos.v1.Dispatcher/ListProjects": Access.ADMIN,

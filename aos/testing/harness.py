@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -111,6 +110,7 @@ async def running_aos(
                 database,
                 admin_token=ADMIN_TOKEN,
                 clock=clock,
+                operators=len(models),
                 open_as=f"projects/{PROJECT}" if open_to_all else "",
                 grace=0,
             )
@@ -135,7 +135,7 @@ async def running_aos(
             for number, model in enumerate(models)
         ]
         await _ready(admin, name, running)
-        direct = await enter(_served(running[0].servicer))
+        direct = [await enter(_served(one.servicer, at)) for one, at in zip(running, services.operators, strict=True)]
         address, url = services.address, ""
         if envoy:
             url = await enter(_envoy(services.address))
@@ -143,7 +143,7 @@ async def running_aos(
         mine = Client(await enter(channel(address, token)), clock=clock)
         yield Aos(
             client=mine,
-            operator=direct,
+            operator=direct[0],
             admin=admin,
             clock=clock,
             models=models,
@@ -189,18 +189,18 @@ async def _ready(admin: Client, name: str, running: list[OperatorNode]) -> None:
 
 
 @asynccontextmanager
-async def _served(servicer: operator_pb2_grpc.OperatorServicer) -> AsyncGenerator[operator_pb2_grpc.OperatorAsyncStub]:
+async def _served(
+    servicer: operator_pb2_grpc.OperatorServicer, address: str
+) -> AsyncGenerator[operator_pb2_grpc.OperatorAsyncStub]:
     from aos.rpc.server import serving
     from aos.serve import operator_auth, operator_service
 
-    with tempfile.TemporaryDirectory(prefix="aos-") as folder:
-        address = f"unix:{folder}/operator"
-        service = operator_service(servicer)
-        async with (
-            serving(service, authenticate=operator_auth(ADMIN_TOKEN), addresses=(address,), grace=0),
-            channel(address, ADMIN_TOKEN) as opened,
-        ):
-            yield operator_pb2_grpc.OperatorStub(opened)
+    service = operator_service(servicer)
+    async with (
+        serving(service, authenticate=operator_auth(ADMIN_TOKEN), addresses=(address,), grace=0),
+        channel(address, ADMIN_TOKEN) as opened,
+    ):
+        yield operator_pb2_grpc.OperatorStub(opened)
 
 
 @asynccontextmanager

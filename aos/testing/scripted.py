@@ -103,6 +103,7 @@ class ScriptedModel:
         self.profile = f"scripted/{name}"
         self.vocabulary = VOCABULARY
         self.ends = frozenset({END})
+        self.reusable = True
         self.prompts: list[str] = []
         """Every prompt whose answer was begun, in order."""
         self.steps = 0
@@ -129,11 +130,6 @@ class ScriptedModel:
         self._holds.append(hold)
         return hold
 
-    @property
-    def residents(self) -> int:
-        """How many sequences are in memory."""
-        return len(self._sequences)
-
     def tokenise(self, order: Order) -> list[int]:
         """Return the bytes of the prompt (for chats, lines of `role: content`), and the token that ends it."""
         turns = (f"{message.role}: {message.content}\n" for message in order.chat.messages)
@@ -146,6 +142,8 @@ class ScriptedModel:
     def decode(self, rows: Sequence[Row]) -> list[Logits]:
         """Take the rows, and want the next byte of each script. Raises what ``fail`` queued."""
         self.steps += 1
+        if not rows:
+            raise ValueError("there is nothing to compute")
         if self._failures:
             raise self._failures.popleft()
         for row in rows:
@@ -155,9 +153,11 @@ class ScriptedModel:
             sequence += row.tokens
         return [self._logits(row.slot) for row in rows if row.draws]
 
-    def forget(self, slot: int) -> None:
-        """Empty a sequence."""
-        self._sequences.pop(slot, None)
+    def reuse(self, slot: int, source: int, count: int) -> None:
+        """Shorten or copy a sequence. Raises ValueError if the source has fewer tokens."""
+        if count > len(self._sequences.get(source, [])):
+            raise ValueError(f"slot {source} holds fewer than {count} tokens")
+        self._sequences[slot] = self._sequences.get(source, [])[:count]
         self._answers.pop(slot, None)
 
     def clear(self) -> None:

@@ -289,20 +289,26 @@ class Heartbeat(_message.Message):
     def __init__(self, clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ...) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("id", "job", "order", "accepted_tokens", "clock", "accepted_text_bytes")
+    __slots__ = ("id", "job", "order", "accepted_tokens", "clock", "accepted_text_bytes", "tenant", "priority", "seconds")
     ID_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_TEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
     id: str
     job: bytes
     order: _types_pb2.Order
     accepted_tokens: _containers.RepeatedScalarFieldContainer[int]
     clock: _types_pb2.VectorClock
     accepted_text_bytes: int
-    def __init__(self, id: _Optional[str] = ..., job: _Optional[bytes] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., accepted_tokens: _Optional[_Iterable[int]] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., accepted_text_bytes: _Optional[int] = ...) -> None: ...
+    tenant: str
+    priority: int
+    seconds: float
+    def __init__(self, id: _Optional[str] = ..., job: _Optional[bytes] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., accepted_tokens: _Optional[_Iterable[int]] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., accepted_text_bytes: _Optional[int] = ..., tenant: _Optional[str] = ..., priority: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class CancelLease(_message.Message):
     __slots__ = ("lease",)

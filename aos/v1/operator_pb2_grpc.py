@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from aos.v1 import operator_pb2 as aos_dot_v1_dot_operator__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -46,6 +47,21 @@ class OperatorStub:
                 request_serializer=aos_dot_v1_dot_operator__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=aos_dot_v1_dot_operator__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.Tokenize = channel.unary_unary(
+                '/aos.v1.Operator/Tokenize',
+                request_serializer=aos_dot_v1_dot_operator__pb2.TokenizeRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_operator__pb2.TokenizeResponse.FromString,
+                _registered_method=True)
+        self.Detokenize = channel.unary_unary(
+                '/aos.v1.Operator/Detokenize',
+                request_serializer=aos_dot_v1_dot_operator__pb2.DetokenizeRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_operator__pb2.DetokenizeResponse.FromString,
+                _registered_method=True)
+        self.GetMetrics = channel.unary_unary(
+                '/aos.v1.Operator/GetMetrics',
+                request_serializer=aos_dot_v1_dot_operator__pb2.GetMetricsRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class OperatorServicer:
@@ -67,6 +83,27 @@ class OperatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Tokenize(self, request, context):
+        """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Detokenize(self, request, context):
+        """Gives the text that tokens of a model stand for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMetrics(self, request, context):
+        """Gives the operator's metrics in Prometheus' text format; `docs/reference/metrics.md` has their names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +116,21 @@ def add_OperatorServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=aos_dot_v1_dot_operator__pb2.GenerateRequest.FromString,
                     response_serializer=aos_dot_v1_dot_operator__pb2.GenerateResponse.SerializeToString,
+            ),
+            'Tokenize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Tokenize,
+                    request_deserializer=aos_dot_v1_dot_operator__pb2.TokenizeRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_operator__pb2.TokenizeResponse.SerializeToString,
+            ),
+            'Detokenize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Detokenize,
+                    request_deserializer=aos_dot_v1_dot_operator__pb2.DetokenizeRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_operator__pb2.DetokenizeResponse.SerializeToString,
+            ),
+            'GetMetrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMetrics,
+                    request_deserializer=aos_dot_v1_dot_operator__pb2.GetMetricsRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -137,6 +189,87 @@ class Operator:
             '/aos.v1.Operator/Generate',
             aos_dot_v1_dot_operator__pb2.GenerateRequest.SerializeToString,
             aos_dot_v1_dot_operator__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Tokenize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Operator/Tokenize',
+            aos_dot_v1_dot_operator__pb2.TokenizeRequest.SerializeToString,
+            aos_dot_v1_dot_operator__pb2.TokenizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Detokenize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Operator/Detokenize',
+            aos_dot_v1_dot_operator__pb2.DetokenizeRequest.SerializeToString,
+            aos_dot_v1_dot_operator__pb2.DetokenizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Operator/GetMetrics',
+            aos_dot_v1_dot_operator__pb2.GetMetricsRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ isort:skip_file
 
 from aos.v1 import operator_pb2 as _operator_pb2
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -39,6 +40,12 @@ class OperatorStub:
     """Says who the operator is, what it has loaded and how busy it is."""
     Generate: _grpc.UnaryStreamMultiCallable[_operator_pb2.GenerateRequest, _operator_pb2.GenerateResponse]
     """Runs one order and streams its text; the last message is the end. Cancelling stops the engine within one step."""
+    Tokenize: _grpc.UnaryUnaryMultiCallable[_operator_pb2.TokenizeRequest, _operator_pb2.TokenizeResponse]
+    """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included."""
+    Detokenize: _grpc.UnaryUnaryMultiCallable[_operator_pb2.DetokenizeRequest, _operator_pb2.DetokenizeResponse]
+    """Gives the text that tokens of a model stand for."""
+    GetMetrics: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetMetricsRequest, _httpbody_pb2.HttpBody]
+    """Gives the operator's metrics in Prometheus' text format; `docs/reference/metrics.md` has their names."""
 
 @_typing.type_check_only
 class OperatorAsyncStub(OperatorStub):
@@ -51,6 +58,12 @@ class OperatorAsyncStub(OperatorStub):
     """Says who the operator is, what it has loaded and how busy it is."""
     Generate: _aio.UnaryStreamMultiCallable[_operator_pb2.GenerateRequest, _operator_pb2.GenerateResponse]  # type: ignore[assignment]
     """Runs one order and streams its text; the last message is the end. Cancelling stops the engine within one step."""
+    Tokenize: _aio.UnaryUnaryMultiCallable[_operator_pb2.TokenizeRequest, _operator_pb2.TokenizeResponse]  # type: ignore[assignment]
+    """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included."""
+    Detokenize: _aio.UnaryUnaryMultiCallable[_operator_pb2.DetokenizeRequest, _operator_pb2.DetokenizeResponse]  # type: ignore[assignment]
+    """Gives the text that tokens of a model stand for."""
+    GetMetrics: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetMetricsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Gives the operator's metrics in Prometheus' text format; `docs/reference/metrics.md` has their names."""
 
 class OperatorServicer(metaclass=_abc_1.ABCMeta):
     """Runs models. Dispatchers reach an operator through the stream that it opens itself (`Dispatcher.Attach`); this service is for
@@ -72,5 +85,29 @@ class OperatorServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_operator_pb2.GenerateResponse], _abc.AsyncIterator[_operator_pb2.GenerateResponse]]:
         """Runs one order and streams its text; the last message is the end. Cancelling stops the engine within one step."""
+
+    @_abc_1.abstractmethod
+    def Tokenize(
+        self,
+        request: _operator_pb2.TokenizeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.TokenizeResponse, _abc.Awaitable[_operator_pb2.TokenizeResponse]]:
+        """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included."""
+
+    @_abc_1.abstractmethod
+    def Detokenize(
+        self,
+        request: _operator_pb2.DetokenizeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.DetokenizeResponse, _abc.Awaitable[_operator_pb2.DetokenizeResponse]]:
+        """Gives the text that tokens of a model stand for."""
+
+    @_abc_1.abstractmethod
+    def GetMetrics(
+        self,
+        request: _operator_pb2.GetMetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Gives the operator's metrics in Prometheus' text format; `docs/reference/metrics.md` has their names."""
 
 def add_OperatorServicer_to_server(servicer: OperatorServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

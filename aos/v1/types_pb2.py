@@ -24,31 +24,35 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x61os/v1/types.proto\x12\x06\x61os.v1\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"-\n\x04\x43hat\x12%\n\x08messages\x18\x01 \x03(\x0b\x32\x13.aos.v1.ChatMessage\"\xc2\x01\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x04\x88\x01\x01\x12\x0c\n\x04stop\x18\x06 \x03(\tB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\r\n\x0b_max_tokensB\x07\n\x05_seed\"s\n\x05Order\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x06prompt\x18\x02 \x01(\tH\x00\x12\x1c\n\x04\x63hat\x18\x03 \x01(\x0b\x32\x0c.aos.v1.ChatH\x00\x12\"\n\x08sampling\x18\x04 \x01(\x0b\x32\x10.aos.v1.SamplingB\x07\n\x05input\"9\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\"7\n\x05Price\x12\x14\n\x0cprompt_token\x18\x01 \x01(\t\x12\x18\n\x10\x63ompletion_token\x18\x02 \x01(\t\"m\n\x0bVectorClock\x12/\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x1f.aos.v1.VectorClock.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x61os/v1/types.proto\x12\x06\x61os.v1\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"-\n\x04\x43hat\x12%\n\x08messages\x18\x01 \x03(\x0b\x32\x13.aos.v1.ChatMessage\"\xb7\x04\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x04\x88\x01\x01\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x12\n\x05min_p\x18\x07 \x01(\x01H\x05\x88\x01\x01\x12\x16\n\ttypical_p\x18\x08 \x01(\x01H\x06\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\t \x01(\x01H\x07\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\n \x01(\x01H\x08\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x0b \x01(\x01H\t\x88\x01\x01\x12\x33\n\nlogit_bias\x18\x0c \x03(\x0b\x32\x1f.aos.v1.Sampling.LogitBiasEntry\x12\x10\n\x08logprobs\x18\r \x01(\x08\x12\x14\n\x0ctop_logprobs\x18\x0e \x01(\r\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\r\n\x0b_max_tokensB\x07\n\x05_seedB\x08\n\x06_min_pB\x0c\n\n_typical_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penalty\"s\n\x05Order\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x06prompt\x18\x02 \x01(\tH\x00\x12\x1c\n\x04\x63hat\x18\x03 \x01(\x0b\x32\x0c.aos.v1.ChatH\x00\x12\"\n\x08sampling\x18\x04 \x01(\x0b\x32\x10.aos.v1.SamplingB\x07\n\x05input\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\"7\n\x05Price\x12\x14\n\x0cprompt_token\x18\x01 \x01(\t\x12\x18\n\x10\x63ompletion_token\x18\x02 \x01(\t\"m\n\x0bVectorClock\x12/\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x1f.aos.v1.VectorClock.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'aos.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SAMPLING_LOGITBIASENTRY']._loaded_options = None
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_options = b'8\001'
   _globals['_VECTORCLOCK_COUNTSENTRY']._loaded_options = None
   _globals['_VECTORCLOCK_COUNTSENTRY']._serialized_options = b'8\001'
-  _globals['_FINISHREASON']._serialized_start=664
-  _globals['_FINISHREASON']._serialized_end=759
+  _globals['_FINISHREASON']._serialized_start=1060
+  _globals['_FINISHREASON']._serialized_end=1155
   _globals['_CHATMESSAGE']._serialized_start=30
   _globals['_CHATMESSAGE']._serialized_end=74
   _globals['_CHAT']._serialized_start=76
   _globals['_CHAT']._serialized_end=121
   _globals['_SAMPLING']._serialized_start=124
-  _globals['_SAMPLING']._serialized_end=318
-  _globals['_ORDER']._serialized_start=320
-  _globals['_ORDER']._serialized_end=435
-  _globals['_USAGE']._serialized_start=437
-  _globals['_USAGE']._serialized_end=494
-  _globals['_PRICE']._serialized_start=496
-  _globals['_PRICE']._serialized_end=551
-  _globals['_VECTORCLOCK']._serialized_start=553
-  _globals['_VECTORCLOCK']._serialized_end=662
-  _globals['_VECTORCLOCK_COUNTSENTRY']._serialized_start=617
-  _globals['_VECTORCLOCK_COUNTSENTRY']._serialized_end=662
+  _globals['_SAMPLING']._serialized_end=691
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=493
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_end=541
+  _globals['_ORDER']._serialized_start=693
+  _globals['_ORDER']._serialized_end=808
+  _globals['_USAGE']._serialized_start=810
+  _globals['_USAGE']._serialized_end=890
+  _globals['_PRICE']._serialized_start=892
+  _globals['_PRICE']._serialized_end=947
+  _globals['_VECTORCLOCK']._serialized_start=949
+  _globals['_VECTORCLOCK']._serialized_end=1058
+  _globals['_VECTORCLOCK_COUNTSENTRY']._serialized_start=1013
+  _globals['_VECTORCLOCK_COUNTSENTRY']._serialized_end=1058
 # @@protoc_insertion_point(module_scope)

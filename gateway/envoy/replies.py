@@ -27,7 +27,11 @@ ROWS: Final = {
 GRPC: Final = {400: 3, 404: 5, 405: 12, 408: 4, 413: 8, 431: 8, 500: 13, 503: 14, 504: 4}
 """The same as google.rpc.Code, for callers of the native API."""
 
-FAMILIES: Final[dict[str, tuple[str, ...]]] = {"jobs": ("/api/",), "models": ("/v1/chat/", "/v1/models"), "native": ()}
+FAMILIES: Final[dict[str, tuple[str, ...]]] = {
+    "jobs": ("/api/",),
+    "models": ("/v1/chat/", "/v1/completions", "/v1/models"),
+    "native": (),
+}
 """Path prefixes of each dialect; the native API has what is left."""
 
 

@@ -10,7 +10,7 @@ import grpc
 from aos.order import canonical_sampling, cost, digest_order, digest_tokens
 from aos.v1 import dispatcher_pb2 as pb
 from aos.v1 import dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
-from aos.v1.operator_pb2 import Chunk, Finish
+from aos.v1.operator_pb2 import Chunk, Finish, TokenLogprob
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.registry_pb2 import Offer
 from aos.v1.types_pb2 import FinishReason, Price, Usage, VectorClock
@@ -104,8 +104,8 @@ class Hand:
     def start(self, lease: pb.Lease) -> None:
         self.send(started=pb.LeaseStarted(lease=lease.id, clock=self.clock))
 
-    def say(self, lease: pb.Lease, text: str, tokens: Sequence[int]) -> None:
-        self.send(chunk=pb.LeaseChunk(lease=lease.id, chunk=Chunk(text=text, tokens=tokens)))
+    def say(self, lease: pb.Lease, text: str, tokens: Sequence[int], logprobs: Sequence[TokenLogprob] = ()) -> None:
+        self.send(chunk=pb.LeaseChunk(lease=lease.id, chunk=Chunk(text=text, tokens=tokens, logprobs=logprobs)))
 
     def finish(self, lease: pb.Lease, text: str, tokens: Sequence[int], *, key: OperatorKey | None = None, **changes) -> Receipt:
         """End the lease with a receipt for the whole answer, its fields changed as told."""

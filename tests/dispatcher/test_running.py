@@ -41,6 +41,34 @@ class TestAnswer:
         assert done.attempts == 1
         assert done.HasField("ended")
 
+    async def test_cached_tokens(self, aos):
+        """What the operator had computed before is a part of the usage, and of nothing that is signed or paid for."""
+        operator = await aos.operator()
+        job = await aos.submit()
+        lease = await operator.lease()
+        operator.start(lease)
+        operator.say(lease, "Yes.", [1])
+        receipt = operator.receipt(lease, "Yes.", [1])
+        finish = Finish(reason=receipt.finish_reason, receipt=receipt, cached_tokens=9)
+        operator.send(finished=pb.LeaseFinished(lease=lease.id, finish=finish))
+
+        done = await aos.ends(job)
+
+        assert done.outcome.usage == Usage(prompt_tokens=3, completion_tokens=1, cached_tokens=3), "no more than there are"
+        assert done.outcome.receipt.usage == Usage(prompt_tokens=3, completion_tokens=1)
+        assert await aos.settles() == BALANCE - (3 + 1 * 2)
+
+    async def test_tenants(self, aos):
+        """Jobs of one project name the same tenant, which does not say whose they are; each lease says how much time is left."""
+        operator = await aos.operator(an_offer(slots=2))
+        for _ in range(2):
+            await aos.submit()
+        first, second = [await operator.lease() for _ in range(2)]
+
+        assert first.tenant == second.tenant
+        assert len(first.tenant) == 64
+        assert first.seconds > 0
+
     async def test_is_paid_once(self, aos):
         """The operator gets what its receipt says; the rest of the hold goes back to the project."""
         operator = await aos.operator()

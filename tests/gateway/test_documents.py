@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.chat import ChatRequest
+from gateway.completions import CompletionRequest
 from gateway.envoy import replies
 from gateway.http import HTTP
 from gateway.jobs import JobFields, Params, Submission
@@ -55,5 +56,5 @@ class TestFields:
             assert f"`{name}`" in jobs or name == "job.params", name
         for name, field in Submission.model_fields.items():
             assert f"`{field.alias or name}`" in jobs
-        for name in ChatRequest.model_fields:
+        for name in {*ChatRequest.model_fields, *CompletionRequest.model_fields}:
             assert f"`{name}" in models, name

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aos.operator.engine import Engine
 from aos.operator.stream import End, Piece
+from aos.operator.waiting import Terms
 from aos.v1.types_pb2 import Chat, ChatMessage, Order, Sampling
 
 
@@ -38,10 +39,12 @@ class Answer:
         return [token for piece in self.pieces for token in piece.tokens]
 
 
-async def answer(engine: Engine, order: Order, *, accepted: Sequence[int] = (), sent_bytes: int | None = None) -> Answer:
+async def answer(
+    engine: Engine, order: Order, *, accepted: Sequence[int] = (), sent_bytes: int | None = None, terms: Terms | None = None
+) -> Answer:
     """Read an answer to its end."""
     pieces: list[Piece] = []
-    async with aclosing(engine.generate(order, accepted=accepted, sent_bytes=sent_bytes)) as stream:
+    async with aclosing(engine.generate(order, accepted=accepted, sent_bytes=sent_bytes, terms=terms)) as stream:
         async for one in stream:
             if isinstance(one, End):
                 return Answer(pieces, one)

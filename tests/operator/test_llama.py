@@ -248,7 +248,7 @@ class TestSameBits:
                 filler = Row(1, 0, at * 2, [5, 6], draws=False)
                 (one_by_one,) = model.decode([filler, Row(2, 1, at, [token], draws=True)])
                 one_by_one = one_by_one.copy()
-            model.forget(2)
+            model.reuse(2, 2, 0)
             model.decode([Row(3, 2, 0, tokens[:50], draws=False)])
             (again,) = model.decode([Row(3, 2, 50, tokens[50:], draws=True)])
 

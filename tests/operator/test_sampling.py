@@ -9,28 +9,55 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aos.operator.penalties import Changes, History
 from aos.operator.sampling import Draw, draw, uniform
 from aos.v1.types_pb2 import Sampling
 
 # quarters, so that equal logits come about
 LOGITS = st.lists(st.integers(-40, 40).map(lambda n: n / 4), min_size=1, max_size=24).map(lambda n: np.array(n, np.float32))
 
-calm = settings(deadline=None, max_examples=50)
+HOW = st.builds(
+    Draw,
+    temperature=st.floats(0.1, 2.0),
+    top_k=st.integers(0, 30),
+    top_p=st.just(1.0) | st.floats(0.01, 1.0),
+    seed=st.integers(0, 2**63 - 1),
+    min_p=st.just(0.0) | st.floats(0.0, 1.0),
+    typical_p=st.just(1.0) | st.floats(0.01, 1.0),
+)
+
+calm = settings(deadline=None, max_examples=100)
 
 
 def kept(logits: np.ndarray, how: Draw) -> list[int]:
     """Return the ids that may be drawn, in the plainest way: sort all, cut, sort back."""
-    ranked = sorted(range(len(logits)), key=lambda token: (-logits[token], token))
+    scaled = (logits.astype(np.float64) - logits.max()) / how.temperature
+    weights = np.exp(scaled)
+    left = sorted(range(len(logits)), key=lambda token: (-logits[token], token))
     if how.top_k:
-        ranked = ranked[: how.top_k]
-    weights = np.exp((logits.astype(np.float64) - logits.max()) / how.temperature)
-    needed, total, few = weights[sorted(ranked)].sum() * how.top_p, 0.0, []
+        left = left[: how.top_k]
+    if how.typical_p < 1:
+        left = [token for token in sorted(left) if weights[token] > 0]
+        # how far a token's surprise, -log(probability), is from the expected one
+        mean = (weights[left] * scaled[left]).sum() / weights[left].sum()
+        ranked = sorted(left, key=lambda token: (abs(scaled[token] - mean), token))
+        left = until(ranked, weights, weights[left].sum() * how.typical_p)
+    if how.top_p < 1:
+        ranked = sorted(left, key=lambda token: (-logits[token], token))
+        left = until(ranked, weights, weights[sorted(left)].sum() * how.top_p)
+    most = max(weights[token] for token in left)
+    return [token for token in sorted(left) if weights[token] >= how.min_p * most]
+
+
+def until(ranked: list[int], weights, needed: float) -> list[int]:
+    """Return as many of the first tokens as it takes to reach a sum."""
+    few, total = [], 0.0
     for token in ranked:
         few.append(token)
         total += weights[token]
         if total >= needed:
             break
-    return sorted(few if how.top_p < 1 else ranked)
+    return few
 
 
 def expected(logits: np.ndarray, how: Draw, position: int) -> int:
@@ -46,26 +73,17 @@ def expected(logits: np.ndarray, how: Draw, position: int) -> int:
 
 class TestDraw:
     @calm
-    @given(
-        LOGITS,
-        st.floats(0.1, 2.0),
-        st.integers(0, 30),
-        st.floats(0.01, 1.0),
-        st.integers(0, 2**63 - 1),
-        st.integers(0, 2**20),
-    )
-    def test_as_the_plain_way_does(self, logits, temperature, top_k, top_p, seed, position):
+    @given(LOGITS, HOW, st.integers(0, 2**20))
+    def test_as_the_plain_way_does(self, logits, how, position):
         """Every choice is the one that sorting and adding up all tokens gives."""
-        how = Draw(temperature, top_k, top_p, seed)
-
         assert draw(logits, how, position) == expected(logits, how, position)
 
     @calm
-    @given(st.integers(0, 2**32), st.floats(0.5, 0.999))
-    def test_large_vocabulary(self, seed, top_p):
+    @given(st.integers(0, 2**32), st.floats(0.5, 0.999), st.sampled_from([0.0, 0.01]))
+    def test_large_vocabulary(self, seed, top_p, min_p):
         """With more tokens than are sorted at first, top_p still keeps exactly the same."""
         logits = np.random.default_rng(seed).normal(scale=1.5, size=3000).astype(np.float32)
-        how = Draw(1.0, 0, top_p, seed)
+        how = Draw(1.0, 0, top_p, seed, min_p)
 
         assert draw(logits, how, 3) == expected(logits, how, 3)
 
@@ -110,7 +128,57 @@ class TestDraw:
 
     def test_defaults(self):
         """What an order leaves out has the defaults that types.proto states."""
-        assert Draw.of(Sampling()) == Draw(temperature=0.0, top_k=0, top_p=1.0, seed=0)
+        assert Draw.of(Sampling(), 4) == Draw(temperature=0.0, top_k=0, top_p=1.0, seed=0, min_p=0.0, typical_p=1.0, changes=None)
+
+    def test_all_is_read(self):
+        """Every parameter of an order is in force."""
+        asked = Sampling(temperature=0.5, top_k=3, top_p=0.9, seed=7, min_p=0.1, typical_p=0.8, presence_penalty=1)
+        changes = Changes(presence_penalty=1)
+
+        assert Draw.of(asked, 4) == Draw(0.5, 3, 0.9, 7, 0.1, 0.8, changes)
+        assert Draw.of(Sampling(logprobs=True), 4) == Draw(top_logprobs=0)
+        assert Draw.of(Sampling(logprobs=True, top_logprobs=5), 4) == Draw(top_logprobs=5)
+
+    def test_min_p(self):
+        """min_p leaves out what is less likely than its part of the likeliest."""
+        logits = np.log(np.array([0.6, 0.3, 0.07, 0.03])).astype(np.float32)
+
+        drawn = {draw(logits, Draw(1.0, seed=seed, min_p=0.2), 0) for seed in range(200)}
+
+        assert drawn == {0, 1}
+
+    def test_typical_p(self):
+        """typical_p may leave out the likeliest token: it says less than what is expected."""
+        # entropy 1.0 nats: a token of probability 0.3 says 1.2, one of 0.6 only 0.5
+        logits = np.log(np.array([0.55, 0.3, 0.1, 0.05])).astype(np.float32)
+
+        assert {draw(logits, Draw(1.0, seed=seed, typical_p=0.2), 0) for seed in range(50)} == {1}
+
+
+class TestChanges:
+    def test_greedy_too(self):
+        """Changes are in force at temperature 0 as well."""
+        logits = np.array([1.0, 0.9, 0.0], np.float32)
+
+        assert draw(logits, Draw(changes=Changes(frequency_penalty=0.2)), 1, History([], [0])) == 1
+
+    def test_where_it_was_taken_up_does_not_matter(self):
+        """With the same tokens before, the draw is the same, whether they were drawn here or came from elsewhere."""
+        rng = np.random.default_rng(5)
+        rows = rng.normal(size=(40, 50)).astype(np.float32)
+        changes = Changes(repetition_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.3, biased=(3,), bias=(2.0,))
+        how = Draw(1.0, top_p=0.9, seed=9, changes=changes)
+        whole = answer_to(rows, how, [])
+
+        assert all(answer_to(rows, how, whole[:count]) == whole for count in (1, 20, 39))
+
+
+def answer_to(rows: np.ndarray, how: Draw, accepted: list[int]) -> list[int]:
+    history, tokens = History([1, 2], accepted), list(accepted)
+    for position in range(len(accepted), len(rows)):
+        tokens.append(draw(rows[position], how, position, history))
+        history.add(tokens[-1])
+    return tokens
 
 
 class TestUniform:

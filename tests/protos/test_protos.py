@@ -9,16 +9,18 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
 from aos.v1 import broker_pb2, dispatcher_pb2, operator_pb2, registry_pb2
-from gateway.v1 import jobs_pb2, models_pb2
+from gateway.v1 import jobs_pb2, metrics_pb2, models_pb2
 from tools import protos
 
-MODULES = (broker_pb2, dispatcher_pb2, operator_pb2, registry_pb2, jobs_pb2, models_pb2)
+MODULES = (broker_pb2, dispatcher_pb2, operator_pb2, registry_pb2, jobs_pb2, metrics_pb2, models_pb2)
 
 ROUTES = {
     ("POST", "/api/job/detail", "gateway.v1.Jobs.GetJobDetail"),
     ("POST", "/api/job/result", "gateway.v1.Jobs.GetJobResults"),
     ("POST", "/api/job/submit", "gateway.v1.Jobs.SubmitJob"),
     ("POST", "/v1/chat/completions", "gateway.v1.Models.CreateChatCompletion"),
+    ("POST", "/v1/completions", "gateway.v1.Models.CreateCompletion"),
+    ("GET", "/metrics", "gateway.v1.Metrics.GetMetrics"),
     ("GET", "/v1/models", "gateway.v1.Models.ListModels"),
     ("GET", "/v1/models/{model=**}", "gateway.v1.Models.GetModel"),
     ("GET", "/v1/jobs", "aos.v1.Dispatcher.ListJobs"),

@@ -91,9 +91,14 @@ class TestWhole:
             "stream": None,
             "n": 1,
             "store": False,
-            "logprobs": False,
-            "frequency_penalty": 0,
-            "presence_penalty": 0.0,
+            "logprobs": True,
+            "top_logprobs": 2,
+            "frequency_penalty": 0.5,
+            "presence_penalty": -1,
+            "repetition_penalty": 1.1,
+            "min_p": 0.05,
+            "typical_p": 0.9,
+            "logit_bias": {"1": -100, "65": 2.5},
             "response_format": {"type": "text"},
             "metadata": {"trace": "1"},
             "wallet": "0x01",
@@ -111,6 +116,9 @@ class TestWhole:
         ]
         sampling = job.order.sampling
         assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens) == (1, 0.5, 40, 7)
+        assert (sampling.frequency_penalty, sampling.presence_penalty, sampling.repetition_penalty) == (0.5, -1, 1.1)
+        assert (sampling.min_p, sampling.typical_p, dict(sampling.logit_bias)) == (0.05, 0.9, {1: -100, 65: 2.5})
+        assert (sampling.logprobs, sampling.top_logprobs) == (True, 2)
         assert (sampling.seed, list(sampling.stop), job.user) == (2**53 + 1, ["x", "y"], "someone")
 
 
@@ -273,8 +281,22 @@ class TestRefusals:
             ({"stop": ["x"] * 17}, "stop", "invalid_value"),
             ({"n": 2}, "n", "invalid_value"),
             ({"user": "x" * 300}, "user", "invalid_value"),
-            ({"logprobs": True}, "logprobs", "invalid_value"),
-            ({"presence_penalty": 0.5}, "presence_penalty", "invalid_value"),
+            ({"logprobs": 1}, "logprobs", "invalid_value"),
+            ({"top_logprobs": 1}, "top_logprobs", "invalid_value"),
+            ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "invalid_value"),
+            ({"presence_penalty": 2.1}, "presence_penalty", "invalid_value"),
+            ({"frequency_penalty": -2.1}, "frequency_penalty", "invalid_value"),
+            ({"repetition_penalty": 0}, "repetition_penalty", "invalid_value"),
+            ({"min_p": 1.1}, "min_p", "invalid_value"),
+            ({"typical_p": 0}, "typical_p", "invalid_value"),
+            ({"logit_bias": [1]}, "logit_bias", "invalid_value"),
+            ({"logit_bias": {"x": 1}}, "logit_bias", "invalid_value"),
+            ({"logit_bias": {"01": 1}}, "logit_bias", "invalid_value"),
+            ({"logit_bias": {"4294967296": 1}}, "logit_bias", "invalid_value"),
+            ({"logit_bias": {"5": "1"}}, "logit_bias[5]", "invalid_value"),
+            ({"logit_bias": {"5": 101}}, "logit_bias[5]", "invalid_value"),
+            ({"logit_bias": {"4294967295": 1}}, "logit_bias[4294967295]", "invalid_value"),
+            ({"logit_bias": {f"{token}": 1 for token in range(301)}}, "logit_bias", "invalid_value"),
             ({"response_format": {"type": "json_object"}}, "response_format.type", "invalid_value"),
             ({"tools": [{"type": "function"}]}, "tools", "unknown_parameter"),
             ({"no_such_thing": 1}, "no_such_thing", "unknown_parameter"),

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from aos.v1.dispatcher_pb2 import GetReceiptRequest
+from aos.v1.dispatcher_pb2 import GetJobRequest, GetReceiptRequest
 from aos.v1.types_pb2 import Order, Sampling
 from aos.verification.receipts import check_signature
 
@@ -156,6 +156,26 @@ class TestDetail:
         assert detail["job"]["params"]["max_tokens"] == 5
         assert detail["job"]["params"]["stop"] == ["x"]
 
+    async def test_every_parameter_reaches_the_operator(self, aos_rest, bare):
+        """What `params` say is in the order, and shown as it was said; whoever watches the job sees its log-probabilities."""
+        params = {
+            "temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "typical_p": 0.8, "repetition_penalty": 1.1,
+            "presence_penalty": -1.5, "frequency_penalty": 0.5, "logit_bias": {"65": 2.5, "7": -100.0}, "max_tokens": 64,
+            "seed": 7, "stop": ["x"], "logprobs": True, "top_logprobs": 2,
+        }  # fmt: skip
+        asked = submission(aos_rest)
+        asked["job"]["params"] = params
+        job = (await bare.post("/api/job/submit", json=asked)).json()["result"]
+
+        events = [event async for event in aos_rest.client.watch(f"jobs/{job}")]
+        order = (await aos_rest.dispatcher.GetJob(GetJobRequest(name=f"jobs/{job}"))).order
+        native = (await aos_rest.client.submit(order)).name.removeprefix("jobs/")
+
+        assert b"".join(one.piece for event in events for one in event.chunk.logprobs) == b"Scripted."
+        for shown in (job, native):
+            detail = (await bare.post("/api/job/detail", json={"job_id": shown, "verify": aos_rest.token})).json()["result"]
+            assert detail["job"]["params"] == params
+
     async def test_a_cancelled_job_says_so(self, aos_rest, bare, rest):
         """Its status is `cancelled`, and its one result has a reason and no text."""
         aos_rest.model.say("Never said.", to="cancel me")
@@ -213,7 +233,11 @@ class TestRefusals:
             wrong("job.params.max_tokens", 0),
             wrong("job.params.seed", 1 << 63),
             wrong("job.params.stop", "one"),
-            wrong("job.params.frequency_penalty", 1),
+            wrong("job.params.best_of", 1),
+            wrong("job.params.frequency_penalty", 3),
+            wrong("job.params.min_p", -1),
+            wrong("job.params.logit_bias", [5]),
+            wrong("job.params.top_logprobs", 1),
             wrong("extra", 1),
         ],
     )

@@ -22,6 +22,7 @@ from aos.order import (
 from aos.v1.types_pb2 import Chat, ChatMessage, Order, Price, Sampling
 
 MEBI = 1 << 20
+UINT32 = (1 << 32) - 1
 
 
 def chat(*messages: tuple[str, str]) -> Order:
@@ -48,6 +49,17 @@ EDGES = {
     "seed 0": sampled(seed=0),
     "seed 2^63-1": sampled(seed=SEED_MAX),
     "16 stops of 256 bytes": sampled(stop=["é" * 128] * 16),
+    "min_p 0": sampled(min_p=0),
+    "min_p 1": sampled(min_p=1),
+    "least typical_p": sampled(typical_p=math.ulp(0)),
+    "typical_p 1": sampled(typical_p=1),
+    "repetition_penalty 0.1": sampled(repetition_penalty=0.1),
+    "repetition_penalty 10": sampled(repetition_penalty=10),
+    "penalties -2": sampled(presence_penalty=-2, frequency_penalty=-2),
+    "penalties 2": sampled(presence_penalty=2, frequency_penalty=2),
+    "300 biases": sampled(logit_bias=dict.fromkeys(range(299), -100) | {UINT32: 100}),
+    "logprobs alone": sampled(logprobs=True),
+    "20 top_logprobs": sampled(logprobs=True, top_logprobs=20),
 }
 
 BEYOND = [
@@ -73,6 +85,21 @@ BEYOND = [
     ("order.sampling.stop", sampled(stop=["s"] * 17)),
     ("order.sampling.stop[1]", sampled(stop=["s", ""])),
     ("order.sampling.stop[0]", sampled(stop=["s" * 257])),
+    ("order.sampling.min_p", sampled(min_p=-0.01)),
+    ("order.sampling.min_p", sampled(min_p=1.01)),
+    ("order.sampling.typical_p", sampled(typical_p=0)),
+    ("order.sampling.typical_p", sampled(typical_p=math.nan)),
+    ("order.sampling.repetition_penalty", sampled(repetition_penalty=0.09)),
+    ("order.sampling.repetition_penalty", sampled(repetition_penalty=10.1)),
+    ("order.sampling.presence_penalty", sampled(presence_penalty=2.01)),
+    ("order.sampling.presence_penalty", sampled(presence_penalty=-math.inf)),
+    ("order.sampling.frequency_penalty", sampled(frequency_penalty=-2.01)),
+    ("order.sampling.frequency_penalty", sampled(frequency_penalty=math.nan)),
+    ("order.sampling.logit_bias", sampled(logit_bias=dict.fromkeys(range(301), 0))),
+    ("order.sampling.logit_bias[7]", sampled(logit_bias={8: 101, 7: 100.1, 6: 0})),
+    ("order.sampling.logit_bias[0]", sampled(logit_bias={0: math.nan})),
+    ("order.sampling.top_logprobs", sampled(logprobs=True, top_logprobs=21)),
+    ("order.sampling.top_logprobs", sampled(top_logprobs=1)),
 ]
 
 
@@ -108,6 +135,12 @@ class TestDefaults:
         assert all(sampling.HasField(name) for name in ("temperature", "top_p", "top_k", "max_tokens", "seed"))
         check_order(full)
 
+    def test_what_is_off_stays_unset(self):
+        """Parameters that do nothing unless they are set are not filled in: orders without them keep their digests."""
+        filled = with_defaults(sampled(), job=b"j" * 32).sampling
+
+        assert {field.name for field, _ in filled.ListFields()} == {"temperature", "top_p", "top_k", "max_tokens", "seed"}
+
     def test_a_seed_follows_from_the_job(self):
         """Nobody chooses a seed that was not asked for: it is the job id's hash."""
         job = b"j" * 32
@@ -138,6 +171,18 @@ class TestCanonical:
             '"sampling":{"max_tokens":16,"seed":"9223372036854775807","stop":["\\n","é"],"temperature":0.7,"top_k":40,"top_p":1}}'
         )
         assert digest_order(order).hex() == hashlib.sha256(canonical_order(order)).hexdigest()
+
+    def test_the_bytes_of_all_parameters(self):
+        """Every parameter has its place in the canonical JSON; token ids are keys, so they are strings and sorted as such."""
+        full = Sampling(
+            min_p=0.05, typical_p=0.9, repetition_penalty=1.1, presence_penalty=-2, frequency_penalty=0.5,
+            logit_bias={9: -100, 10: 0.5}, logprobs=True, top_logprobs=3,
+        )  # fmt: skip
+
+        assert canonical_sampling(full) == (
+            '{"frequency_penalty":0.5,"logit_bias":{"10":0.5,"9":-100},"logprobs":true,"min_p":0.05,"presence_penalty":-2,'
+            '"repetition_penalty":1.1,"top_logprobs":3,"typical_p":0.9}'
+        )
 
     def test_only_what_is_set_appears(self):
         """A prompt alone is little JSON."""

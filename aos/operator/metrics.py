@@ -1,0 +1,143 @@
+"""What an operator counts of its answers, under vLLM's names where it has one; docs/reference/metrics.md lists them.
+
+Measured where answers leave the engine, never inside it: counting costs the engine thread nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Final
+
+from google.api.httpbody_pb2 import HttpBody
+
+from aos.errors import AosError
+from aos.metrics import CollectorRegistry, Counter, Gauge, Histogram, exposition
+from aos.operator.engine import Engine
+from aos.operator.stream import End, Piece
+from aos.v1.types_pb2 import FinishReason
+
+SHORT: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 10)
+"""Seconds between tokens: vLLM's buckets, and shorter ones for small models."""
+LONG: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960)
+"""Seconds that whole answers take."""
+TOKENS: Final = tuple(base * 10**power for power in range(6) for base in (1, 2, 5))
+LABELS: Final = ("model_name", "operator")
+REASONS: Final = {FinishReason.FINISH_REASON_STOP: "stop", FinishReason.FINISH_REASON_LENGTH: "length"}
+ABORT: Final = "abort"
+"""vLLM's reason of an answer whose reader went away."""
+UNFORESEEN: Final = "UNFORESEEN"
+"""The reason of a failure that no caller can act on."""
+
+
+class OperatorMetrics:
+    """The counts of one operator, in a registry that nobody else writes to under these names."""
+
+    def __init__(self, registry: CollectorRegistry, *, operator: str, monotonic: Callable[[], float]) -> None:
+        """``operator`` is its address, ``monotonic`` a clock in seconds that never goes back."""
+        self._registry, self._operator, self._monotonic = registry, operator, monotonic
+
+        def counter(name: str, what: str, *more: str) -> Counter:
+            return Counter(name, what, (*LABELS, *more), registry=registry)
+
+        def histogram(name: str, what: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(name, what, LABELS, buckets=buckets, registry=registry)
+
+        self._prompt = counter("vllm:prompt_tokens", "Tokens of the inputs of answers that ended.")
+        self._generated = counter("vllm:generation_tokens", "Tokens drawn here.")
+        self._asked = counter("vllm:prefix_cache_queries", "Tokens of these inputs that a cached prefix was looked up for.")
+        self._cached = counter("vllm:prefix_cache_hits", "Tokens of these inputs that a cached prefix held already.")
+        self._success = counter("vllm:request_success", "Answers that ended without a failure.", "finished_reason")
+        self._failed = counter("aos_request_failures", "Requests that were refused or failed.", "reason")
+        self._first = histogram("vllm:time_to_first_token_seconds", "From the request to its first token.", LONG)
+        self._between = histogram("vllm:inter_token_latency_seconds", "From one token to the next.", SHORT)
+        self._whole = histogram("vllm:e2e_request_latency_seconds", "From the request to its end.", LONG)
+        self._decode = histogram("vllm:request_decode_time_seconds", "From the first token to the end.", LONG)
+        self._inputs = histogram("vllm:request_prompt_tokens", "Tokens of an input.", TOKENS)
+        self._outputs = histogram("vllm:request_generation_tokens", "Tokens drawn here for a request.", TOKENS)
+        self._running = Gauge("vllm:num_requests_running", "Requests being computed now.", LABELS, registry=registry)
+        self._waiting = Gauge("vllm:num_requests_waiting", "Requests that wait for a slot.", LABELS, registry=registry)
+        self._slots = Gauge(
+            "vllm:kv_cache_usage_perc", "Share of the KV cache's slots that requests hold, 0 to 1.", LABELS, registry=registry
+        )
+
+    def watch(self, engines: Mapping[str, Engine]) -> None:
+        """Show how busy these engines are, as they are when somebody asks. Each model's series stand at 0 from now on."""
+        for name, engine in engines.items():
+            labels = (name, self._operator)
+            self._running.labels(*labels).set_function(lambda engine=engine: engine.running)
+            self._waiting.labels(*labels).set_function(lambda engine=engine: engine.waiting)
+            self._slots.labels(*labels).set_function(lambda engine=engine: engine.running / engine.slots)
+            for counts in (self._prompt, self._generated, self._asked, self._cached):
+                counts.labels(*labels)
+            for times in (self._first, self._between, self._whole, self._decode, self._inputs, self._outputs):
+                times.labels(*labels)
+            for reason in (*REASONS.values(), ABORT):
+                self._success.labels(*labels, reason)
+
+    async def measured(self, model: str, answer: AsyncGenerator[Piece | End]) -> AsyncGenerator[Piece | End]:
+        """Yield the answer as it is, and count it. ``model`` is a name that the operator offers, never a caller's own.
+
+        Times are those at which the reader takes the pieces: one that reads slowly makes them long.
+        """
+        labels = (model, self._operator)
+        tally = _Tally(self._monotonic, self._first.labels(*labels), self._between.labels(*labels), self._generated.labels(*labels))
+        ended = False
+        try:
+            async with aclosing(answer):
+                async for piece in answer:
+                    if isinstance(piece, End):
+                        ended = True
+                        self._end(labels, piece, tally)
+                    elif piece.tokens:
+                        tally.take(len(piece.tokens))
+                    yield piece
+        except AosError as error:
+            self._failed.labels(*labels, error.reason).inc()
+            raise
+        except (GeneratorExit, asyncio.CancelledError):
+            if not ended:
+                self._success.labels(*labels, ABORT).inc()
+            raise
+        except Exception:
+            self._failed.labels(*labels, UNFORESEEN).inc()
+            raise
+
+    def _end(self, labels: tuple[str, str], end: End, tally: _Tally) -> None:
+        now = self._monotonic()
+        self._success.labels(*labels, REASONS.get(end.reason, "stop")).inc()
+        for counts in (self._prompt, self._asked):
+            counts.labels(*labels).inc(len(end.prompt))
+        self._cached.labels(*labels).inc(end.cached)
+        self._inputs.labels(*labels).observe(len(end.prompt))
+        self._outputs.labels(*labels).observe(tally.drawn)
+        self._whole.labels(*labels).observe(now - tally.begun)
+        if tally.drawn:
+            self._decode.labels(*labels).observe(now - tally.first)
+
+    def exposition(self) -> HttpBody:
+        """Return all that is counted, in Prometheus' text format."""
+        return exposition(self._registry)
+
+
+class _Tally:
+    """One answer's tokens, as they come."""
+
+    def __init__(self, monotonic: Callable[[], float], first: Histogram, between: Histogram, generated: Counter) -> None:
+        self._monotonic, self._first, self._between, self._generated = monotonic, first, between, generated
+        self.begun = self.first = self._last = monotonic()
+        self.drawn = 0
+
+    def take(self, count: int) -> None:
+        """Count tokens that came together: they share the time since the ones before."""
+        now = self._monotonic()
+        share, gaps = (now - self._last) / count, count
+        if not self.drawn:
+            self.first = now
+            self._first.observe(now - self.begun)
+            share, gaps = 0.0, count - 1
+        for _ in range(gaps):
+            self._between.observe(share)
+        self._generated.inc(count)
+        self._last, self.drawn = now, self.drawn + count

@@ -1,0 +1,138 @@
+"""What the model's sequences hold, those of finished requests too, and which one a new request goes on with. Pure.
+
+A finished request's tokens stay where they are until their place is needed: the next turn of that conversation finds them and
+computes only what is new. Tokens are shared within one tenant only, so nobody can learn from how fast an answer begins what
+somebody else has asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+COPY_TOKENS: Final = 64
+"""Prefixes from here on are copied from another sequence; shorter ones are computed, as a copy takes a whole sequence's memory."""
+WORTH: Final = 4
+"""A token that need not be computed now is worth so many that a conversation loses, which may never go on."""
+BLOCK: Final = 256
+"""Tokens compared at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """What a sequence is to hold before the rows of a step: the first ``count`` tokens of ``source``, which may be itself."""
+
+    slot: int
+    source: int
+    count: int
+
+
+@dataclass(slots=True)
+class Held:
+    """What one of the model's sequences holds, in order of positions."""
+
+    tenant: str = ""
+    tokens: list[int] = field(default_factory=list[int])
+    count: int = 0
+    """How many of ``tokens`` are in the model's memory."""
+    busy: bool = False
+    used: int = 0
+    """When it was let go of last, counted in requests; 0: never, or forgotten."""
+
+    def shares(self, tenant: str, tokens: Sequence[int]) -> int:
+        """How many tokens in memory are the first of these, if they may be shared at all."""
+        return common_prefix(self.tokens, tokens, self.count) if tenant == self.tenant else 0
+
+
+class Prefixes:
+    """Gives out slots, each with as much of a request's tokens as is there already."""
+
+    def __init__(self, slots: int, *, reuse: bool = True) -> None:
+        """``reuse`` False: every request begins from nothing."""
+        self.held = [Held() for _ in range(slots)]
+        self._reuse = reuse
+        self._uses = 0
+
+    @property
+    def free(self) -> bool:
+        """Whether a slot can be given out."""
+        return any(not one.busy for one in self.held)
+
+    def seat(self, tenant: str, tokens: list[int]) -> Reuse:
+        """Give out a free slot, of which there must be one. The last token is never reused: its logits are wanted."""
+        slot, source, count = self._choose(tenant, tokens[:-1])
+        self.held[slot] = Held(tenant, tokens, count, busy=True)
+        return Reuse(slot, source, count)
+
+    def release(self, slot: int) -> None:
+        """Take a slot back; what it holds stays."""
+        self._uses += 1
+        one = self.held[slot]
+        one.busy, one.used = False, self._uses
+
+    def forget(self) -> None:
+        """Know that the model forgot everything. Who has a slot keeps it."""
+        for one in self.held:
+            one.count = 0
+            if not one.busy:
+                one.tokens, one.used = [], 0
+
+    def leader(self, slot: int, candidates: Sequence[int]) -> tuple[int, int] | None:
+        """Return which of these slots is going to hold a prefix of the slot's tokens that is worth a copy, and its length."""
+        mine = self.held[slot]
+        if not self._reuse:
+            return None
+        shared = [(self._will_share(other, mine), other) for other in candidates]
+        count, best = max(shared, key=lambda one: one[0], default=(0, -1))
+        return (best, count) if count - mine.count >= COPY_TOKENS else None
+
+    def follow(self, slot: int, leader: int) -> Reuse | None:
+        """Copy what the leader holds of the slot's tokens, if that is worth it."""
+        mine = self.held[slot]
+        count = self.held[leader].shares(mine.tenant, mine.tokens[:-1])
+        if count - mine.count < COPY_TOKENS:
+            return None
+        mine.count = count
+        return Reuse(slot, leader, count)
+
+    def _will_share(self, other: int, mine: Held) -> int:
+        theirs = self.held[other]
+        return common_prefix(theirs.tokens, mine.tokens[:-1], len(theirs.tokens)) if theirs.tenant == mine.tenant else 0
+
+    def _choose(self, tenant: str, tokens: Sequence[int]) -> tuple[int, int, int]:
+        """Return the slot to give out, the slot to take tokens from, and how many."""
+        victim = self._victim()
+        if not self._reuse:
+            return victim, victim, 0
+        shared = [one.shares(tenant, tokens) for one in self.held]
+        best = max(range(len(shared)), key=lambda slot: (shared[slot], not self.held[slot].busy, -slot))
+        count, holder = shared[best], self.held[best]
+        copied = count - shared[victim] >= COPY_TOKENS
+        # what is there beyond the prefix would be lost to its conversation, which may go on
+        lost = holder.count - count
+        if not holder.busy and count and lost <= WORTH * count and (lost < COPY_TOKENS or not copied):
+            return best, best, count
+        return (victim, best, count) if copied else (victim, victim, shared[victim])
+
+    def _victim(self) -> int:
+        """Return a slot that is empty or was long not used; of several the one next to those in use.
+
+        llama.cpp computes neighbouring sequences together, and others one by one.
+        """
+        free = sorted((slot for slot, one in enumerate(self.held) if not one.busy), key=lambda slot: self.held[slot].used)
+        empty = [slot for slot in free if not self.held[slot].used]
+        busy = [slot for slot, one in enumerate(self.held) if one.busy]
+        old = empty or free[: (len(free) + 1) // 2]
+        return min(old, key=lambda slot: (min((abs(slot - other) for other in busy), default=0), self.held[slot].used, slot))
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int], limit: int) -> int:
+    """Return how many of the first ``limit`` tokens are the same in both."""
+    limit = min(limit, len(one), len(other))
+    start = 0
+    while start < limit and one[start : start + BLOCK] == other[start : start + BLOCK]:
+        start += BLOCK
+    while start < limit and one[start] == other[start]:
+        start += 1
+    return min(start, limit)
