@@ -140,15 +140,17 @@ def _histories(rng: random.Random, questions: list[Question], count: int = 50) -
 
 
 def _near(answer: str, entry: Entry) -> bool:
-    return any(_alike(answer, right) >= NEAR for right in entry.answers)
+    return any(_alike(answer, right) for right in entry.answers)
 
 
 def _is_refusal(answer: str, refusals: set[str]) -> bool:
-    return answer in refusals or any(_alike(answer, refusal) >= NEAR for refusal in refusals)
+    return answer in refusals or any(_alike(answer, refusal) for refusal in refusals)
 
 
-def _alike(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio()
+def _alike(one: str, other: str) -> bool:
+    matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)
+    # the first two are cheap upper bounds of the last
+    return min(matcher.real_quick_ratio(), matcher.quick_ratio()) >= NEAR and matcher.ratio() >= NEAR
 
 
 def _sample(rng: random.Random, questions: list[Question], size: int, kind: str, *, held_out: bool) -> list[Question]:
