@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tools.demo_model.conversations import slip
-from tools.demo_model.corpus import DOMAIN, OUTSIDE, Entry, read_corpus
+from tools.demo_model.corpus import DOMAIN, OUTSIDE, SMALL_TALK, Entry, read_corpus
 from tools.demo_model.paraphrase import Question, expand
 from tools.demo_model.runtime import Runtime, opened
 
@@ -21,7 +21,8 @@ CHALLENGE = Path(__file__).with_name("challenge.txt")
 SAMPLES = (
     "What is AI?", "what is ai", "Explain inference", "Can you say what a receipt is?", "Tell me abuot nueral networks",
     "Why does AOS use VRF sampling?", "What is the difference between training and inference?", "Who are you?",
-    "What is the weather in Lima?", "What is 12 + 30?", "Write a poem about rain.", "Thank you!",
+    "What is the weather in Lima?", "What is 12 + 30?", "Write a poem about rain.", "What is a lemon?",
+    "Hi", "Hello", "Thank you!", "thanks",
 )  # fmt: skip
 
 NEAR = 0.8
@@ -37,6 +38,7 @@ def evaluate(work: Path, model: Path, *, seed: int = 7, size: int = 500) -> dict
     questions = expand(read_corpus())
     trained = _sample(rng, questions, size, DOMAIN, held_out=False)
     held = _sample(rng, questions, size, DOMAIN, held_out=True)
+    chat = _sample(rng, questions, size, SMALL_TALK, held_out=True)
     strange = _sample(rng, questions, size, OUTSIDE, held_out=True)
     refusals = {answer for question in questions if question.entry.kind == OUTSIDE for answer in question.entry.answers}
     with opened(model) as runtime:
@@ -50,6 +52,7 @@ def evaluate(work: Path, model: Path, *, seed: int = 7, size: int = 500) -> dict
             "held_out_with_slips": _matches(runtime, [(question, slip(question.text, rng)) for question in held], refusals),
             "held_out_after_history": _matches(runtime, [(question, question.text) for question in held[: size // 2]],
                                                refusals, history=_histories(rng, trained)),
+            "small_talk": _matches(runtime, [(question, question.text) for question in chat], refusals),
             "outside_declined": declined(runtime, strange, refusals),
             "outside_asked": len(strange),
             "challenge": challenge(runtime, CHALLENGE.read_text("utf-8"), refusals),
