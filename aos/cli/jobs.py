@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.markup import escape
 from rich.table import Table
 
-from aos.cli.main import ERR, OUT, Where, network, run
+from aos.cli.main import ERR, OUT, Where, network, run, show_table
 from aos.client import Client, outcome_error
 from aos.errors import EngineFailed
 from aos.rpc.status import answered
@@ -248,7 +248,7 @@ def jobs(where: Where, job: str | None, as_json: bool, limit: int, cancel: bool)
                 f"{usage.prompt_tokens} + {usage.completion_tokens}" if one.HasField("outcome") else "",
                 receipt.price,
             )
-        OUT.print(table)
+        show_table(table)
 
     run(work())
 

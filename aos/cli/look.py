@@ -7,7 +7,7 @@ from google.protobuf.json_format import MessageToJson
 from rich.markup import escape
 from rich.table import Table
 
-from aos.cli.main import OUT, Where, network, run
+from aos.cli.main import OUT, Where, network, run, show_table
 from aos.rpc.status import answered
 from aos.v1 import registry_pb2
 
@@ -36,7 +36,7 @@ def models(where: Where, as_json: bool) -> None:
             table.add_row(
                 escape(model.name), ready, str(model.context_length), price, str(len(model.operators)), f"{model.digest[:16]}…"
             )
-        OUT.print(table)
+        show_table(table)
 
     run(work())
 
@@ -62,7 +62,7 @@ def operators(where: Where, as_json: bool) -> None:
                 str(sum(offer.slots for offer in operator.offers)),
                 f"{operator.registered.ToDatetime():%Y-%m-%d %H:%M:%S} UTC",
             )
-        OUT.print(table)
+        show_table(table)
 
     run(work())
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import click
 import grpc
 from rich.console import Console
+from rich.table import Table
 
 from aos.client import Client, connect
 from aos.credentials import Credentials
@@ -24,6 +25,12 @@ OUT: Final = Console(highlight=False, soft_wrap=True)
 """What was asked for goes here."""
 ERR: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and complaints go here, so that output can be piped."""
+
+
+def show_table(table: Table) -> None:
+    """Print a table in its full width, however narrow the terminal: ids that are cut short are of no use."""
+    wide = OUT.options.update(max_width=10_000)
+    Console(highlight=False, width=max(OUT.width, table.__rich_measure__(OUT, wide).maximum), soft_wrap=True).print(table)
 
 
 @dataclass(frozen=True, slots=True)

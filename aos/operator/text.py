@@ -31,7 +31,7 @@ class AnswerText:
 
     def feed(self, data: bytes) -> str:
         """Return the text that became certain with these bytes; nothing more once a stop string came."""
-        return "" if self.stop else self._show(self._certain(self._decoder.decode(data)))
+        return "" if self.stop else self._show(self._certain(self._decoded(data)))
 
     def finish(self) -> str:
         """Return what was held back: nothing follows. A character that stayed incomplete becomes U+FFFD."""
@@ -53,6 +53,14 @@ class AnswerText:
             self._skip = 0 if sent is None else sent - len(have)
             return ""
         return have[sent:].decode(errors="ignore")
+
+    def _decoded(self, data: bytes) -> str:
+        text = self._decoder.decode(data)
+        begun = self._decoder.getstate()[0]
+        # the beginning of a surrogate: no text can come of it, but the decoder waits for a third byte to say so
+        if begun[:1] == b"\xed" and begun[1:] >= b"\xa0":
+            text += self._decoder.decode(b"", final=True)
+        return text
 
     def _certain(self, text: str) -> str:
         """Run the text past the stop strings; keep back what may be the beginning of one."""

@@ -66,6 +66,9 @@ def receipt_statement(receipt: Receipt) -> SignableMessage:
     price = receipt.price
     if not (_PRICE.fullmatch(price) and int(price) < 1 << 256):
         raise BadReceipt(job, "price", "must be an integer below 2^256, as decimal digits without leading zeros")
+    if receipt.usage.cached_tokens:
+        # what was reused is nothing that a receipt speaks of; unsigned, it could be changed
+        raise BadReceipt(job, "usage.cached_tokens", "is no part of a receipt")
     if receipt.finish_reason not in FinishReason.values():
         raise BadReceipt(job, "finish_reason", "is unknown")
     for node in receipt.clock.counts:

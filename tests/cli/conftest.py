@@ -43,7 +43,7 @@ def on(aos, tmp_path):
     """Run `aos` against this test's network."""
     options = ("--data", str(tmp_path), "--connect", aos.address, "--token", aos.token)
 
-    async def run(*arguments: str, given: str = "") -> Result:
-        return await run_aos(*options, *arguments, given=given)
+    async def run(*arguments: str, given: str = "", columns: int = 200) -> Result:
+        return await run_aos(*options, *arguments, given=given, environment={"COLUMNS": str(columns)})
 
     return run

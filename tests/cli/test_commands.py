@@ -140,11 +140,13 @@ class TestLook:
         assert aos.operators[0].lower() in (await on("operators")).out.lower()
 
     async def test_jobs(self, on):
-        """Jobs are listed newest first, with state, tokens and price."""
+        """Jobs are listed newest first, with their whole name, state, tokens and price, in a narrow terminal too."""
         await on("submit", "one")
-        await on("submit", "two")
+        named = (await on("submit", "two", "--no-wait")).out.strip()
 
-        shown = (await on("jobs")).out
+        shown = (await on("jobs", columns=60)).out
+
+        assert named in shown
 
         assert shown.index("two") < shown.index("one")
         assert "completed" in shown

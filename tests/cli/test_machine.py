@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 import pytest
@@ -19,6 +20,7 @@ class TestDoctor:
         assert result.code == 0, result.out
         for part in ("Python", "SQLite", "llama.cpp", "model", "Envoy", "data"):
             assert f"✓ {part}" in result.out
+        assert re.search(r"Envoy: \d+\.\d+\.\d+$", result.out, re.MULTILINE)
 
     async def test_says_how_to_mend_a_model(self, cli, tmp_path):
         """A model that is none fails the check, with what to do."""

@@ -68,6 +68,14 @@ class TestAnswerText:
         assert (shown, text.stop) == whole(data, stops)
         assert text.text == shown
 
+    @pytest.mark.parametrize("second", [0xA0, 0xBF])
+    def test_half_a_surrogate_is_not_waited_for(self, second):
+        """Bytes that begin a surrogate can become no character; they are shown as U+FFFD at once, and the same in the end."""
+        text = AnswerText()
+
+        assert text.feed(bytes([0xED, second])) == "\ufffd\ufffd"
+        assert text.feed(b"\x80a") == "\ufffda"
+
     @calm
     @given(DATA, STOPS, st.lists(st.integers(0, 200), max_size=8))
     def test_holds_back_as_little_as_possible(self, data, stops, places):

@@ -124,7 +124,7 @@ class TestAnswers:
 
     def test_characters_of_several_bytes_come_out_whole(self, runtime):
         """A greeting may end in an emoji, and nothing of it is lost on the way."""
-        answer = runtime.answer(("user", "Hello!"))
+        answer = runtime.answer(("user", "Hi"))
 
         assert "�" not in answer
         assert not answer.isascii()

@@ -42,7 +42,7 @@ def render(text: str, training: dict, evaluation: dict, model: bytes) -> str:
         **{name: f"{evaluation[name]:.3f}" for name in ("train_loss", "held_out_loss")},
         "outside_declined": _percent(evaluation["outside_declined"]),
     }
-    for group in ("trained", "held_out", "held_out_with_slips", "held_out_after_history"):
+    for group in ("trained", "held_out", "held_out_with_slips", "held_out_after_history", "small_talk"):
         figures = evaluation[group]
         values[f"{group}_asked"] = figures["asked"]
         values |= {f"{group}_{name}": _percent(figures[name]) for name in ("exact", "near", "refused")}

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tools.demo_model.conversations import slip
-from tools.demo_model.corpus import DOMAIN, OUTSIDE, Entry, read_corpus
+from tools.demo_model.corpus import DOMAIN, OUTSIDE, SMALL_TALK, Entry, read_corpus
 from tools.demo_model.paraphrase import Question, expand
 from tools.demo_model.runtime import Runtime, opened
 
@@ -21,7 +21,8 @@ CHALLENGE = Path(__file__).with_name("challenge.txt")
 SAMPLES = (
     "What is AI?", "what is ai", "Explain inference", "Can you say what a receipt is?", "Tell me abuot nueral networks",
     "Why does AOS use VRF sampling?", "What is the difference between training and inference?", "Who are you?",
-    "What is the weather in Lima?", "What is 12 + 30?", "Write a poem about rain.", "Thank you!",
+    "What is the weather in Lima?", "What is 12 + 30?", "Write a poem about rain.", "What is a lemon?",
+    "Hi", "Hello", "Thank you!", "thanks",
 )  # fmt: skip
 
 NEAR = 0.8
@@ -37,6 +38,7 @@ def evaluate(work: Path, model: Path, *, seed: int = 7, size: int = 500) -> dict
     questions = expand(read_corpus())
     trained = _sample(rng, questions, size, DOMAIN, held_out=False)
     held = _sample(rng, questions, size, DOMAIN, held_out=True)
+    chat = _sample(rng, questions, size, SMALL_TALK, held_out=True)
     strange = _sample(rng, questions, size, OUTSIDE, held_out=True)
     refusals = {answer for question in questions if question.entry.kind == OUTSIDE for answer in question.entry.answers}
     with opened(model) as runtime:
@@ -50,6 +52,7 @@ def evaluate(work: Path, model: Path, *, seed: int = 7, size: int = 500) -> dict
             "held_out_with_slips": _matches(runtime, [(question, slip(question.text, rng)) for question in held], refusals),
             "held_out_after_history": _matches(runtime, [(question, question.text) for question in held[: size // 2]],
                                                refusals, history=_histories(rng, trained)),
+            "small_talk": _matches(runtime, [(question, question.text) for question in chat], refusals),
             "outside_declined": declined(runtime, strange, refusals),
             "outside_asked": len(strange),
             "challenge": challenge(runtime, CHALLENGE.read_text("utf-8"), refusals),
@@ -140,15 +143,17 @@ def _histories(rng: random.Random, questions: list[Question], count: int = 50) -
 
 
 def _near(answer: str, entry: Entry) -> bool:
-    return any(_alike(answer, right) >= NEAR for right in entry.answers)
+    return any(_alike(answer, right) for right in entry.answers)
 
 
 def _is_refusal(answer: str, refusals: set[str]) -> bool:
-    return answer in refusals or any(_alike(answer, refusal) >= NEAR for refusal in refusals)
+    return answer in refusals or any(_alike(answer, refusal) for refusal in refusals)
 
 
-def _alike(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio()
+def _alike(one: str, other: str) -> bool:
+    matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)
+    # the first two are cheap upper bounds of the last
+    return min(matcher.real_quick_ratio(), matcher.quick_ratio()) >= NEAR and matcher.ratio() >= NEAR
 
 
 def _sample(rng: random.Random, questions: list[Question], size: int, kind: str, *, held_out: bool) -> list[Question]:

@@ -61,8 +61,8 @@ class Runtime:
 
 
 @contextmanager
-def opened(model: Path, threads: int = 2) -> Iterator[Runtime]:
-    """The model, loaded for its whole trained context."""
+def opened(model: Path, threads: int = 1) -> Iterator[Runtime]:
+    """The model, loaded for its whole trained context. One thread is enough for its size, and never waits for another."""
     llama = llama_cpp.Llama(
         str(model), n_ctx=0, n_threads=threads, n_threads_batch=threads, logits_all=True, flash_attn=True,
         type_k=Q8_0_CACHE, type_v=Q8_0_CACHE, verbose=False,
