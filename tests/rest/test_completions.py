@@ -15,7 +15,7 @@ from aos.verification.receipts import check_bundle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PROMPT = "Artificial intelligence is"
+PROMPT = "Inference is running a trained model"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
