@@ -30,6 +30,7 @@ protos: .venv/test ## generate aos/v1 and gateway/v1 from protos/
 
 bench: .venv/test ## measure, and print ratios
 	$(BIN)/python -m bench.first_token
+	$(BIN)/python -m bench.engine
 
 model: .venv/test .venv-tools/done ## train the bundled model again: about 40 minutes on 2 cores
 	.venv-tools/bin/python -m tools.demo_model train export

@@ -44,7 +44,7 @@ class NetworkSettings:
     slots: int = 8
     """Requests that one operator decodes at once."""
     threads: int = 0
-    """CPU threads of one operator; 0: one per core."""
+    """CPU threads of one operator; 0: one for a small model, else one per core but one."""
     context: int = 0
     """Most tokens of prompt and answer together; 0: the model's own, at most 8192."""
     prompt_price: int = 1_000_000_000

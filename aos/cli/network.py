@@ -33,7 +33,7 @@ def model_options(command: click.decorators.FC) -> click.decorators.FC:
         click.option("--completion-price", type=int, default=2_000_000_000, show_default=True, help="Neurons a token of answer."),
         click.option("--prompt-price", type=int, default=1_000_000_000, show_default=True, help="Neurons a token of input."),
         click.option("--context", type=int, default=0, help="Most tokens of prompt and answer; 0: the model's own."),
-        click.option("--threads", type=int, default=0, help="CPU threads; 0: one per core."),
+        click.option("--threads", type=int, default=0, help="CPU threads; 0: one for a small model, else one per core but one."),
         click.option("--slots", type=int, default=8, show_default=True, help="Requests decoded at once."),
         click.option("--grace", type=float, default=10.0, show_default=True, help="Seconds that running jobs get at the end."),
         click.option(

@@ -79,8 +79,8 @@ class LlamaModel:
     """
 
     def __init__(self, path: Path, *, name: str = "", slots: int = 8, context: int = 0, threads: int = 0) -> None:
-        """Load the file; slow, so not on an event loop. ``context`` 0: the model's own, at most 8192. ``threads`` 0: one a core, or
-        one for a small model.
+        """Load the file; slow, so not on an event loop. ``context`` 0: the model's own, at most 8192. ``threads`` 0: one for a
+        small model, else one a core but one.
 
         Raises InvalidField for a file that is missing or no GGUF, EngineFailed for one that llama.cpp cannot load.
         """
@@ -213,7 +213,10 @@ class LlamaModel:
         params.n_seq_max = self.slots
         params.n_batch, params.n_ubatch = self.step_tokens, micro_batch
         small = c.llama_model_n_params(self._model) < SMALL
-        params.n_threads = params.n_threads_batch = threads or (1 if small else len(os.sched_getaffinity(0)))
+        # a core is left to whoever hands the tokens on: llama.cpp's threads wait for each other at every operation, and one that
+        # shares its core holds up all (bench/engine.py: with 2 threads on 2 cores a third to a half of the bare loop's speed)
+        spare = max(1, len(os.sched_getaffinity(0)) - 1)
+        params.n_threads = params.n_threads_batch = threads or (1 if small else spare)
         params.flash_attn_type = c.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.type_k = params.type_v = c.GGML_TYPE_Q8_0 if quantised else c.GGML_TYPE_F16
         self._context: Any = c.llama_init_from_model(self._model, params)
