@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Callable
 from contextlib import aclosing
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import click
 from google.protobuf.json_format import MessageToJson
@@ -74,8 +77,30 @@ def summary(job: str, outcome: Outcome) -> str:
     )
 
 
-def sampling_options(command: click.decorators.FC) -> click.decorators.FC:
-    """Add the options that say how tokens are drawn."""
+def sampling_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say which model and how tokens are drawn; the command gets them as ``model`` and ``how``."""
+
+    @wraps(command)
+    def with_sampling(
+        *given: Any,
+        max_tokens: int | None,
+        temperature: float | None,
+        top_p: float | None,
+        top_k: int | None,
+        seed: int | None,
+        stop: tuple[str, ...],
+        **others: Any,
+    ) -> None:
+        for name, value in (("max-tokens", max_tokens), ("top-k", top_k), ("seed", seed)):
+            if value is not None and value < 0:
+                raise click.UsageError(f"--{name} must not be negative")
+        try:
+            how = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, stop=stop)
+        except ValueError as error:  # more than the field can hold
+            raise click.UsageError(str(error)) from error
+        command(*given, how=how, **others)
+
+    wrapped: Callable[..., None] = with_sampling
     for option in (
         click.option("--stop", multiple=True, help="End before this string; may be repeated."),
         click.option("--seed", type=int, help="Where the random numbers start."),
@@ -85,26 +110,8 @@ def sampling_options(command: click.decorators.FC) -> click.decorators.FC:
         click.option("--max-tokens", type=int, help="End after so many tokens."),
         click.option("--model", default="", help="Which model; otherwise the first that can be used."),
     ):
-        command = option(command)
-    return command
-
-
-def sampling(
-    max_tokens: int | None,
-    temperature: float | None,
-    top_p: float | None,
-    top_k: int | None,
-    seed: int | None,
-    stop: tuple[str, ...],
-) -> Sampling:
-    """Return the options as a message. Raises click.UsageError for numbers that no field can hold."""
-    for name, value in (("max-tokens", max_tokens), ("top-k", top_k), ("seed", seed)):
-        if value is not None and value < 0:
-            raise click.UsageError(f"--{name} must not be negative")
-    try:
-        return Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, stop=stop)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        wrapped = option(wrapped)
+    return wrapped
 
 
 @click.command()
@@ -120,12 +127,7 @@ def submit(
     where: Where,
     prompt: str,
     model: str,
-    max_tokens: int | None,
-    temperature: float | None,
-    top_p: float | None,
-    top_k: int | None,
-    seed: int | None,
-    stop: tuple[str, ...],
+    how: Sampling,
     system: str,
     raw: bool,
     request_id: str,
@@ -133,7 +135,6 @@ def submit(
     receipt: Path | None,
 ) -> None:
     """Submit PROMPT as a job and stream its answer."""
-    how = sampling(max_tokens, temperature, top_p, top_k, seed, stop)
 
     async def work() -> None:
         async with network(where) as aos:
@@ -167,16 +168,10 @@ def chat(
     where: Where,
     message: str | None,
     model: str,
-    max_tokens: int | None,
-    temperature: float | None,
-    top_p: float | None,
-    top_k: int | None,
-    seed: int | None,
-    stop: tuple[str, ...],
+    how: Sampling,
     system: str,
 ) -> None:
     """Talk to a model: MESSAGE once, or turn by turn until Ctrl-D."""
-    how = sampling(max_tokens, temperature, top_p, top_k, seed, stop)
 
     async def work() -> None:
         async with network(where) as aos:

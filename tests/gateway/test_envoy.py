@@ -154,7 +154,6 @@ class TestStart:
                 await asyncio.sleep(0.05)
         assert "Envoy ended with -9" in caplog.text
 
-    @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
     @pytest.mark.usefixtures("temporary")
     async def test_it_dies_with_its_parent(self):
         """A killed parent, which can clean up nothing, leaves no Envoy on the port."""
