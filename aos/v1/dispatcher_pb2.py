@@ -31,7 +31,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61os/v1/dispatcher.proto\x12\x06\x61os.v1\x1a\x13\x61os/v1/errors.proto\x1a\x15\x61os/v1/operator.proto\x1a\x14\x61os/v1/receipt.proto\x1a\x15\x61os/v1/registry.proto\x1a\x12\x61os/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"D\n\x07Project\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x07\x63reated\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\x0e\x43reatedProject\x12 \n\x07project\x18\x01 \x01(\x0b\x32\x0f.aos.v1.Project\x12\r\n\x05token\x18\x02 \x01(\t\"*\n\x14\x43reateProjectRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\"!\n\x11GetProjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListProjectsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x14ListProjectsResponse\x12!\n\x08projects\x18\x01 \x03(\x0b\x32\x0f.aos.v1.Project\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x19RotateProjectTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa3\x01\n\x08JobError\x12#\n\x06reason\x18\x01 \x01(\x0e\x32\x13.aos.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x30\n\x08metadata\x18\x03 \x03(\x0b\x32\x1e.aos.v1.JobError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf4\x01\n\x07Outcome\x12\x1f\n\x05state\x18\x01 \x01(\x0e\x32\x10.aos.v1.JobState\x12\x0c\n\x04text\x18\x02 \x01(\t\x12+\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x14.aos.v1.FinishReason\x12\x0c\n\x04stop\x18\x04 \x01(\t\x12\x1c\n\x05usage\x18\x05 \x01(\x0b\x32\r.aos.v1.Usage\x12$\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x10.aos.v1.JobErrorH\x00\x88\x01\x01\x12%\n\x07receipt\x18\x07 \x01(\x0b\x32\x0f.aos.v1.ReceiptH\x01\x88\x01\x01\x42\x08\n\x06_errorB\n\n\x08_receipt\"\xec\x02\n\x03Job\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x1c\n\x05order\x18\x04 \x01(\x0b\x32\r.aos.v1.Order\x12\x0c\n\x04user\x18\x05 \x01(\t\x12\x12\n\nannotation\x18\x06 \x01(\t\x12\x1f\n\x05state\x18\x07 \x01(\x0e\x32\x10.aos.v1.JobState\x12\x10\n\x08operator\x18\x08 \x01(\t\x12\x10\n\x08\x61ttempts\x18\t \x01(\r\x12\"\n\x05\x63lock\x18\n \x01(\x0b\x32\x13.aos.v1.VectorClock\x12+\n\x07\x63reated\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x07outcome\x18\r \x01(\x0b\x32\x0f.aos.v1.OutcomeH\x00\x88\x01\x01\x42\n\n\x08_outcome\"f\n\x10\x43reateJobRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x1c\n\x05order\x18\x02 \x01(\x0b\x32\r.aos.v1.Order\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x12\n\nannotation\x18\x04 \x01(\t\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"F\n\x10ListJobsResponse\x12\x19\n\x04jobs\x18\x01 \x03(\x0b\x32\x0b.aos.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x05\"\x8c\x01\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x05\x12!\n\x05state\x18\x02 \x01(\x0e\x32\x10.aos.v1.JobStateH\x00\x12\x1e\n\x05\x63hunk\x18\x03 \x01(\x0b\x32\r.aos.v1.ChunkH\x00\x12\"\n\x07outcome\x18\x04 \x01(\x0b\x32\x0f.aos.v1.OutcomeH\x00\x42\x07\n\x05\x65vent\"!\n\x11GetReceiptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x94\x01\n\rReceiptBundle\x12 \n\x07receipt\x18\x01 \x01(\x0b\x32\x0f.aos.v1.Receipt\x12\x1c\n\x05order\x18\x02 \x01(\x0b\x32\r.aos.v1.Order\x12\x0e\n\x06output\x18\x03 \x01(\t\x12\x15\n\routput_tokens\x18\x04 \x03(\r\x12\x1c\n\x05price\x18\x05 \x01(\x0b\x32\r.aos.v1.Price\"\x84\x02\n\x0fOperatorMessage\x12\x1e\n\x05hello\x18\x01 \x01(\x0b\x32\r.aos.v1.HelloH\x00\x12&\n\theartbeat\x18\x02 \x01(\x0b\x32\x11.aos.v1.HeartbeatH\x00\x12\'\n\x07started\x18\x03 \x01(\x0b\x32\x14.aos.v1.LeaseStartedH\x00\x12#\n\x05\x63hunk\x18\x04 \x01(\x0b\x32\x12.aos.v1.LeaseChunkH\x00\x12)\n\x08\x66inished\x18\x05 \x01(\x0b\x32\x15.aos.v1.LeaseFinishedH\x00\x12%\n\x06\x66\x61iled\x18\x06 \x01(\x0b\x32\x13.aos.v1.LeaseFailedH\x00\x42\t\n\x07message\"\xb1\x01\n\x11\x44ispatcherMessage\x12&\n\tchallenge\x18\x01 \x01(\x0b\x32\x11.aos.v1.ChallengeH\x00\x12\"\n\x07welcome\x18\x02 \x01(\x0b\x32\x0f.aos.v1.WelcomeH\x00\x12\x1e\n\x05lease\x18\x03 \x01(\x0b\x32\r.aos.v1.LeaseH\x00\x12%\n\x06\x63\x61ncel\x18\x04 \x01(\x0b\x32\x13.aos.v1.CancelLeaseH\x00\x42\t\n\x07message\".\n\tChallenge\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\x12\n\ndispatcher\x18\x02 \x01(\t\"K\n\x05Hello\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x1d\n\x06offers\x18\x03 \x03(\x0b\x32\r.aos.v1.Offer\"$\n\x07Welcome\x12\x19\n\x11heartbeat_seconds\x18\x01 \x01(\x01\"/\n\tHeartbeat\x12\"\n\x05\x63lock\x18\x01 \x01(\x0b\x32\x13.aos.v1.VectorClock\"\xf9\x01\n\x05Lease\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\x0c\x12\x1c\n\x05order\x18\x03 \x01(\x0b\x32\r.aos.v1.Order\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\x04 \x03(\r\x12\"\n\x05\x63lock\x18\x05 \x01(\x0b\x32\x13.aos.v1.VectorClock\x12 \n\x13\x61\x63\x63\x65pted_text_bytes\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x06tenant\x18\x07 \x01(\t\x12\x10\n\x08priority\x18\x08 \x01(\x05\x12\x14\n\x07seconds\x18\t \x01(\x01H\x01\x88\x01\x01\x42\x16\n\x14_accepted_text_bytesB\n\n\x08_seconds\"\x1c\n\x0b\x43\x61ncelLease\x12\r\n\x05lease\x18\x01 \x01(\t\"A\n\x0cLeaseStarted\x12\r\n\x05lease\x18\x01 \x01(\t\x12\"\n\x05\x63lock\x18\x02 \x01(\x0b\x32\x13.aos.v1.VectorClock\"9\n\nLeaseChunk\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x1c\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\r.aos.v1.Chunk\">\n\rLeaseFinished\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x1e\n\x06\x66inish\x18\x02 \x01(\x0b\x32\x0e.aos.v1.Finish\"P\n\x0bLeaseFailed\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x1f\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x10.aos.v1.JobError\x12\x11\n\tretryable\x18\x03 \x01(\x08*\xc9\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x16\n\x12JOB_STATE_ASSIGNED\x10\x02\x12\x15\n\x11JOB_STATE_RUNNING\x10\x03\x12\x17\n\x13JOB_STATE_COMPLETED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x12\x15\n\x11JOB_STATE_EXPIRED\x10\x07\x32\xe4\x06\n\nDispatcher\x12\x45\n\rCreateProject\x12\x1c.aos.v1.CreateProjectRequest\x1a\x16.aos.v1.CreatedProject\x12\x38\n\nGetProject\x12\x19.aos.v1.GetProjectRequest\x1a\x0f.aos.v1.Project\x12I\n\x0cListProjects\x12\x1b.aos.v1.ListProjectsRequest\x1a\x1c.aos.v1.ListProjectsResponse\x12O\n\x12RotateProjectToken\x12!.aos.v1.RotateProjectTokenRequest\x1a\x16.aos.v1.CreatedProject\x12G\n\tCreateJob\x12\x18.aos.v1.CreateJobRequest\x1a\x0b.aos.v1.Job\"\x13\x82\xd3\xe4\x93\x02\r\"\x08/v1/jobs:\x01*\x12G\n\x06GetJob\x12\x15.aos.v1.GetJobRequest\x1a\x0b.aos.v1.Job\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/{name=jobs/*}\x12O\n\x08ListJobs\x12\x17.aos.v1.ListJobsRequest\x1a\x18.aos.v1.ListJobsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/jobs\x12W\n\tCancelJob\x12\x18.aos.v1.CancelJobRequest\x1a\x0b.aos.v1.Job\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/{name=jobs/*}:cancel:\x01*\x12X\n\x08WatchJob\x12\x17.aos.v1.WatchJobRequest\x1a\x10.aos.v1.JobEvent\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/{name=jobs/*}:watch0\x01\x12\x61\n\nGetReceipt\x12\x19.aos.v1.GetReceiptRequest\x1a\x15.aos.v1.ReceiptBundle\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/{name=jobs/*}/receipt\x12@\n\x06\x41ttach\x12\x17.aos.v1.OperatorMessage\x1a\x19.aos.v1.DispatcherMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61os/v1/dispatcher.proto\x12\x06\x61os.v1\x1a\x13\x61os/v1/errors.proto\x1a\x15\x61os/v1/operator.proto\x1a\x14\x61os/v1/receipt.proto\x1a\x15\x61os/v1/registry.proto\x1a\x12\x61os/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"D\n\x07Project\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x07\x63reated\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\x0e\x43reatedProject\x12 \n\x07project\x18\x01 \x01(\x0b\x32\x0f.aos.v1.Project\x12\r\n\x05token\x18\x02 \x01(\t\"*\n\x14\x43reateProjectRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\"!\n\x11GetProjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListProjectsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x14ListProjectsResponse\x12!\n\x08projects\x18\x01 \x03(\x0b\x32\x0f.aos.v1.Project\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x19RotateProjectTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa3\x01\n\x08JobError\x12#\n\x06reason\x18\x01 \x01(\x0e\x32\x13.aos.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x30\n\x08metadata\x18\x03 \x03(\x0b\x32\x1e.aos.v1.JobError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd2\x02\n\x07Outcome\x12\x1f\n\x05state\x18\x01 \x01(\x0e\x32\x10.aos.v1.JobState\x12\x0c\n\x04text\x18\x02 \x01(\t\x12+\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x14.aos.v1.FinishReason\x12\x0c\n\x04stop\x18\x04 \x01(\t\x12\x1c\n\x05usage\x18\x05 \x01(\x0b\x32\r.aos.v1.Usage\x12$\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x10.aos.v1.JobErrorH\x00\x88\x01\x01\x12%\n\x07receipt\x18\x07 \x01(\x0b\x32\x0f.aos.v1.ReceiptH\x01\x88\x01\x01\x12$\n\ntool_calls\x18\x08 \x03(\x0b\x32\x10.aos.v1.ToolCall\x12\x0f\n\x07\x63ontent\x18\t \x01(\t\x12%\n\nembeddings\x18\n \x03(\x0b\x32\x11.aos.v1.EmbeddingB\x08\n\x06_errorB\n\n\x08_receipt\"\xfe\x02\n\x03Job\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x1c\n\x05order\x18\x04 \x01(\x0b\x32\r.aos.v1.Order\x12\x0c\n\x04user\x18\x05 \x01(\t\x12\x12\n\nannotation\x18\x06 \x01(\t\x12\x1f\n\x05state\x18\x07 \x01(\x0e\x32\x10.aos.v1.JobState\x12\x10\n\x08operator\x18\x08 \x01(\t\x12\x10\n\x08\x61ttempts\x18\t \x01(\r\x12\"\n\x05\x63lock\x18\n \x01(\x0b\x32\x13.aos.v1.VectorClock\x12+\n\x07\x63reated\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x07outcome\x18\r \x01(\x0b\x32\x0f.aos.v1.OutcomeH\x00\x88\x01\x01\x12\x10\n\x08priority\x18\x0e \x01(\x05\x42\n\n\x08_outcome\"x\n\x10\x43reateJobRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x1c\n\x05order\x18\x02 \x01(\x0b\x32\r.aos.v1.Order\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x12\n\nannotation\x18\x04 \x01(\t\x12\x10\n\x08priority\x18\x05 \x01(\x05\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"F\n\x10ListJobsResponse\x12\x19\n\x04jobs\x18\x01 \x03(\x0b\x32\x0b.aos.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x05\"\x8c\x01\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x05\x12!\n\x05state\x18\x02 \x01(\x0e\x32\x10.aos.v1.JobStateH\x00\x12\x1e\n\x05\x63hunk\x18\x03 \x01(\x0b\x32\r.aos.v1.ChunkH\x00\x12\"\n\x07outcome\x18\x04 \x01(\x0b\x32\x0f.aos.v1.OutcomeH\x00\x42\x07\n\x05\x65vent\"!\n\x11GetReceiptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xbb\x01\n\rReceiptBundle\x12 \n\x07receipt\x18\x01 \x01(\x0b\x32\x0f.aos.v1.Receipt\x12\x1c\n\x05order\x18\x02 \x01(\x0b\x32\r.aos.v1.Order\x12\x0e\n\x06output\x18\x03 \x01(\t\x12\x15\n\routput_tokens\x18\x04 \x03(\r\x12\x1c\n\x05price\x18\x05 \x01(\x0b\x32\r.aos.v1.Price\x12%\n\nembeddings\x18\x06 \x03(\x0b\x32\x11.aos.v1.Embedding\"\x84\x02\n\x0fOperatorMessage\x12\x1e\n\x05hello\x18\x01 \x01(\x0b\x32\r.aos.v1.HelloH\x00\x12&\n\theartbeat\x18\x02 \x01(\x0b\x32\x11.aos.v1.HeartbeatH\x00\x12\'\n\x07started\x18\x03 \x01(\x0b\x32\x14.aos.v1.LeaseStartedH\x00\x12#\n\x05\x63hunk\x18\x04 \x01(\x0b\x32\x12.aos.v1.LeaseChunkH\x00\x12)\n\x08\x66inished\x18\x05 \x01(\x0b\x32\x15.aos.v1.LeaseFinishedH\x00\x12%\n\x06\x66\x61iled\x18\x06 \x01(\x0b\x32\x13.aos.v1.LeaseFailedH\x00\x42\t\n\x07message\"\xb1\x01\n\x11\x44ispatcherMessage\x12&\n\tchallenge\x18\x01 \x01(\x0b\x32\x11.aos.v1.ChallengeH\x00\x12\"\n\x07welcome\x18\x02 \x01(\x0b\x32\x0f.aos.v1.WelcomeH\x00\x12\x1e\n\x05lease\x18\x03 \x01(\x0b\x32\r.aos.v1.LeaseH\x00\x12%\n\x06\x63\x61ncel\x18\x04 \x01(\x0b\x32\x13.aos.v1.CancelLeaseH\x00\x42\t\n\x07message\".\n\tChallenge\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\x12\n\ndispatcher\x18\x02 \x01(\t\"K\n\x05Hello\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x1d\n\x06offers\x18\x03 \x03(\x0b\x32\r.aos.v1.Offer\"$\n\x07Welcome\x12\x19\n\x11heartbeat_seconds\x18\x01 \x01(\x01\"/\n\tHeartbeat\x12\"\n\x05\x63lock\x18\x01 \x01(\x0b\x32\x13.aos.v1.VectorClock\"\xf9\x01\n\x05Lease\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\x0c\x12\x1c\n\x05order\x18\x03 \x01(\x0b\x32\r.aos.v1.Order\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\x04 \x03(\r\x12\"\n\x05\x63lock\x18\x05 \x01(\x0b\x32\x13.aos.v1.VectorClock\x12 \n\x13\x61\x63\x63\x65pted_text_bytes\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x06tenant\x18\x07 \x01(\t\x12\x10\n\x08priority\x18\x08 \x01(\x05\x12\x14\n\x07seconds\x18\t \x01(\x01H\x01\x88\x01\x01\x42\x16\n\x14_accepted_text_bytesB\n\n\x08_seconds\"\x1c\n\x0b\x43\x61ncelLease\x12\r\n\x05lease\x18\x01 \x01(\t\"A\n\x0cLeaseStarted\x12\r\n\x05lease\x18\x01 \x01(\t\x12\"\n\x05\x63lock\x18\x02 \x01(\x0b\x32\x13.aos.v1.VectorClock\"9\n\nLeaseChunk\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x1c\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\r.aos.v1.Chunk\">\n\rLeaseFinished\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x1e\n\x06\x66inish\x18\x02 \x01(\x0b\x32\x0e.aos.v1.Finish\"P\n\x0bLeaseFailed\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x1f\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x10.aos.v1.JobError\x12\x11\n\tretryable\x18\x03 \x01(\x08*\xc9\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x16\n\x12JOB_STATE_ASSIGNED\x10\x02\x12\x15\n\x11JOB_STATE_RUNNING\x10\x03\x12\x17\n\x13JOB_STATE_COMPLETED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x12\x15\n\x11JOB_STATE_EXPIRED\x10\x07\x32\xe4\x06\n\nDispatcher\x12\x45\n\rCreateProject\x12\x1c.aos.v1.CreateProjectRequest\x1a\x16.aos.v1.CreatedProject\x12\x38\n\nGetProject\x12\x19.aos.v1.GetProjectRequest\x1a\x0f.aos.v1.Project\x12I\n\x0cListProjects\x12\x1b.aos.v1.ListProjectsRequest\x1a\x1c.aos.v1.ListProjectsResponse\x12O\n\x12RotateProjectToken\x12!.aos.v1.RotateProjectTokenRequest\x1a\x16.aos.v1.CreatedProject\x12G\n\tCreateJob\x12\x18.aos.v1.CreateJobRequest\x1a\x0b.aos.v1.Job\"\x13\x82\xd3\xe4\x93\x02\r\"\x08/v1/jobs:\x01*\x12G\n\x06GetJob\x12\x15.aos.v1.GetJobRequest\x1a\x0b.aos.v1.Job\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/{name=jobs/*}\x12O\n\x08ListJobs\x12\x17.aos.v1.ListJobsRequest\x1a\x18.aos.v1.ListJobsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/jobs\x12W\n\tCancelJob\x12\x18.aos.v1.CancelJobRequest\x1a\x0b.aos.v1.Job\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/{name=jobs/*}:cancel:\x01*\x12X\n\x08WatchJob\x12\x17.aos.v1.WatchJobRequest\x1a\x10.aos.v1.JobEvent\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/{name=jobs/*}:watch0\x01\x12\x61\n\nGetReceipt\x12\x19.aos.v1.GetReceiptRequest\x1a\x15.aos.v1.ReceiptBundle\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/{name=jobs/*}/receipt\x12@\n\x06\x41ttach\x12\x17.aos.v1.OperatorMessage\x1a\x19.aos.v1.DispatcherMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,8 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DISPATCHER'].methods_by_name['WatchJob']._serialized_options = b'\202\323\344\223\002\031\022\027/v1/{name=jobs/*}:watch'
   _globals['_DISPATCHER'].methods_by_name['GetReceipt']._loaded_options = None
   _globals['_DISPATCHER'].methods_by_name['GetReceipt']._serialized_options = b'\202\323\344\223\002\033\022\031/v1/{name=jobs/*}/receipt'
-  _globals['_JOBSTATE']._serialized_start=3287
-  _globals['_JOBSTATE']._serialized_end=3488
+  _globals['_JOBSTATE']._serialized_start=3456
+  _globals['_JOBSTATE']._serialized_end=3657
   _globals['_PROJECT']._serialized_start=207
   _globals['_PROJECT']._serialized_end=275
   _globals['_CREATEDPROJECT']._serialized_start=277
@@ -73,51 +73,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBERROR_METADATAENTRY']._serialized_start=729
   _globals['_JOBERROR_METADATAENTRY']._serialized_end=776
   _globals['_OUTCOME']._serialized_start=779
-  _globals['_OUTCOME']._serialized_end=1023
-  _globals['_JOB']._serialized_start=1026
-  _globals['_JOB']._serialized_end=1390
-  _globals['_CREATEJOBREQUEST']._serialized_start=1392
-  _globals['_CREATEJOBREQUEST']._serialized_end=1494
-  _globals['_GETJOBREQUEST']._serialized_start=1496
-  _globals['_GETJOBREQUEST']._serialized_end=1525
-  _globals['_LISTJOBSREQUEST']._serialized_start=1527
-  _globals['_LISTJOBSREQUEST']._serialized_end=1583
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1585
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1655
-  _globals['_CANCELJOBREQUEST']._serialized_start=1657
-  _globals['_CANCELJOBREQUEST']._serialized_end=1689
-  _globals['_WATCHJOBREQUEST']._serialized_start=1691
-  _globals['_WATCHJOBREQUEST']._serialized_end=1746
-  _globals['_JOBEVENT']._serialized_start=1749
-  _globals['_JOBEVENT']._serialized_end=1889
-  _globals['_GETRECEIPTREQUEST']._serialized_start=1891
-  _globals['_GETRECEIPTREQUEST']._serialized_end=1924
-  _globals['_RECEIPTBUNDLE']._serialized_start=1927
-  _globals['_RECEIPTBUNDLE']._serialized_end=2075
-  _globals['_OPERATORMESSAGE']._serialized_start=2078
-  _globals['_OPERATORMESSAGE']._serialized_end=2338
-  _globals['_DISPATCHERMESSAGE']._serialized_start=2341
-  _globals['_DISPATCHERMESSAGE']._serialized_end=2518
-  _globals['_CHALLENGE']._serialized_start=2520
-  _globals['_CHALLENGE']._serialized_end=2566
-  _globals['_HELLO']._serialized_start=2568
-  _globals['_HELLO']._serialized_end=2643
-  _globals['_WELCOME']._serialized_start=2645
-  _globals['_WELCOME']._serialized_end=2681
-  _globals['_HEARTBEAT']._serialized_start=2683
-  _globals['_HEARTBEAT']._serialized_end=2730
-  _globals['_LEASE']._serialized_start=2733
-  _globals['_LEASE']._serialized_end=2982
-  _globals['_CANCELLEASE']._serialized_start=2984
-  _globals['_CANCELLEASE']._serialized_end=3012
-  _globals['_LEASESTARTED']._serialized_start=3014
-  _globals['_LEASESTARTED']._serialized_end=3079
-  _globals['_LEASECHUNK']._serialized_start=3081
-  _globals['_LEASECHUNK']._serialized_end=3138
-  _globals['_LEASEFINISHED']._serialized_start=3140
-  _globals['_LEASEFINISHED']._serialized_end=3202
-  _globals['_LEASEFAILED']._serialized_start=3204
-  _globals['_LEASEFAILED']._serialized_end=3284
-  _globals['_DISPATCHER']._serialized_start=3491
-  _globals['_DISPATCHER']._serialized_end=4359
+  _globals['_OUTCOME']._serialized_end=1117
+  _globals['_JOB']._serialized_start=1120
+  _globals['_JOB']._serialized_end=1502
+  _globals['_CREATEJOBREQUEST']._serialized_start=1504
+  _globals['_CREATEJOBREQUEST']._serialized_end=1624
+  _globals['_GETJOBREQUEST']._serialized_start=1626
+  _globals['_GETJOBREQUEST']._serialized_end=1655
+  _globals['_LISTJOBSREQUEST']._serialized_start=1657
+  _globals['_LISTJOBSREQUEST']._serialized_end=1713
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1715
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1785
+  _globals['_CANCELJOBREQUEST']._serialized_start=1787
+  _globals['_CANCELJOBREQUEST']._serialized_end=1819
+  _globals['_WATCHJOBREQUEST']._serialized_start=1821
+  _globals['_WATCHJOBREQUEST']._serialized_end=1876
+  _globals['_JOBEVENT']._serialized_start=1879
+  _globals['_JOBEVENT']._serialized_end=2019
+  _globals['_GETRECEIPTREQUEST']._serialized_start=2021
+  _globals['_GETRECEIPTREQUEST']._serialized_end=2054
+  _globals['_RECEIPTBUNDLE']._serialized_start=2057
+  _globals['_RECEIPTBUNDLE']._serialized_end=2244
+  _globals['_OPERATORMESSAGE']._serialized_start=2247
+  _globals['_OPERATORMESSAGE']._serialized_end=2507
+  _globals['_DISPATCHERMESSAGE']._serialized_start=2510
+  _globals['_DISPATCHERMESSAGE']._serialized_end=2687
+  _globals['_CHALLENGE']._serialized_start=2689
+  _globals['_CHALLENGE']._serialized_end=2735
+  _globals['_HELLO']._serialized_start=2737
+  _globals['_HELLO']._serialized_end=2812
+  _globals['_WELCOME']._serialized_start=2814
+  _globals['_WELCOME']._serialized_end=2850
+  _globals['_HEARTBEAT']._serialized_start=2852
+  _globals['_HEARTBEAT']._serialized_end=2899
+  _globals['_LEASE']._serialized_start=2902
+  _globals['_LEASE']._serialized_end=3151
+  _globals['_CANCELLEASE']._serialized_start=3153
+  _globals['_CANCELLEASE']._serialized_end=3181
+  _globals['_LEASESTARTED']._serialized_start=3183
+  _globals['_LEASESTARTED']._serialized_end=3248
+  _globals['_LEASECHUNK']._serialized_start=3250
+  _globals['_LEASECHUNK']._serialized_end=3307
+  _globals['_LEASEFINISHED']._serialized_start=3309
+  _globals['_LEASEFINISHED']._serialized_end=3371
+  _globals['_LEASEFAILED']._serialized_start=3373
+  _globals['_LEASEFAILED']._serialized_end=3453
+  _globals['_DISPATCHER']._serialized_start=3660
+  _globals['_DISPATCHER']._serialized_end=4528
 # @@protoc_insertion_point(module_scope)

@@ -103,7 +103,7 @@ class JobError(_message.Message):
     def __init__(self, reason: _Optional[_Union[_errors_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("state", "text", "finish_reason", "stop", "usage", "error", "receipt")
+    __slots__ = ("state", "text", "finish_reason", "stop", "usage", "error", "receipt", "tool_calls", "content", "embeddings")
     STATE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +111,9 @@ class Outcome(_message.Message):
     USAGE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     state: JobState
     text: str
     finish_reason: _types_pb2.FinishReason
@@ -118,10 +121,13 @@ class Outcome(_message.Message):
     usage: _types_pb2.Usage
     error: JobError
     receipt: _receipt_pb2.Receipt
-    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., text: _Optional[str] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., stop: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ...) -> None: ...
+    tool_calls: _containers.RepeatedCompositeFieldContainer[_types_pb2.ToolCall]
+    content: str
+    embeddings: _containers.RepeatedCompositeFieldContainer[_types_pb2.Embedding]
+    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., text: _Optional[str] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., stop: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[_types_pb2.ToolCall, _Mapping]]] = ..., content: _Optional[str] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("name", "project", "request_id", "order", "user", "annotation", "state", "operator", "attempts", "clock", "created", "ended", "outcome")
+    __slots__ = ("name", "project", "request_id", "order", "user", "annotation", "state", "operator", "attempts", "clock", "created", "ended", "outcome", "priority")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -135,6 +141,7 @@ class Job(_message.Message):
     CREATED_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     name: str
     project: str
     request_id: str
@@ -148,19 +155,22 @@ class Job(_message.Message):
     created: _timestamp_pb2.Timestamp
     ended: _timestamp_pb2.Timestamp
     outcome: Outcome
-    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., request_id: _Optional[str] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., user: _Optional[str] = ..., annotation: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., operator: _Optional[str] = ..., attempts: _Optional[int] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ...) -> None: ...
+    priority: int
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., request_id: _Optional[str] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., user: _Optional[str] = ..., annotation: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., operator: _Optional[str] = ..., attempts: _Optional[int] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class CreateJobRequest(_message.Message):
-    __slots__ = ("request_id", "order", "user", "annotation")
+    __slots__ = ("request_id", "order", "user", "annotation", "priority")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
     ANNOTATION_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     order: _types_pb2.Order
     user: str
     annotation: str
-    def __init__(self, request_id: _Optional[str] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., user: _Optional[str] = ..., annotation: _Optional[str] = ...) -> None: ...
+    priority: int
+    def __init__(self, request_id: _Optional[str] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., user: _Optional[str] = ..., annotation: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
     __slots__ = ("name",)
@@ -217,18 +227,20 @@ class GetReceiptRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class ReceiptBundle(_message.Message):
-    __slots__ = ("receipt", "order", "output", "output_tokens", "price")
+    __slots__ = ("receipt", "order", "output", "output_tokens", "price", "embeddings")
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     receipt: _receipt_pb2.Receipt
     order: _types_pb2.Order
     output: str
     output_tokens: _containers.RepeatedScalarFieldContainer[int]
     price: _types_pb2.Price
-    def __init__(self, receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., output: _Optional[str] = ..., output_tokens: _Optional[_Iterable[int]] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ...) -> None: ...
+    embeddings: _containers.RepeatedCompositeFieldContainer[_types_pb2.Embedding]
+    def __init__(self, receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., output: _Optional[str] = ..., output_tokens: _Optional[_Iterable[int]] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ...) -> None: ...
 
 class OperatorMessage(_message.Message):
     __slots__ = ("hello", "heartbeat", "started", "chunk", "finished", "failed")

@@ -21,20 +21,24 @@ class OperatorProof(_message.Message):
     def __init__(self, operator: _Optional[str] = ..., issued_at: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Offer(_message.Message):
-    __slots__ = ("model", "digest", "context_length", "chat", "price", "slots")
+    __slots__ = ("model", "digest", "context_length", "chat", "price", "slots", "exact", "embeddings")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
     CHAT_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     model: str
     digest: str
     context_length: int
     chat: bool
     price: _types_pb2.Price
     slots: int
-    def __init__(self, model: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., slots: _Optional[int] = ...) -> None: ...
+    exact: bool
+    embeddings: bool
+    def __init__(self, model: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., slots: _Optional[int] = ..., exact: _Optional[bool] = ..., embeddings: _Optional[bool] = ...) -> None: ...
 
 class OperatorInfo(_message.Message):
     __slots__ = ("name", "offers", "registered", "expires", "routable", "reason")
@@ -53,7 +57,7 @@ class OperatorInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., registered: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., routable: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "digest", "context_length", "chat", "price", "operators", "routable", "reason", "created")
+    __slots__ = ("name", "digest", "context_length", "chat", "price", "operators", "routable", "reason", "created", "exact", "embeddings")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +67,8 @@ class Model(_message.Message):
     ROUTABLE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     name: str
     digest: str
     context_length: int
@@ -72,7 +78,9 @@ class Model(_message.Message):
     routable: bool
     reason: str
     created: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., operators: _Optional[_Iterable[str]] = ..., routable: _Optional[bool] = ..., reason: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    exact: bool
+    embeddings: bool
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., operators: _Optional[_Iterable[str]] = ..., routable: _Optional[bool] = ..., reason: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., exact: _Optional[bool] = ..., embeddings: _Optional[bool] = ...) -> None: ...
 
 class RegisterOperatorRequest(_message.Message):
     __slots__ = ("proof", "offers")
