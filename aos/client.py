@@ -16,7 +16,7 @@ from aos.v1 import broker_pb2_grpc, dispatcher_pb2_grpc, operator_pb2_grpc, regi
 from aos.v1.dispatcher_pb2 import CreateJobRequest, Job, JobEvent, JobState, Outcome, WatchJobRequest
 from aos.v1.errors_pb2 import ErrorReason
 from aos.v1.registry_pb2 import ListModelsRequest, Model
-from aos.v1.types_pb2 import Order
+from aos.v1.types_pb2 import EmbeddingInput, Order
 
 CALL_SECONDS: Final = 30.0
 """How long a call that returns at once may take."""
@@ -70,6 +70,11 @@ class Client:
         """Submit, wait, and return the outcome with text, usage and receipt. Raises why there is no answer."""
         job = await self.submit(order, request_id=request_id, user=user)
         return await self.outcome(job)
+
+    async def embed(self, model: str, *texts: str) -> list[list[float]]:
+        """Return the texts as vectors of length 1, in order. Raises why there are none."""
+        outcome = await self.answer(Order(model=model, embedding=EmbeddingInput(texts=texts)))
+        return [list(one.values) for one in outcome.embeddings]
 
     async def outcome(self, job: Job | str) -> Outcome:
         """Wait for the job's end. Raises why there is no answer."""

@@ -151,11 +151,12 @@ class ContextOverflow(AosError):
 
     reason, code = "CONTEXT_OVERFLOW", "INVALID_ARGUMENT"
 
-    def __init__(self, model: str, prompt_tokens: int, limit: int) -> None:
-        super().__init__(
-            f"The prompt has {prompt_tokens} tokens; {model!r} holds {limit} tokens of prompt and answer together.",
-            model=model, promptTokens=prompt_tokens, limit=limit,
+    def __init__(self, model: str, prompt_tokens: int, limit: int, *, field: str = "") -> None:
+        """``field``: which of several texts it is, none of which has an answer."""
+        what = f"{field} has {prompt_tokens} tokens; {model!r} holds {limit}." if field else (
+            f"The prompt has {prompt_tokens} tokens; {model!r} holds {limit} tokens of prompt and answer together."
         )  # fmt: skip
+        super().__init__(what, model=model, promptTokens=prompt_tokens, limit=limit, field=field)
 
 
 class ModelUnsuitable(AosError):

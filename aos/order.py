@@ -7,13 +7,12 @@ from typing import Any, Final
 
 import rfc8785
 
+from aos.conversation import canonical_chat, check_beside, check_chat, text_bytes
 from aos.errors import InvalidField
-from aos.v1.types_pb2 import Order, Price, Sampling
+from aos.v1.types_pb2 import Constraint, Determinism, Order, Price, Sampling, ToolChoice
 
 PROMPT_BYTES: Final = 1 << 20
-"""Most bytes of text in one order, over all its messages."""
-MESSAGES: Final = 1024
-"""Most messages in one conversation."""
+"""Most bytes of text in one order, over all its messages and tools."""
 MODEL_NAME: Final = 128
 """Most characters of a model's name."""
 STOPS: Final = 16
@@ -30,11 +29,22 @@ BIASED_TOKENS: Final = 300
 """Most entries of a logit_bias."""
 MAX_BIAS: Final = 100.0
 """Largest bias of a token, of either sign."""
+MAX_TAU: Final = 20.0
+"""Largest target of mirostat, in bits."""
+DEFAULT_TAU: Final = 5.0
+DEFAULT_ETA: Final = 0.1
+TEXTS: Final = 256
+"""Most texts in one order for embeddings."""
+EMBEDDING_VALUES: Final = 1 << 20
+"""Most numbers in all vectors of one order: 4 MiB, half of what a message may have."""
+CONSTRAINT_BYTES: Final = 64 << 10
+"""Largest constraint, as it is on the wire."""
+CHOICES: Final = 1024
+"""Most texts to choose from."""
 TOP_LOGPROBS: Final = 20
 """Most log-probabilities that are reported beside each token's own."""
 LEAST_LOGPROB: Final = -9999.0
 """Stands for every smaller log-probability, that of a token that cannot come included: JSON has no infinities."""
-ROLES: Final = ("system", "user", "assistant")
 
 RANGES: Final = (
     ("temperature", 0.0, MAX_TEMPERATURE),
@@ -60,20 +70,40 @@ def check_order(order: Order, at: str = "order") -> None:
                 raise InvalidField(f"{at}.prompt", "must not be empty")
             _check_size(f"{at}.prompt", len(order.prompt.encode()))
         case "chat":
-            _check_chat(order, f"{at}.chat.messages")
+            _check_size(f"{at}.chat.messages", text_bytes(order.chat))
+            check_chat(order.chat, f"{at}.chat")
+        case "embedding":
+            _check_embedding(order, at)
         case _:
-            raise InvalidField(f"{at}.prompt", "either a prompt or a chat is needed")
+            raise InvalidField(f"{at}.prompt", "a prompt, a chat or texts to embed are needed")
     check_sampling(order.sampling, f"{at}.sampling")
+    if order.determinism not in Determinism.values():
+        raise InvalidField(f"{at}.determinism", "must be EXACT, BEST_EFFORT or left out", value=order.determinism)
+    if order.HasField("constraint"):
+        _check_constraint(order.constraint, f"{at}.constraint")
+        if order.chat.tool_choice == ToolChoice.TOOL_CHOICE_REQUIRED:
+            raise InvalidField(f"{at}.constraint", "contradicts tools that the model has to call; choose one")
+        check_beside(order.chat, order.constraint, f"{at}.constraint")
 
 
-def _check_chat(order: Order, at: str) -> None:
-    messages = order.chat.messages
-    if not 1 <= len(messages) <= MESSAGES:
-        raise InvalidField(at, f"must have 1 to {MESSAGES} messages", value=len(messages), limit=MESSAGES)
-    for index, message in enumerate(messages):
-        if message.role not in ROLES:
-            raise InvalidField(f"{at}[{index}].role", f"must be one of {', '.join(ROLES)}", value=message.role, limit=ROLES)
-    _check_size(at, sum(len(message.content.encode()) for message in messages))
+def _check_constraint(constraint: Constraint, at: str) -> None:
+    kind = constraint.WhichOneof("kind")
+    if kind is None:
+        raise InvalidField(at, "must say what form the answer has")
+    if kind == "json_object" and not constraint.json_object:
+        raise InvalidField(f"{at}.json_object", "must be true, or left out", value=False)
+    if kind == "choices" and not 1 <= len(constraint.choices.texts) <= CHOICES:
+        count = len(constraint.choices.texts)
+        raise InvalidField(f"{at}.choices.texts", f"must have 1 to {CHOICES} texts", value=count, limit=CHOICES)
+    size = constraint.ByteSize()
+    if size > CONSTRAINT_BYTES:
+        problem = f"has {size} bytes; at most {CONSTRAINT_BYTES} are accepted"
+        raise InvalidField(f"{at}.{kind}", problem, value=size, limit=CONSTRAINT_BYTES)
+
+
+def _constraint(constraint: Constraint) -> dict[str, Any]:
+    kind = str(constraint.WhichOneof("kind"))
+    return {kind: list(constraint.choices.texts) if kind == "choices" else getattr(constraint, kind)}
 
 
 def _check_size(at: str, size: int) -> None:
@@ -97,6 +127,7 @@ def check_sampling(sampling: Sampling, at: str) -> None:
         raise InvalidField(f"{at}.seed", f"must be at most {SEED_MAX}", value=sampling.seed, limit=SEED_MAX)
     _check_stop(sampling, f"{at}.stop")
     _check_bias(sampling, f"{at}.logit_bias")
+    _check_mirostat(sampling, at)
     most = TOP_LOGPROBS if sampling.logprobs else 0
     if sampling.top_logprobs > most:
         problem = f"must be at most {TOP_LOGPROBS}" if most else "is only for orders with logprobs"
@@ -120,6 +151,34 @@ def _check_bias(sampling: Sampling, at: str) -> None:
             raise InvalidField(f"{at}[{token}]", f"must be from {-MAX_BIAS:g} to {MAX_BIAS:g}", value=bias, limit=MAX_BIAS)
 
 
+def _check_mirostat(sampling: Sampling, at: str) -> None:
+    if not sampling.HasField("mirostat"):
+        return
+    mirostat, where = sampling.mirostat, f"{at}.mirostat"
+    for name, value, most in (("tau", mirostat.tau, MAX_TAU), ("eta", mirostat.eta, 1.0)):
+        if not 0 <= value <= most:
+            raise InvalidField(f"{where}.{name}", f"must be from 0, for the default, to {most:g}", value=value, limit=most)
+    if not sampling.temperature:
+        raise InvalidField(where, "needs a temperature above 0: without one nothing is drawn", value=sampling.temperature)
+    for name, nothing in (("top_k", 0), ("typical_p", 1), ("top_p", 1), ("min_p", 0)):
+        if sampling.HasField(name) and getattr(sampling, name) != nothing:
+            raise InvalidField(f"{at}.{name}", "mirostat is in its place; choose one", value=getattr(sampling, name), limit=nothing)
+
+
+def _check_embedding(order: Order, at: str) -> None:
+    texts = order.embedding.texts
+    if not 1 <= len(texts) <= TEXTS:
+        raise InvalidField(f"{at}.embedding.texts", f"must have 1 to {TEXTS} texts", value=len(texts), limit=TEXTS)
+    for index, text in enumerate(texts):
+        if not text:
+            raise InvalidField(f"{at}.embedding.texts[{index}]", "must not be empty")
+    _check_size(f"{at}.embedding.texts", sum(len(text.encode()) for text in texts))
+    if order.sampling.ByteSize():
+        raise InvalidField(f"{at}.sampling", "is not for embeddings: nothing is drawn")
+    if order.HasField("constraint"):
+        raise InvalidField(f"{at}.constraint", "is not for embeddings: nothing is drawn")
+
+
 def with_defaults(order: Order, *, job: bytes) -> Order:
     """Return the order with its main sampling parameters stated; a missing seed follows from the job's id.
 
@@ -128,12 +187,16 @@ def with_defaults(order: Order, *, job: bytes) -> Order:
     """
     full = Order()
     full.CopyFrom(order)
+    if order.HasField("embedding"):  # nothing is drawn
+        return full
     given, sampling = order.sampling, full.sampling
     sampling.temperature = given.temperature if given.HasField("temperature") else 0.0
     sampling.top_p = given.top_p if given.HasField("top_p") else 1.0
     sampling.top_k = given.top_k if given.HasField("top_k") else 0
     sampling.max_tokens = given.max_tokens if given.HasField("max_tokens") else DEFAULT_MAX_TOKENS
     sampling.seed = given.seed if given.HasField("seed") else int.from_bytes(hashlib.sha256(b"seed" + job).digest()[:8]) >> 1
+    if given.HasField("mirostat"):
+        sampling.mirostat.tau, sampling.mirostat.eta = given.mirostat.tau or DEFAULT_TAU, given.mirostat.eta or DEFAULT_ETA
     return full
 
 
@@ -147,9 +210,17 @@ def canonical_order(order: Order) -> bytes:
         case "prompt":
             what["prompt"] = order.prompt
         case "chat":
-            what["messages"] = [{"role": message.role, "content": message.content} for message in order.chat.messages]
+            what |= canonical_chat(order.chat)
+        case "embedding":
+            what["input"] = list(order.embedding.texts)
+            if order.embedding.dimensions:
+                what["dimensions"] = order.embedding.dimensions
         case _:
             pass
+    if order.HasField("constraint"):
+        what["constraint"] = _constraint(order.constraint)
+    if order.determinism:
+        what["determinism"] = Determinism.Name(order.determinism).removeprefix("DETERMINISM_").lower()
     return rfc8785.dumps(what)
 
 
@@ -173,6 +244,9 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
         what["logprobs"] = True
     if sampling.top_logprobs:
         what["top_logprobs"] = sampling.top_logprobs
+    if sampling.HasField("mirostat"):
+        given = {"tau": sampling.mirostat.tau, "eta": sampling.mirostat.eta}
+        what["mirostat"] = {name: value for name, value in given.items() if value}
     return what
 
 

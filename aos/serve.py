@@ -24,6 +24,7 @@ from aos.rpc.auth import Authenticator, FixedTokens
 from aos.rpc.channel import channel
 from aos.rpc.server import Service, serving
 from aos.store.sqlite import sqlite_file
+from aos.telemetry import Telemetry
 from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
 from gateway.jobs import JobsServicer
 from gateway.metrics import MetricsServicer
@@ -63,12 +64,13 @@ async def running_services(
     open_as: str = "",
     dispatcher: DispatcherSettings | None = None,
     registry: RegistrySettings | None = None,
+    telemetry: Telemetry | None = None,
     grace: float = 10.0,
 ) -> AsyncGenerator[Services]:
     """Serve Dispatcher, Registry, Broker and the REST dialects from one database until the block ends.
 
     ``addresses`` are served besides the unix socket in ``folder``. ``operators`` is how many run beside them. ``open_as`` is the
-    project that callers without a token act as.
+    project that callers without a token act as. Jobs are traced with ``telemetry``.
     """
     service_token = secrets.token_urlsafe(32)
     inside = FixedTokens(admin="", service=service_token, otherwise=nobody)
@@ -97,6 +99,7 @@ async def running_services(
                     clock=clock,
                     randomness=secrets.token_bytes,
                     metrics=metrics,
+                    telemetry=telemetry,
                 ) as jobs,
                 channel(public) as face,
             ):

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from aos.offered import AdapterFile, ModelFile, check_offered
 from aos.v1.types_pb2 import Price
 
 DEFAULT_PORT: Final = 8080
 DEFAULT_DATA: Final = Path("~/.aos")
 PORTS: Final = 65_535
 SLOTS: Final = 256
+MEMORY: Final = 1 << 30
+"""Largest budget, in MiB."""
+LAYERS: Final = 10_000
+GPUS: Final = 64
+SPLIT_MODES: Final = ("none", "layer", "row")
 NEURONS: Final = 10**18
 """Neurons in one coin."""
 
@@ -27,6 +34,11 @@ def bundled_model() -> Path:
     return Path(str(files("aos") / "models" / "aos-demo.gguf"))
 
 
+def bundled() -> ModelFile:
+    """Return the demo model, and the name under which it is offered."""
+    return ModelFile(bundled_model().stem, bundled_model())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSettings:
     """A whole network on this machine. Raises ValueError, naming the setting, for a value that cannot be."""
@@ -37,8 +49,20 @@ class NetworkSettings:
     """Address that Envoy listens on."""
     port: int = DEFAULT_PORT
     """Port that Envoy listens on; 0 takes a free one."""
-    model: Path = field(default_factory=bundled_model)
-    """GGUF file that the operators run."""
+    models: tuple[ModelFile, ...] = field(default_factory=lambda: (bundled(),))
+    """What the operators run; the first is the one that is loaded for as long as nothing else needs its memory."""
+    adapters: tuple[AdapterFile, ...] = ()
+    """LoRA adapters over them, each a model of its own."""
+    memory: int = 0
+    """MiB that the models of one operator may take; 0: three quarters of what is available, shared by all operators."""
+    gpu_layers: int = 0
+    """Layers of each model that go to the GPU; -1: all. Needs a llama.cpp that is built for one."""
+    main_gpu: int = 0
+    """Which GPU is used where only one is."""
+    split_mode: str = "layer"
+    """How a model is spread over several: `none`, `layer` or `row`."""
+    tensor_split: tuple[float, ...] = ()
+    """Each GPU's share, as proportions; empty: by their memory."""
     operators: int = 1
     """Operator processes, each with its own key."""
     slots: int = 8
@@ -68,6 +92,14 @@ class NetworkSettings:
         _within("context", self.context, 0, 1 << 24)
         _within("prompt-price", self.prompt_price, 0, NEURONS)
         _within("completion-price", self.completion_price, 0, NEURONS)
+        _within("memory", self.memory, 0, MEMORY)
+        _within("gpu-layers", self.gpu_layers, -1, LAYERS)
+        _within("main-gpu", self.main_gpu, 0, GPUS - 1)
+        if self.split_mode not in SPLIT_MODES:
+            raise ValueError(f"split-mode: must be one of {', '.join(SPLIT_MODES)}, not {self.split_mode!r}")
+        if len(self.tensor_split) > GPUS or not all(0 <= share < math.inf for share in self.tensor_split):
+            raise ValueError(f"tensor-split: must have at most {GPUS} numbers from 0 on")
+        check_offered(self.models, self.adapters)
         if self.dev and not is_loopback(self.host):
             raise ValueError(f"dev: lets everyone in without a token, so host must be a loopback address, not {self.host!r}")
 
@@ -78,8 +110,8 @@ class NetworkSettings:
 
     @property
     def model_name(self) -> str:
-        """What callers know the model as: the file's name without its ending."""
-        return self.model.stem
+        """What callers know the first model as."""
+        return self.models[0].name
 
 
 def is_loopback(host: str) -> bool:

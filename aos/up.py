@@ -18,21 +18,25 @@ import grpc
 from aos.clock import SystemClock
 from aos.credentials import Credentials
 from aos.errors import ModelNotFound, ProjectExists, RequestIdReused
+from aos.memory import default_memory
 from aos.rpc.channel import channel
 from aos.rpc.status import answered
 from aos.serve import DATABASE, Services, running_services
 from aos.settings import NetworkSettings, StartError
+from aos.telemetry import telemetry
 from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
 from gateway.envoy.run import EnvoyError, EnvoySettings, running_envoy
 
 START_SECONDS: Final = 180.0
-"""How long operators may take to load their model."""
+"""How long operators may take to load a model; each is opened once at the start."""
 STOP_SECONDS: Final = 10.0
 """How long an operator may take to end beyond the grace that its jobs get."""
 RESTART_SECONDS: Final = (0.2, 1.0, 5.0)
 """Pauses before a lost operator is started again; the last one repeats."""
 STEADY_SECONDS: Final = 60.0
 """An operator that ran so long is started again with the first pause."""
+
+MEBIBYTE: Final = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +48,15 @@ class Network:
     """A running network."""
 
     credentials: Credentials
-    model: str
+    models: tuple[str, ...]
+    """Their names; the first one is what examples ask."""
     operators: tuple[str, ...]
     """Their addresses."""
+
+    @property
+    def model(self) -> str:
+        """The first model's name."""
+        return self.models[0]
 
 
 @asynccontextmanager
@@ -56,14 +66,17 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
     ``told`` hears what is being waited for. Raises StartError.
     """
     data = settings.data.expanduser()
-    if not settings.model.is_file():
-        raise StartError(f"model: there is no file {settings.model}")
+    for kind, files in (("model", settings.models), ("adapter", settings.adapters)):
+        for one in files:
+            if not one.path.is_file():
+                raise StartError(f"{kind}: there is no file {one.path}")
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         stack.enter_context(_only_one(data))
         credentials = Credentials.load(data).with_admin()
         credentials.save(data)
+        traces = await enter(telemetry("aos-dispatcher", os.environ))
         told("starting the services")
         services = await enter(
             running_services(
@@ -72,6 +85,7 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
                 clock=SystemClock(),
                 operators=settings.operators,
                 open_as=f"projects/{settings.project}" if settings.dev else "",
+                telemetry=traces,
                 grace=settings.grace,
             )
         )
@@ -82,7 +96,7 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
             await enter(_operator(settings, data, number, services, listen, credentials.admin_token))
             for number, listen in enumerate(services.operators, 1)
         ]
-        told(f"loading {settings.model_name}")
+        told(f"loading {', '.join(one.name for one in (*settings.models, *settings.adapters))}")
         operators = await _ready(admin, settings, children)
         told("starting Envoy")
         envoy = EnvoySettings(
@@ -100,7 +114,7 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         credentials = replace(credentials, url=f"http://{host}:{port}", grpc=f"{host}:{port}")
         credentials.save(data)
-        yield Network(credentials, settings.model_name, operators)
+        yield Network(credentials, tuple(one.name for one in (*settings.models, *settings.adapters)), operators)
         told("stopping: running jobs end or are given back")
 
 
@@ -195,7 +209,11 @@ async def _operator(
         *(sys.executable, "-m", "aos", "operator", "--die-with-parent"),
         *("--connect", services.address, "--listen", listen),
         *("--key", str(data / f"operator-{number}.key")),
-        *("--model", str(settings.model), "--slots", str(settings.slots)),
+        *(word for one in settings.models for word in ("--model", str(one))),
+        *(word for one in settings.adapters for word in ("--adapter", str(one))),
+        *("--memory", str(settings.memory or default_memory(settings.operators) // MEBIBYTE), "--slots", str(settings.slots)),
+        *("--gpu-layers", str(settings.gpu_layers), "--main-gpu", str(settings.main_gpu)),
+        *("--split-mode", settings.split_mode, "--tensor-split", ",".join(map(str, settings.tensor_split))),
         *("--threads", str(settings.threads), "--context", str(settings.context)),
         *("--prompt-price", str(settings.prompt_price), "--completion-price", str(settings.completion_price)),
         *("--grace", str(settings.grace)),
@@ -215,8 +233,9 @@ async def _operator(
 async def _ready(admin: grpc.aio.Channel, settings: NetworkSettings, children: list[Child]) -> tuple[str, ...]:
     """Return the operators' addresses once all of them can be used."""
     registry = registry_pb2_grpc.RegistryStub(admin)
+    patience = START_SECONDS * (len(settings.models) + len(settings.adapters))
     try:
-        async with asyncio.timeout(START_SECONDS):
+        async with asyncio.timeout(patience):
             while True:
                 with suppress(ModelNotFound):
                     model = await answered(registry.GetModel(registry_pb2.GetModelRequest(name=settings.model_name)))
@@ -227,4 +246,4 @@ async def _ready(admin: grpc.aio.Channel, settings: NetworkSettings, children: l
                         raise StartError(f"an operator cannot start; it said:\n{child.last_words()}")
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise StartError(f"the operators were not ready within {START_SECONDS:g} s; see {children[0].log_path}") from None
+        raise StartError(f"the operators were not ready within {patience:g} s; see {children[0].log_path}") from None

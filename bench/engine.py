@@ -21,7 +21,7 @@ import llama_cpp as c
 import numpy as np
 
 from aos.operator.engine import Engine
-from aos.operator.llama import LlamaModel
+from aos.operator.llama import LlamaModel, load
 from aos.order import with_defaults
 from aos.v1.types_pb2 import Order, Sampling
 from bench.weights import SIZES, write
@@ -83,9 +83,7 @@ def main() -> None:
     print("model  at once  limit, tokens/s  engine, tokens/s  ratio")
     with tempfile.TemporaryDirectory(prefix="aos-bench-") as folder:
         for name in given.sizes:
-            model = LlamaModel(
-                write(Path(folder), SIZES[name], CONTEXT), slots=max(given.at), context=CONTEXT, threads=given.threads
-            )
+            model = load(write(Path(folder), SIZES[name], CONTEXT), slots=max(given.at), context=CONTEXT, threads=given.threads)
             for requests in given.at:
                 bare: list[float] = []
                 engine: list[float] = []

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from aos.offered import ModelFile
 from aos.operator.engine import Engine
 from aos.operator.llama import loaded
 from aos.operator.stream import Piece
@@ -71,7 +72,7 @@ async def ways(stack: AsyncExitStack, settings: NetworkSettings) -> dict[str, Wa
     enter = stack.enter_async_context
     network = await enter(running_network(settings))
     kept = network.credentials
-    engine = await enter(Engine(settings.model_name, await enter(loaded(settings.model))))
+    engine = await enter(Engine(settings.model_name, await enter(loaded(settings.models[0].path))))
     dispatcher = DispatcherStub(await enter(channel(kept.grpc, kept.token)))
     operator = OperatorStub(await enter(channel(kept.grpc, kept.admin_token)))
     rest = await enter(httpx.AsyncClient(base_url=kept.url, headers={"authorization": f"Bearer {kept.token}"}, timeout=60))
@@ -116,7 +117,7 @@ async def main() -> None:
     given = parser.parse_args()
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="aos-bench-"))
-        found = await ways(stack, NetworkSettings(data=Path(folder), port=0, model=given.model))
+        found = await ways(stack, NetworkSettings(data=Path(folder), port=0, models=(ModelFile.read(str(given.model)),)))
         runs = {name: Runs() for name in found}
         texts = {await measure(way, Runs()) for way in found.values()}  # not counted: connections, caches
         for _ in track(range(given.rounds), description="rounds", console=Console(stderr=True)):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -12,15 +11,12 @@ from aos.errors import InvalidField
 from aos.order import MAX_TOKENS
 from aos.v1.dispatcher_pb2 import Job, Outcome
 from aos.v1.operator_pb2 import Chunk, TokenLogprob
-from aos.v1.types_pb2 import Chat, ChatMessage, FinishReason, Order, Sampling, Usage
+from aos.v1.types_pb2 import Chat, ChatMessage, Order, Sampling
+from gateway.answers import CHOICES, FINISH, Members, copies
 from gateway.drawing import Drawing, TopLogprobs
-from gateway.http import dump
+from gateway.formats import Formed
 from gateway.logprobs import choice_logprobs
-
-DONE: Final = b"data: [DONE]\n\n"
-PING: Final = b": ping\n\n"
-"""A comment: readers skip it, and what lies between keeps the connection open."""
-FINISH: Final = {FinishReason.FINISH_REASON_STOP: "stop", FinishReason.FINISH_REASON_LENGTH: "length"}
+from gateway.tools import SCHEMA_MEMBERS, Call, CallReader, Toolbox, native_calls, put_tools, shown_calls
 
 
 def _text(value: object) -> str:
@@ -52,8 +48,10 @@ class _Strict(BaseModel):
 class Message(_Strict):
     """One turn."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(_text)]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Annotated[str, BeforeValidator(_text)] | None = None
+    tool_calls: list[Call] = []
+    tool_call_id: str = ""
 
 
 class StreamOptions(_Strict):
@@ -63,13 +61,7 @@ class StreamOptions(_Strict):
     include_obfuscation: Literal[False] = False
 
 
-class TextFormat(_Strict):
-    """The only format of an answer."""
-
-    type: Literal["text"]
-
-
-class Request(Drawing):
+class Request(Drawing, Formed):
     """What every body that asks for text may have. Fields that are absent or null have the values given here."""
 
     model: Annotated[str, Field(min_length=1)]
@@ -77,12 +69,10 @@ class Request(Drawing):
     stream_options: StreamOptions | None = None
     stop: Annotated[list[str], BeforeValidator(_strings), Field(default_factory=list)]
     user: str = ""
-
-    # Accepted with the one value that asks for nothing, as clients send them unasked.
-    n: Annotated[int, Field(ge=1, le=1)] = 1
+    n: Annotated[int, Field(ge=1, le=CHOICES)] = 1
 
 
-class ChatRequest(Request):
+class ChatRequest(Request, Toolbox):
     """The body of a chat."""
 
     messages: list[Message]
@@ -92,7 +82,6 @@ class ChatRequest(Request):
 
     # Accepted with the one value that asks for nothing, as clients send them unasked.
     store: Literal[False] = False
-    response_format: TextFormat | None = None
     service_tier: Literal["auto", "default"] = "auto"
     # Accepted and of no effect: labels of the caller's own, and the wallet fields of the model interface, whose signature is
     # no proof of anything: a job is paid for by the project whose token the call carries.
@@ -103,10 +92,11 @@ class ChatRequest(Request):
 
 
 def without_nulls(value: Any) -> Any:
-    """Return the body without members that are null, at any depth: clients send them for what they leave open."""
+    """Return the body without members that are null, at any depth but in schemas: clients send them for what they leave open."""
     match value:
         case dict():
-            return {key: without_nulls(member) for key, member in value.items() if member is not None}  # pyright: ignore[reportUnknownVariableType]
+            kept = ((key, member) for key, member in value.items() if member is not None)  # pyright: ignore[reportUnknownVariableType]
+            return {key: member if key in SCHEMA_MEMBERS else without_nulls(member) for key, member in kept}  # pyright: ignore[reportUnknownVariableType]
         case list():
             return [without_nulls(member) for member in value]  # pyright: ignore[reportUnknownVariableType]
         case _:
@@ -118,129 +108,87 @@ def order_of(asked: ChatRequest) -> Order:
     limits = {asked.max_tokens, asked.max_completion_tokens} - {None}
     if len(limits) > 1:
         raise InvalidField("max_tokens", "contradicts max_completion_tokens; send one of them", value=asked.max_tokens)
-    turns = [
-        ChatMessage(role="system" if message.role == "developer" else message.role, content=message.content)
-        for message in asked.messages
-    ]
+    chat = Chat(messages=[_turn(message, index) for index, message in enumerate(asked.messages)])
+    put_tools(chat, asked)
     sampling = sampling_of(asked, max_tokens=limits.pop() if limits else None)
     sampling.logprobs, sampling.top_logprobs = asked.logprobs, asked.top_logprobs
-    return Order(model=asked.model, chat=Chat(messages=turns), sampling=sampling)
+    return Order(model=asked.model, chat=chat, sampling=sampling, constraint=asked.constraint)
+
+
+def _turn(message: Message, index: int) -> ChatMessage:
+    if message.content is None and not message.tool_calls:
+        raise InvalidField(f"messages[{index}].content", "is missing")
+    return ChatMessage(
+        role="system" if message.role == "developer" else message.role,
+        content=message.content or "",
+        tool_calls=native_calls(message.tool_calls),
+        tool_call_id=message.tool_call_id,
+    )
+
+
+def orders_of(asked: ChatRequest) -> list[Order]:
+    """Return the native orders, one a choice. Raises InvalidField as ``order_of`` does."""
+    return copies(order_of(asked), asked.n)
 
 
 def sampling_of(asked: Request, *, max_tokens: int | None) -> Sampling:
     """Return how the tokens are to be drawn. Raises InvalidField for fields that contradict each other."""
     if asked.stream_options is not None and not asked.stream:
         raise InvalidField("stream_options", "is only for streams; set stream to true")
-    drawing = asked.model_dump(include=set(Drawing.model_fields))
+    drawing = asked.parameters()
     drawing["max_tokens"] = max_tokens
     return Sampling(**drawing, stop=asked.stop)
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the network says of an answer besides the answer."""
+class ChatChoice:
+    """One answer of a chat."""
 
-    job: str
-    receipt_digest: str
-    operator: str
-    logprobs: Sequence[TokenLogprob] = ()
-    """Of an answer that is given as a whole."""
+    def __init__(self, job: Job) -> None:
+        self._job, self._calls = job, CallReader(job)
 
+    def opening(self) -> Members:
+        """Who speaks."""
+        return _delta({"role": "assistant"})
 
-def usage_of(usage: Usage) -> dict[str, Any]:
-    """Return what an answer took, as OpenAI has it."""
-    prompt, completion = usage.prompt_tokens, usage.completion_tokens
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-    }
+    def plain(self, text: str) -> Members:
+        """A piece of content and nothing else."""
+        return _delta({"content": text})
 
+    def said(self, chunk: Chunk) -> list[str | Members]:
+        """Content, or parts of calls; the log-probabilities of their tokens go with the first of them."""
+        parts = self._calls.read(chunk.text)
+        if not chunk.logprobs:
+            return [part if isinstance(part, str) else _delta(part) for part in parts]
+        first, *others = parts or [""]
+        said = _delta({"content": first} if isinstance(first, str) else first) | {"logprobs": choice_logprobs(chunk.logprobs)}
+        return [said, *(part if isinstance(part, str) else _delta(part) for part in others)]
 
-def network_of(facts: Facts) -> dict[str, str]:
-    """Return the field `aos`."""
-    return {"job": facts.job, "receipt_digest": facts.receipt_digest, "operator": facts.operator}
+    def rest(self) -> list[str | Members]:
+        """What might have become a call."""
+        return [part if isinstance(part, str) else _delta(part) for part in self._calls.finish()]
 
+    def ending(self, outcome: Outcome) -> Members:
+        """Why it ended."""
+        called = self._calls.called
+        return _delta({} if called else {"content": ""}) | {"finish_reason": _finish(outcome, called=called)}
 
-def completion(job: Job, outcome: Outcome, facts: Facts) -> str:
-    """Return the whole answer: the model interface's fields and OpenAI's."""
-    choice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": outcome.text},
-        "logprobs": choice_logprobs(facts.logprobs) if job.order.sampling.logprobs else None,
-        "finish_reason": FINISH.get(outcome.finish_reason, "stop"),
-        "stop_reason": outcome.stop or None,
-    }
-    return dump(
-        {
-            "code": 0,
-            "message": "success",
-            "id": answer_id(job),
-            "object": "chat.completion",
-            "created": job.created.seconds,
-            "model": job.order.model,
-            "choices": [choice],
-            "usage": usage_of(outcome.usage),
-            "system_fingerprint": f"fp_{outcome.receipt.model_digest.hex()[:16]}",
-            "aos": network_of(facts),
+    def whole(self, outcome: Outcome, logprobs: Sequence[TokenLogprob]) -> Members:
+        """The message, with its calls."""
+        calls = list(outcome.tool_calls)
+        message: Members = {"role": "assistant", "content": (outcome.content or None) if calls else outcome.text}
+        if calls:
+            message["tool_calls"] = shown_calls(calls)
+        return {
+            "message": message,
+            "logprobs": choice_logprobs(logprobs) if self._job.order.sampling.logprobs else None,
+            "finish_reason": _finish(outcome, called=bool(calls)),
         }
-    )
 
 
-def answer_id(job: Job) -> str:
-    """Return the id under which the dialect knows the answer of a job."""
-    return f"cmpl-{job.name.removeprefix('jobs/')}"
+def _delta(delta: Members) -> Members:
+    return {"delta": delta, "logprobs": None}
 
 
-class Chunks:
-    """The events of one streamed answer, each ready to be sent."""
-
-    def __init__(self, job: Job, *, include_usage: bool) -> None:
-        self._same = {
-            "id": answer_id(job),
-            "object": "chat.completion.chunk",
-            "created": job.created.seconds,
-            "model": job.order.model,
-        }
-        self._open = {"usage": None} if include_usage else {}
-        self._include_usage = include_usage
-        # what differs between two tokens is only their text, so the rest is written once
-        empty = self._event(self._choice({"content": ""}), self._open).decode()
-        self._head, self._tail = empty.split('""', 1)
-
-    def opening(self) -> bytes:
-        """The first event: who speaks."""
-        return self._event(self._choice({"role": "assistant"}), self._open)
-
-    def text(self, chunk: Chunk) -> bytes:
-        """An event with more of the answer."""
-        if chunk.logprobs:
-            choice = self._choice({"content": chunk.text}) | {"logprobs": choice_logprobs(chunk.logprobs)}
-            return self._event(choice, self._open)
-        return f"{self._head}{dump(chunk.text)}{self._tail}".encode()
-
-    def end(self, outcome: Outcome, facts: Facts) -> bytes:
-        """The last events: why it ended, what it took, and the mark."""
-        usage = usage_of(outcome.usage)
-        choice = self._choice({"content": ""}, FINISH.get(outcome.finish_reason, "stop")) | {"stop_reason": outcome.stop or None}
-        last = self._event(choice, {"usage": usage, "aos": network_of(facts)})
-        if self._include_usage:
-            last += sse(dump(self._same | {"choices": [], "usage": usage}))
-        return last + DONE
-
-    def _choice(self, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
-        return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-
-    def _event(self, choice: dict[str, Any], rest: dict[str, Any]) -> bytes:
-        return sse(dump(self._same | {"choices": [choice]} | rest))
-
-
-def sse(text: str) -> bytes:
-    """Return a server-sent event."""
-    return f"data: {text}\n\n".encode()
-
-
-def broken_off(error: bytes) -> bytes:
-    """Return the last events of a stream that fails after its beginning: the error, and the mark."""
-    return b"data: " + error + b"\n\n" + DONE
+def _finish(outcome: Outcome, *, called: bool) -> str:
+    reason = FINISH.get(outcome.finish_reason, "stop")
+    return "tool_calls" if called and reason == "stop" else reason

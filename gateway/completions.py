@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
+from aos.errors import InvalidField
+from aos.order import TOP_LOGPROBS, check_order
 from aos.v1.dispatcher_pb2 import Job, Outcome
-from aos.v1.operator_pb2 import Chunk
+from aos.v1.operator_pb2 import Chunk, TokenLogprob
 from aos.v1.types_pb2 import Order
-from gateway.chat import DONE, FINISH, Facts, Request, answer_id, network_of, sampling_of, sse, usage_of
-from gateway.http import dump
+from gateway.answers import ANSWERS, FINISH, Members, copies
+from gateway.chat import Request, sampling_of
+from gateway.logprobs import TextLogprobs
 
 DEFAULT_MAX_TOKENS: Final = 16
 """OpenAI's, which this dialect's clients count on."""
-OBJECT: Final = "text_completion"
 
 
-def _prompt(value: object) -> str:
-    """Return the one text that a prompt is."""
+def _prompts(value: object) -> list[str]:
+    """Return the texts that a prompt is."""
     match value:
-        case str() | [str()]:
-            return value if isinstance(value, str) else value[0]
+        case str():
+            return [value]
         case [int(), *_] | [[int(), *_], *_]:
-            raise ValueError("token ids are not understood here; send the text")
-        case [str(), str(), *_]:
-            raise ValueError(f"has {len(value)} texts; send one a call")
+            raise ValueError("token ids are not understood here, as each operator may cut text in its own way; send the text")
+        case [str(), *others] if all(isinstance(text, str) for text in others):
+            return list(value)
         case _:
-            raise ValueError("must be a string, or a list of one string")
+            raise ValueError("must be a string, or a list of at least one string")
 
 
 class CompletionRequest(Request):
     """The body of a completion."""
 
-    prompt: Annotated[str, BeforeValidator(_prompt)]
+    prompt: Annotated[list[str], BeforeValidator(_prompts)]
+    logprobs: Annotated[int, Field(ge=0, le=TOP_LOGPROBS)] | None = None
 
     # Accepted with the one value that asks for nothing, as clients send them unasked.
     best_of: Annotated[int, Field(ge=1, le=1)] = 1
@@ -41,63 +45,54 @@ class CompletionRequest(Request):
     suffix: Literal[""] = ""
 
 
-def order_of(asked: CompletionRequest) -> Order:
-    """Return the native order. Raises InvalidField for fields that contradict each other."""
+def orders_of(asked: CompletionRequest) -> list[Order]:
+    """Return the native orders, one a choice: all of the first prompt, then those of the next.
+
+    Raises InvalidField for fields that contradict each other, and for more than ``ANSWERS`` of them.
+    """
+    count = len(asked.prompt) * asked.n
+    if count > ANSWERS:
+        raise InvalidField("prompt", f"with n makes {count} answers; at most {ANSWERS} are given", value=count, limit=ANSWERS)
+    orders = [_order(asked, prompt) for prompt in asked.prompt]
+    for order in orders if len(orders) > 1 else ():  # before the others are begun for nothing
+        check_order(order)
+    return [one for order in orders for one in copies(order, asked.n)]
+
+
+def _order(asked: CompletionRequest, prompt: str) -> Order:
     sampling = sampling_of(asked, max_tokens=asked.max_tokens or DEFAULT_MAX_TOKENS)
-    return Order(model=asked.model, prompt=asked.prompt, sampling=sampling)
+    sampling.logprobs, sampling.top_logprobs = asked.logprobs is not None, asked.logprobs or 0
+    return Order(model=asked.model, prompt=prompt, sampling=sampling, constraint=asked.constraint)
 
 
-def completion(job: Job, outcome: Outcome, facts: Facts) -> str:
-    """Return the whole answer: OpenAI's fields, and those that a chat has beyond them."""
-    choice = _choice(outcome.text, FINISH.get(outcome.finish_reason, "stop")) | {"stop_reason": outcome.stop or None}
-    return dump(
-        {
-            "code": 0,
-            "message": "success",
-            **_same(job),
-            "choices": [choice],
-            "usage": usage_of(outcome.usage),
-            "system_fingerprint": f"fp_{outcome.receipt.model_digest.hex()[:16]}",
-            "aos": network_of(facts),
-        }
-    )
+class CompletionChoice:
+    """One answer to one prompt."""
 
+    def __init__(self, job: Job) -> None:
+        self._logprobs = TextLogprobs(job.order.sampling) if job.order.sampling.logprobs else None
 
-class Chunks:
-    """The events of one streamed answer, each ready to be sent."""
-
-    def __init__(self, job: Job, *, include_usage: bool) -> None:
-        self._same = _same(job)
-        self._open = {"usage": None} if include_usage else {}
-        self._include_usage = include_usage
-        # what differs between two tokens is only their text, so the rest is written once
-        empty = self._event(_choice(""), self._open).decode()
-        self._head, self._tail = empty.split('""', 1)
-
-    def opening(self) -> bytes:
+    def opening(self) -> None:
         """Nothing: a completion begins with its text."""
-        return b""
 
-    def text(self, chunk: Chunk) -> bytes:
-        """An event with more of the answer."""
-        return f"{self._head}{dump(chunk.text)}{self._tail}".encode()
+    def plain(self, text: str) -> Members:
+        """A piece of its text and nothing else."""
+        return {"text": text, "logprobs": None}
 
-    def end(self, outcome: Outcome, facts: Facts) -> bytes:
-        """The last events: why it ended, what it took, and the mark."""
-        usage = usage_of(outcome.usage)
-        choice = _choice("", FINISH.get(outcome.finish_reason, "stop")) | {"stop_reason": outcome.stop or None}
-        last = self._event(choice, {"usage": usage, "aos": network_of(facts)})
-        if self._include_usage:
-            last += sse(dump(self._same | {"choices": [], "usage": usage}))
-        return last + DONE
+    def said(self, chunk: Chunk) -> list[str | Members]:
+        """More of its text, with the log-probabilities of its tokens."""
+        if self._logprobs is None:
+            return [chunk.text]
+        return [{"text": chunk.text, "logprobs": self._logprobs.more(chunk.logprobs)}]
 
-    def _event(self, choice: dict[str, Any], rest: dict[str, Any]) -> bytes:
-        return sse(dump(self._same | {"choices": [choice]} | rest))
+    def rest(self) -> list[str | Members]:
+        """Nothing is held back."""
+        return []
 
+    def ending(self, outcome: Outcome) -> Members:
+        """Why it ended."""
+        return self.plain("") | {"finish_reason": FINISH.get(outcome.finish_reason, "stop")}
 
-def _same(job: Job) -> dict[str, Any]:
-    return {"id": answer_id(job), "object": OBJECT, "created": job.created.seconds, "model": job.order.model}
-
-
-def _choice(text: str, finish_reason: str | None = None) -> dict[str, Any]:
-    return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
+    def whole(self, outcome: Outcome, logprobs: Sequence[TokenLogprob]) -> Members:
+        """The text."""
+        said = None if self._logprobs is None else self._logprobs.more(logprobs)
+        return {"text": outcome.text, "logprobs": said, "finish_reason": FINISH.get(outcome.finish_reason, "stop")}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from aos.errors import InvalidField
 from aos.order import MAX_TOKENS, SEED_MAX, TOP_LOGPROBS
+from aos.v1.types_pb2 import Mirostat
 from gateway.body import shown
 
 UINT32: Final = (1 << 32) - 1
@@ -45,3 +47,20 @@ class Drawing(BaseModel):
     logit_bias: Annotated[dict[int, float], BeforeValidator(_by_token)] = {}
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     seed: Annotated[int, Field(ge=0, le=SEED_MAX)] | None = None
+    # under llama-server's names; its version 1 depends on a fit to the order of the vocabulary that few models keep
+    mirostat: Literal[0, 2] = 0
+    mirostat_tau: float | None = None
+    mirostat_eta: float | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the fields of Sampling that are set here. Raises InvalidField for fields that contradict each other."""
+        found: dict[str, Any] = {name: getattr(self, name) for name in Drawing.model_fields if not name.startswith("mirostat")}
+        for name in ("mirostat_tau", "mirostat_eta"):
+            value = getattr(self, name)
+            if value is not None and not self.mirostat:
+                raise InvalidField(name, "is only for mirostat 2", value=value)
+            if value == 0:  # which the order takes for unset
+                raise InvalidField(name, "must be above 0", value=value)
+        if self.mirostat:
+            found["mirostat"] = Mirostat(tau=self.mirostat_tau or 0.0, eta=self.mirostat_eta or 0.0)
+        return found

@@ -36,6 +36,9 @@ HTTP: Final = {
 }
 """HTTP status by google.rpc.Code, where a dialect has no other for the error's class."""
 
+PASSED: Final = ("x-request-id", "traceparent")
+"""Headers that go on as they are."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 Metadata = tuple[tuple[str, str], ...]
 
@@ -81,16 +84,15 @@ def header(context: Context, name: str) -> str:
 
 
 def passed_on(context: Context, token: str = "") -> Metadata:
-    """Return the caller's credentials and request id, to be sent with the calls made for it: it has its own powers, no more.
+    """Return the caller's credentials, request id and trace, to be sent with the calls made for it: it has its own powers, no more.
 
     A ``token`` from elsewhere goes before the one in the header. Raises Unauthenticated for one that no header can carry.
     """
     authorization = f"Bearer {token}" if token else header(context, "authorization")
     if not _sendable(authorization):
         raise Unauthenticated
-    request_id = header(context, "x-request-id")
-    sent = {"authorization": authorization, "x-request-id": request_id if _sendable(request_id) else ""}
-    return tuple((name, value) for name, value in sent.items() if value)
+    sent = {"authorization": authorization, **{name: header(context, name) for name in PASSED}}
+    return tuple((name, value) for name, value in sent.items() if value and _sendable(value))
 
 
 def _sendable(value: str) -> bool:

@@ -151,7 +151,8 @@ def _id(name: str) -> str:
 
 def order_of(job: JobFields, *, chat: bool) -> Order:
     """Return the native order: the prompt as a user's turn where the model has a chat template, else as it is."""
-    sampling = Sampling(**job.params.model_dump(exclude_none=True))
+    params = job.params
+    sampling = Sampling(**params.parameters(), stop=params.stop, logprobs=params.logprobs, top_logprobs=params.top_logprobs)
     if chat:
         return Order(model=job.model, chat=Chat(messages=[ChatMessage(role="user", content=job.prompt)]), sampling=sampling)
     return Order(model=job.model, prompt=job.prompt, sampling=sampling)
@@ -191,7 +192,9 @@ def _prompt(order: Order) -> str:
 
 
 def _as_job(order: Order) -> dict[str, Any]:
-    params: dict[str, Any] = {field.name: value for field, value in order.sampling.ListFields()}
+    params: dict[str, Any] = {field.name: value for field, value in order.sampling.ListFields() if field.name != "mirostat"}
+    if order.sampling.HasField("mirostat"):
+        params |= {"mirostat": 2, "mirostat_tau": order.sampling.mirostat.tau, "mirostat_eta": order.sampling.mirostat.eta}
     if "stop" in params:
         params["stop"] = list(order.sampling.stop)
     if "logit_bias" in params:
@@ -286,6 +289,7 @@ def _in_dialect(error: InvalidField) -> str:
 
 
 NAMES: Final = {
+    "order.sampling.mirostat.": "job.params.mirostat_",
     "order.sampling.": "job.params.",
     "order.chat.messages:": "job.prompt:",
     "order.chat.messages[0].content": "job.prompt",

@@ -71,8 +71,17 @@ ROWS: Final[dict[type[AosError], Row]] = {
 OTHERS: Final = Row(500, INTERNAL, "server_error")
 """For failures that no caller of this dialect can cause."""
 
-NAMES: Final = {"order.sampling.": "", "order.chat.": "", "order.": ""}
+NAMES: Final = {
+    "order.embedding.texts": "input",
+    "order.embedding.": "",
+    "order.sampling.mirostat.": "mirostat_",
+    "order.sampling.": "",
+    "order.chat.": "",
+    "order.": "",
+}
 """Native fields' names and the dialect's."""
+CONSTRAINT: Final = "order.constraint"
+"""Where the order says what form the answer must have; the dialect has several fields for that."""
 
 
 def row(error: AosError | None) -> Row:
@@ -89,14 +98,19 @@ def body(found: Row, message: str, param: str | None) -> dict[str, Any]:
     }
 
 
-def failure(error: AosError | None, *, text: str = "messages") -> Reply:
-    """Return the reply for a failure; None is one that nobody foresaw. ``text`` is the field that has the input."""
+def failure(error: AosError | None, *, text: str = "messages", form: str = "response_format") -> Reply:
+    """Return the reply for a failure; None is one that nobody foresaw.
+
+    ``text`` is the field that has the input, ``form`` the one that says what form the answer must have.
+    """
     found, message, param = row(error), "Internal error.", None
     if error is not None:
         message, param = error.message, text if found.param == INPUT else found.param
-    if isinstance(error, InvalidField):
+    if isinstance(error, InvalidField) or (isinstance(error, ContextOverflow) and error.facts.get("field")):
         # what an operator refused comes back without violations
         param, message = error.violations[0].field if error.violations else error.facts.get("field", ""), error.message
+        if param.startswith(CONSTRAINT):
+            param, message = form, f"{form}{message.removeprefix(param)}"
         for native, ours in NAMES.items():
             if param.startswith(native):
                 param, message = f"{ours}{param.removeprefix(native)}", f"{ours}{message.removeprefix(native)}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
@@ -16,16 +16,18 @@ from aos.clock import Clock
 from aos.rpc.status import answered
 from aos.v1 import dispatcher_pb2_grpc, registry_pb2_grpc
 from aos.v1.dispatcher_pb2 import CancelJobRequest, CreateJobRequest, Job, JobEvent, Outcome
-from aos.v1.operator_pb2 import Chunk, TokenLogprob
+from aos.v1.operator_pb2 import TokenLogprob
 from aos.v1.registry_pb2 import GetModelRequest, ListModelsRequest, Model
 from aos.v1.types_pb2 import Order
-from aos.verification.receipts import address, digest
-from gateway import chat, completions
+from gateway import chat, completions, embeddings
+from gateway.answers import PING, Answered, Choice, Chunks, broken_off, completion
 from gateway.body import check
-from gateway.chat import PING, ChatRequest, Facts, Request, broken_off, without_nulls
-from gateway.completions import CompletionRequest
+from gateway.chat import ChatChoice, ChatRequest, Request, without_nulls
+from gateway.completions import CompletionChoice, CompletionRequest
+from gateway.embeddings import EmbeddingRequest
 from gateway.feed import batches
 from gateway.http import Context, Metadata, Reply, dump, known, passed_on, read, send
+from gateway.joined import joined
 from gateway.model_errors import failure
 from gateway.v1 import models_pb2, models_pb2_grpc
 
@@ -43,34 +45,25 @@ SSE_HEADERS: Final = (("cache-control", "no-cache"), ("x-accel-buffering", "no")
 R = TypeVar("R", bound=Request)
 
 
-class Chunks(Protocol):
-    """The events of one streamed answer, each ready to be sent."""
-
-    def opening(self) -> bytes: ...
-
-    def text(self, chunk: Chunk) -> bytes: ...
-
-    def end(self, outcome: Outcome, facts: Facts) -> bytes: ...
-
-
-class _Chunked(Protocol):
-    def __call__(self, job: Job, *, include_usage: bool) -> Chunks: ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Form(Generic[R]):
     """One way to ask for text: what a body may say, and the shapes of the answer."""
 
     request: type[R]
-    order_of: Callable[[R], Order]
-    completion: Callable[[Job, Outcome, Facts], str]
-    chunks: _Chunked
+    orders_of: Callable[[R], list[Order]]
+    choice: Callable[[Job], Choice]
+    whole: str
+    """The answer's kind, OpenAI's `object`."""
+    chunk: str
+    """The kind of a stream's events."""
     input: str
     """The field that is at fault when the input is too long."""
 
 
-_CHAT: Final = _Form(ChatRequest, chat.order_of, chat.completion, chat.Chunks, "messages")
-_COMPLETION: Final = _Form(CompletionRequest, completions.order_of, completions.completion, completions.Chunks, "prompt")
+_CHAT: Final = _Form(ChatRequest, chat.orders_of, ChatChoice, "chat.completion", "chat.completion.chunk", "messages")
+_COMPLETION: Final = _Form(
+    CompletionRequest, completions.orders_of, CompletionChoice, "text_completion", "text_completion", "prompt"
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -100,9 +93,10 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
                 yield part
 
     async def _answer(self, form: _Form[R], request: HttpBody, context: Context) -> AsyncGenerator[HttpBody]:
-        begun = False
+        begun, constraint_field = False, ""
         try:
             asked = check(form.request, without_nulls((await read(request)).fields))
+            constraint_field = asked.constraint_field
             if asked.stream:
                 async with aclosing(self._stream(form, asked, passed_on(context))) as parts:
                     async for part in parts:
@@ -113,11 +107,29 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
                 return
             reply = await self._whole(form, asked, passed_on(context))
         except Exception as error:
-            reply = failure(known(error), text=form.input)
+            reply = failure(known(error), text=form.input, form=constraint_field)
             if begun:  # 200 has been said, so the stream itself is the only place left
                 yield HttpBody(content_type="text/event-stream", data=broken_off(reply.data))
                 return
         yield await send(context, reply)
+
+    async def CreateEmbeddings(self, request: HttpBody, context: Context) -> AsyncGenerator[HttpBody]:
+        try:
+            asked = check(EmbeddingRequest, without_nulls((await read(request)).fields))
+            metadata, outcome = passed_on(context), Outcome()
+            async with (
+                self._running([embeddings.order_of(asked)], asked.user, metadata) as (running,),
+                aclosing(self._events(running, metadata)) as events,
+            ):
+                async for event in events:
+                    outcome = event.outcome
+            parts = embeddings.answer(asked, running.job, outcome)
+        except Exception as error:
+            yield await send(context, failure(known(error), text="input"))
+            return
+        # beside the loop: writing numbers takes long
+        while part := await asyncio.to_thread(next, parts, b""):
+            yield HttpBody(content_type="application/json", data=part)
 
     async def ListModels(self, request: models_pb2.ListModelsRequest, context: Context) -> HttpBody:
         try:
@@ -149,28 +161,31 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
 
     async def _whole(self, form: _Form[R], asked: R, metadata: Metadata) -> Reply:
         async with (
-            self._running(form.order_of(asked), asked.user, metadata) as running,
-            aclosing(self._events(running, metadata)) as events,
+            self._running(form.orders_of(asked), asked.user, metadata) as running,
+            aclosing(joined([self._events(one, metadata) for one in running])) as events,
         ):
-            outcome, logprobs = Outcome(), list[TokenLogprob]()
-            async for event in events:
-                outcome = event.outcome
-                logprobs += event.chunk.logprobs
-        return Reply(form.completion(running.job, outcome, _facts(running.job, outcome, logprobs)).encode())
+            outcomes = [Outcome() for _ in running]
+            logprobs: list[list[TokenLogprob]] = [[] for _ in running]
+            async for index, event in events:
+                outcomes[index] = event.outcome
+                logprobs[index] += event.chunk.logprobs
+        answers = [Answered(one.job, end, tokens) for one, end, tokens in zip(running, outcomes, logprobs, strict=True)]
+        return Reply(completion(answers, form.choice, form.whole).encode())
 
     async def _stream(self, form: _Form[R], asked: R, metadata: Metadata) -> AsyncGenerator[bytes]:
         """Yield the answer's events. Until it has begun, a failure still has its HTTP status, so the first event waits for text."""
         include_usage = asked.stream_options is not None and asked.stream_options.include_usage
-        async with self._running(form.order_of(asked), asked.user, metadata) as running:
-            chunks = form.chunks(running.job, include_usage=include_usage)
+        async with self._running(form.orders_of(asked), asked.user, metadata) as running:
+            chunks = Chunks([one.job for one in running], form.choice, form.chunk, include_usage=include_usage)
             opening = chunks.opening()
-            feed = batches(self._events(running, metadata), quiet=self._ping_seconds, clock=self._clock)
-            async with aclosing(feed) as batched:
+            every = joined([self._events(one, metadata) for one in running])
+            async with aclosing(batches(every, quiet=self._ping_seconds, clock=self._clock)) as batched:
                 async for events in batched:
                     if not events:
                         yield PING
                         continue
-                    yield opening + b"".join(_part(chunks, running.job, event) for event in events)
+                    if part := opening + b"".join(_part(chunks, *event) for event in events):
+                        yield part
                     opening = b""
 
     async def _events(self, running: _Running, metadata: Metadata) -> AsyncGenerator[JobEvent]:
@@ -190,18 +205,26 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
                         pass
 
     @asynccontextmanager
-    async def _running(self, order: Order, user: str, metadata: Metadata) -> AsyncGenerator[_Running]:
-        """Give the request's job, and end it with the block unless it has ended: nobody else waits for it."""
-        wanted = CreateJobRequest(order=order, user=user)
-        creating = asyncio.ensure_future(answered(self._dispatcher.CreateJob(wanted, metadata=metadata, timeout=CALL_SECONDS)))
-        running: _Running | None = None
+    async def _running(self, orders: list[Order], user: str, metadata: Metadata) -> AsyncGenerator[list[_Running]]:
+        """Give the request's jobs, and end with the block those that have not ended: nobody else waits for them."""
+        creating = [
+            asyncio.ensure_future(
+                answered(
+                    self._dispatcher.CreateJob(CreateJobRequest(order=order, user=user), metadata=metadata, timeout=CALL_SECONDS)
+                )
+            )
+            for order in orders
+        ]
+        running: list[_Running] = []
         try:
-            # shielded: a caller who goes while the job is made must leave no job behind
-            running = _Running(await asyncio.shield(creating))
+            for one in creating:
+                # shielded: a caller who goes while the job is made must leave no job behind
+                running += [_Running(await asyncio.shield(one))]
             yield running
         finally:
-            if running is None or not running.ended:
-                await asyncio.shield(asyncio.ensure_future(self._cancel(creating, metadata)))
+            left = [one for index, one in enumerate(creating) if index >= len(running) or not running[index].ended]
+            if left:
+                await asyncio.shield(asyncio.gather(*(self._cancel(one, metadata) for one in left)))
 
     async def _cancel(self, creating: asyncio.Future[Job], metadata: Metadata) -> None:
         with suppress(Exception):  # it was not made, or cannot be reached: there is nobody to tell
@@ -210,15 +233,10 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
                 await self._dispatcher.CancelJob(CancelJobRequest(name=job.name), metadata=metadata)
 
 
-def _part(chunks: Chunks, job: Job, event: JobEvent) -> bytes:
+def _part(chunks: Chunks, index: int, event: JobEvent) -> bytes:
     if event.WhichOneof("event") == "outcome":
-        return chunks.end(event.outcome, _facts(job, event.outcome))
-    return chunks.text(event.chunk)
-
-
-def _facts(job: Job, outcome: Outcome, logprobs: Sequence[TokenLogprob] = ()) -> Facts:
-    receipt = outcome.receipt
-    return Facts(job.name, f"0x{digest(receipt).hex()}", address(receipt), logprobs)
+        return chunks.end(index, event.outcome)
+    return chunks.text(index, event.chunk)
 
 
 def describe(model: Model) -> dict[str, Any]:
@@ -236,6 +254,7 @@ def describe(model: Model) -> dict[str, Any]:
         "reason": model.reason,
         "context_length": model.context_length,
         "chat": model.chat,
+        "embeddings": model.embeddings,
         "price": {"prompt_token": model.price.prompt_token, "completion_token": model.price.completion_token},
         "operators": list(model.operators),
     }

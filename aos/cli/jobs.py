@@ -120,6 +120,7 @@ def sampling_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--system", default="", help="What the model is told before the prompt.")
 @click.option("--raw", is_flag=True, help="Let the model go on with PROMPT, without its chat template.")
 @click.option("--request-id", default="", help="Makes a retry harmless.")
+@click.option("--priority", type=click.IntRange(-9, 9), default=0, help="Among your own jobs, higher goes first.")
 @click.option("--wait/--no-wait", default=True, help="Stream the answer, or only print the job's name.")
 @click.option("--receipt", type=click.Path(dir_okay=False, path_type=Path), help="Write the receipt to this file.")
 @click.pass_obj
@@ -131,6 +132,7 @@ def submit(
     system: str,
     raw: bool,
     request_id: str,
+    priority: int,
     wait: bool,
     receipt: Path | None,
 ) -> None:
@@ -145,7 +147,7 @@ def submit(
                 if raw
                 else Order(model=name, chat=Chat(messages=[*turns, ChatMessage(role="user", content=prompt)]), sampling=how)
             )
-            made = CreateJobRequest(order=order, request_id=request_id or secrets.token_hex(16))
+            made = CreateJobRequest(order=order, request_id=request_id or secrets.token_hex(16), priority=priority)
             job = await answered(aos.dispatcher.CreateJob(made))
             if not wait:
                 OUT.print(job.name)

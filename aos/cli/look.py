@@ -29,13 +29,13 @@ def models(where: Where, as_json: bool) -> None:
         if as_json:
             OUT.print_json(MessageToJson(listed, preserving_proto_field_name=True))
             return
-        table = Table("model", "state", "context", "neurons per token in / out", "operators", "weights (SHA-256)", box=None)
+        table = Table("model", "state", "context", "can", "neurons per token in / out", "operators", "weights (SHA-256)", box=None)
         for model in listed.models:
             price = f"{model.price.prompt_token} / {model.price.completion_token}"
             ready = state(routable=model.routable, reason=model.reason)
-            table.add_row(
-                escape(model.name), ready, str(model.context_length), price, str(len(model.operators)), f"{model.digest[:16]}…"
-            )
+            can = ", ".join(name for name in ("chat", "exact", "embeddings") if getattr(model, name))
+            operators, digest = str(len(model.operators)), f"{model.digest[:16]}…"
+            table.add_row(escape(model.name), ready, str(model.context_length), can, price, operators, digest)
         show_table(table)
 
     run(work())

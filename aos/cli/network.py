@@ -19,7 +19,8 @@ import click
 from rich.table import Table
 
 from aos.cli.main import ERR, OUT, Where, run
-from aos.settings import NetworkSettings, bundled_model
+from aos.offered import AdapterFile, ModelFile
+from aos.settings import SPLIT_MODES, NetworkSettings, bundled
 
 if TYPE_CHECKING:
     from aos.up import Network
@@ -36,16 +37,36 @@ def model_options(command: click.decorators.FC) -> click.decorators.FC:
         click.option("--threads", type=int, default=0, help="CPU threads; 0: one for a small model, else one per core but one."),
         click.option("--slots", type=int, default=8, show_default=True, help="Requests decoded at once."),
         click.option("--grace", type=float, default=10.0, show_default=True, help="Seconds that running jobs get at the end."),
+        click.option("--tensor-split", default="", metavar="A,B,...", help="Each GPU's share, as proportions."),
+        click.option(
+            "--split-mode", type=click.Choice(SPLIT_MODES), default="layer", show_default=True, help="How GPUs share a model."
+        ),
+        click.option("--main-gpu", type=int, default=0, show_default=True, help="The GPU where only one is used."),
+        click.option("--gpu-layers", type=int, default=0, show_default=True, help="Layers that go to the GPU; -1: all."),
+        click.option("--memory", type=int, default=0, help="MiB for an operator's models; 0: 3/4 of what is available, shared."),
+        click.option("--adapter", "adapters", multiple=True, metavar="NAME=BASE:PATH[:SCALE]", help="LoRA file over a model."),
         click.option(
             "--model",
-            type=click.Path(dir_okay=False, path_type=Path),
-            default=bundled_model(),
+            "models",
+            multiple=True,
+            metavar="[NAME=]PATH",
             show_default="the bundled demo model",
-            help="GGUF file to run.",
+            help="GGUF file to run; as often as there are models.",
         ),
     ):
         command = option(command)
     return command
+
+
+def settings_of(options: dict[str, Any], **more: Any) -> NetworkSettings:
+    """Return the settings that the options make. Raises ValueError, naming the option, for one that cannot be."""
+    models = tuple(map(ModelFile.read, options.pop("models"))) or (bundled(),)
+    adapters = tuple(AdapterFile.read(text, [one.name for one in models]) for text in options.pop("adapters"))
+    try:
+        split = tuple(float(share) for share in options.pop("tensor_split").split(",") if share)
+    except ValueError:
+        raise ValueError("tensor-split: must be numbers with commas between them") from None
+    return NetworkSettings(models=models, adapters=adapters, tensor_split=split, **options, **more)
 
 
 @click.command()
@@ -60,7 +81,7 @@ def model_options(command: click.decorators.FC) -> click.decorators.FC:
 def up(where: Where, data: Path | None, as_json: bool, **options: Any) -> None:
     """Run a whole network on this machine until Ctrl-C."""
     try:
-        settings = NetworkSettings(data=(data or where.data).expanduser(), **options)
+        settings = settings_of(options, data=(data or where.data).expanduser())
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
@@ -122,6 +143,7 @@ def ready_line(network: Network) -> dict[str, object]:
         "token": kept.token,
         "admin_token": kept.admin_token,
         "model": network.model,
+        "models": list(network.models),
         "operators": list(network.operators),
     }
 
@@ -135,7 +157,7 @@ def show_network(network: Network, settings: NetworkSettings) -> None:
         ("project", kept.project),
         ("token", kept.token),
         ("admin token", kept.admin_token),
-        ("model", network.model),
+        ("models", ", ".join(network.models)),
         ("operators", ", ".join(network.operators)),
         ("data", str(settings.data)),
     ):
@@ -153,7 +175,7 @@ def demo(question: str, **options: Any) -> None:
 
     async def work() -> None:
         with tempfile.TemporaryDirectory(prefix="aos-demo-") as folder:
-            settings = NetworkSettings(data=Path(folder), port=0, **options)
+            settings = settings_of(options, data=Path(folder), port=0)
             async with started(settings, quiet=False) as network:
                 await show_demo(network, question)
 
@@ -177,7 +199,7 @@ def operator(connect: str, listen: str, key: Path, die_with_parent: bool, **opti
     if die_with_parent:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     try:
-        settings = NetworkSettings(**options)
+        settings = settings_of(options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
@@ -187,7 +209,8 @@ def operator(connect: str, listen: str, key: Path, die_with_parent: bool, **opti
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         token = os.environ.get("AOS_OPERATOR_TOKEN", "")
         async with asked_to_stop() as stop, running_node(settings, connect=connect, listen=listen, key=key, token=token) as node:
-            logging.getLogger(__name__).info("operator %s offers %s", node.address, settings.model_name)
+            names = ", ".join(one.name for one in (*settings.models, *settings.adapters))
+            logging.getLogger(__name__).info("operator %s offers %s", node.address, names)
             await stop.wait()
 
     run(work())

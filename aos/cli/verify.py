@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from aos.cli.main import ERR, OUT, run
+from aos.offered import adapter_path
 from aos.v1.dispatcher_pb2 import ReceiptBundle
 
 if TYPE_CHECKING:
@@ -44,11 +45,12 @@ def show(findings: list[Finding], out: Console) -> bool:
     return all(finding.good is not False for finding in findings)
 
 
-async def rerun(bundle: ReceiptBundle, model: Path) -> Finding:
-    """Run the order again on the given weights and compare."""
+async def rerun(bundle: ReceiptBundle, model: Path, adapter: str) -> Finding:
+    """Run the order again on the given weights, with the adapter, if one is given, and compare."""
+    from aos.operator.llama import Lora
     from aos.operator.replay import replay
 
-    return await replay(bundle, model)
+    return await replay(bundle, model, Lora(*adapter_path(adapter)) if adapter else None)
 
 
 def unchecked(what: str, how: str) -> Finding:
@@ -61,17 +63,20 @@ def unchecked(what: str, how: str) -> Finding:
 @click.command()
 @click.argument("receipt", type=click.Path(path_type=Path))
 @click.option("--model", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights to run the order again on.")
-def verify(receipt: Path, model: Path | None) -> None:
+@click.option("--adapter", default="", metavar="PATH[:SCALE]", help="LoRA file over them, as the operator had it.")
+def verify(receipt: Path, model: Path | None, adapter: str) -> None:
     """Check RECEIPT, a file from `aos receipt` (or - for standard input), with no network."""
     from aos.verification.receipts import check_bundle  # slow to import: the other commands need no keys
 
+    if adapter and model is None:
+        raise click.UsageError("--adapter is over the weights that --model names")
     bundle = read_bundle(receipt)
     findings = list(check_bundle(bundle))
     if model is None:
         findings.append(unchecked("that the model really gives this answer", "give --model FILE.gguf to run it again"))
     else:
         with ERR.status(f"running the order again on {model.name}"):
-            findings.append(run(rerun(bundle, model)))
+            findings.append(run(rerun(bundle, model, adapter)))
     findings.append(unchecked("who the operator is", "compare its address with `aos operators`"))
     good = show(findings, OUT)
     OUT.print("[green]The receipt holds.[/green]" if good else "[red]The receipt does NOT hold.[/red]")

@@ -13,7 +13,7 @@ from aos.errors import InvalidField, ModelUnavailable, ModelUnsuitable, QueueFul
 from aos.order import canonical_order, canonical_sampling, check_order, cost, digest_order, with_defaults
 from aos.v1.dispatcher_pb2 import CreateJobRequest
 from aos.v1.registry_pb2 import Model
-from aos.v1.types_pb2 import Order
+from aos.v1.types_pb2 import Chat, Determinism, Order
 
 REQUEST_ID: Final = 128
 """Most characters of a request_id."""
@@ -23,9 +23,17 @@ TEMPLATE_TOKENS: Final = 256
 """What a chat template may add to a conversation: a system turn of its own, dates, marks."""
 MESSAGE_TOKENS: Final = 16
 """What a chat template may add to each message."""
+CALL_TOKENS: Final = 128
+"""What a chat template may add to each tool, and to each call of one."""
+TOOLS_TOKENS: Final = 2048
+"""What a chat template may say of how tools are called."""
+EDGE_TOKENS: Final = 8
+"""What a model may want around each text that it turns into a vector."""
 TOKEN_BYTES: Final = 512
 """Longest text of one token, generously; bounds what an operator may write into a log."""
 NONCE_BYTES: Final = 16
+PRIORITY_LIMIT: Final = 9
+"""Priorities go from minus this to this, as an operator's do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,9 @@ def check_request(request: CreateJobRequest) -> None:
         raise InvalidField(
             "request_id", f"must have at most {REQUEST_ID} printable ASCII characters", value=request.request_id, limit=REQUEST_ID
         )
+    if abs(request.priority) > PRIORITY_LIMIT:
+        problem = f"must be from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}"
+        raise InvalidField("priority", problem, value=request.priority, limit=PRIORITY_LIMIT)
     size = len(request.user.encode())
     if size > USER_BYTES:
         raise InvalidField("user", f"has {size} bytes; at most {USER_BYTES} are accepted", value=size, limit=USER_BYTES)
@@ -72,7 +83,9 @@ def _no_constant(name: str) -> NoReturn:
 
 def digest_contents(request: CreateJobRequest) -> bytes:
     """Return the digest by which a retry is known; it leaves the request_id out."""
-    parts = (canonical_order(request.order), request.user.encode(), request.annotation.encode())
+    parts = [canonical_order(request.order), request.user.encode(), request.annotation.encode()]
+    # jobs from before there were priorities keep their digests
+    parts += [str(request.priority).encode()] if request.priority else []
     return hashlib.sha256(b"aos.contents.v1" + b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
 
@@ -90,15 +103,35 @@ def check_model(order: Order, model: Model) -> None:
         raise ModelUnavailable(order.model, model.reason or "no operator that offers it can be used")
     if order.WhichOneof("input") == "chat" and not model.chat:
         raise ModelUnsuitable(order.model, "chat template")
+    if order.HasField("embedding") and not model.embeddings:
+        raise ModelUnsuitable(order.model, "embeddings")
+    if order.determinism == Determinism.DETERMINISM_EXACT and not model.exact:
+        raise ModelUnsuitable(order.model, "weights that give the same bits whatever the load")
 
 
 def prompt_bound(order: Order, context_length: int) -> int:
     """Return the most tokens that the input can have. Every token stands for at least one byte, or is the template's."""
-    if order.WhichOneof("input") == "chat":
-        text = sum(len(message.content.encode()) + MESSAGE_TOKENS for message in order.chat.messages)
-    else:
-        text = len(order.prompt.encode())
+    if order.HasField("embedding"):
+        return sum(min(len(text.encode()) + EDGE_TOKENS, context_length) for text in order.embedding.texts)
+    text = _chat_bound(order.chat) if order.HasField("chat") else len(order.prompt.encode())
     return min(text + TEMPLATE_TOKENS, context_length)
+
+
+def _chat_bound(chat: Chat) -> int:
+    bound = 0
+    for message in chat.messages:
+        # templates show results as JSON strings, which are longer than what they say, and calls and tools indented
+        bound += len((_indented(message.content) if message.role == "tool" else message.content).encode()) + MESSAGE_TOKENS
+        for call in message.tool_calls:
+            bound += len(f"{call.name}{_indented(json.loads(call.arguments))}".encode()) + CALL_TOKENS
+    for tool in chat.tools:
+        shown = [[tool.name, tool.description, json.loads(tool.parameters or "{}")]]
+        bound += len(_indented(shown).encode()) + CALL_TOKENS
+    return bound + (TOOLS_TOKENS if chat.tools else 0)
+
+
+def _indented(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=4)
 
 
 def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetime, nonce: bytes, job_seconds: float) -> Record:
@@ -120,6 +153,7 @@ def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetim
         amount=cost(model.price, prompt_tokens=prompt, completion_tokens=completion),
         created=now,
         deadline=now + timedelta(seconds=job_seconds),
+        priority=request.priority,
     )
     submission = Submission(request.request_id, order, request.user, request.annotation, digest_contents(request))
     return Record(job, submission)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from aos.errors import BadReceipt
-from aos.order import LEAST_LOGPROB, cost, digest_tokens
+from aos.order import EMBEDDING_VALUES, LEAST_LOGPROB, cost, digest_tokens
 from aos.v1.operator_pb2 import Chunk, TokenLogprob
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import FinishReason, Price, Sampling
-from aos.verification.receipts import address, text_digest
+from aos.vectors import length
+from aos.verification.receipts import address
 
 RECEIPT_BYTES: Final = 64 << 10
 """Largest receipt that is kept; its profile and clock are the operator's own words."""
+LENGTH_ERROR: Final = 1e-3
+"""How far the length of a vector may be from 1: its numbers have 32 bits."""
 PIECE_BYTES: Final = 512
 """Most bytes that one token may stand for in a log-probability: it bounds what an operator can put into the log."""
 
@@ -31,12 +34,13 @@ def check_answer(
     completion_bound: int,
     amount: int,
     reason: FinishReason,
-    text: str,
+    output_digest: bytes,
     tokens: list[int],
 ) -> None:
     """Raise BadReceipt, naming the first field that contradicts the job. The signature is the caller's to check.
 
-    ``text`` and ``tokens`` are what the job's log holds; ``price`` is the operator's offer, ``amount`` what is held, in neurons.
+    ``output_digest`` and ``tokens`` are of what the job's log holds; ``price`` is the operator's offer, ``amount`` what is held, in
+    neurons.
     """
     if receipt.ByteSize() > RECEIPT_BYTES:
         raise BadReceipt(job, "size", f"has {receipt.ByteSize()} bytes; at most {RECEIPT_BYTES} are accepted")
@@ -48,7 +52,7 @@ def check_answer(
         ("model_digest", receipt.model_digest.hex(), model_digest.lower()),
         ("parameters", receipt.parameters, parameters),
         ("seed", receipt.seed, seed),
-        ("output_digest", receipt.output_digest, text_digest(text)),
+        ("output_digest", receipt.output_digest.hex(), output_digest.hex()),
         ("output_tokens_digest", receipt.output_tokens_digest, digest_tokens(tokens)),
         ("usage.completion_tokens", usage.completion_tokens, len(tokens)),
         ("finish_reason", receipt.finish_reason, reason),
@@ -81,6 +85,21 @@ def check_logprobs(chunk: Chunk, sampling: Sampling, *, job: str) -> None:
             raise BadReceipt(job, "logprobs", f"{len(one.top)} in one place are more than was asked for, {sampling.top_logprobs}")
         if not _sound(one) or any(other.top or not _sound(other) for other in one.top):
             raise BadReceipt(job, "logprobs", "have a value that no token can have")
+
+
+def check_embeddings(chunk: Chunk, dimensions: int, *, texts: int, job: str) -> int:
+    """Return how many numbers the answer's vectors have, ``dimensions`` unless that is 0.
+
+    Raises BadReceipt unless the chunk's vectors have as many, not too many for ``texts`` of them, and are of length 1.
+    """
+    for one in chunk.embeddings:
+        dimensions = dimensions or len(one.values)
+        if len(one.values) != dimensions or not 0 < dimensions * texts <= EMBEDDING_VALUES:
+            raise BadReceipt(job, "embeddings", f"a vector of {len(one.values)} numbers cannot be one of them")
+        # that of one with NaN or an infinity is not near 1 either
+        if not abs(length(one) - 1) <= LENGTH_ERROR:
+            raise BadReceipt(job, "embeddings", "a vector's length is not 1")
+    return dimensions
 
 
 def _sound(one: TokenLogprob) -> bool:

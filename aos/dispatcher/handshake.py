@@ -54,4 +54,5 @@ def check_offers(offers: Sequence[Offer], known: OperatorInfo) -> Sequence[Offer
 
 def _facts(offer: Offer) -> tuple[object, ...]:
     price = offer.price
-    return (offer.digest.lower(), offer.context_length, offer.chat, offer.slots, price.prompt_token, price.completion_token)
+    can = (offer.chat, offer.exact, offer.embeddings)
+    return (offer.digest.lower(), offer.context_length, can, offer.slots, price.prompt_token, price.completion_token)

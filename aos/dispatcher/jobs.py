@@ -7,17 +7,19 @@ message that came too late.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import cast
 
 from aos.dispatcher.answers import check_answer
-from aos.errors import AosError, Deadline, JobCancelled, OperatorLost
+from aos.errors import AosError, BadReceipt, Deadline, JobCancelled, OperatorLost
+from aos.toolcalls import add_calls
 from aos.v1.dispatcher_pb2 import JobError, JobEvent, JobState, Outcome
 from aos.v1.operator_pb2 import Chunk, Finish
-from aos.v1.types_pb2 import Order, Price, Usage
+from aos.v1.types_pb2 import Embedding, Order, Price, Usage
 from aos.verification.clock import merge
+from aos.verification.receipts import embeddings_digest, text_digest
 
 
 class State(enum.IntEnum):
@@ -100,10 +102,19 @@ class Job:
     """Attempts that ended by the operator's fault."""
     clock: Mapping[str, int] = field(default_factory=dict[str, int])
     ended: datetime | None = None
+    priority: int = 0
+    """Its place among the project's own jobs: higher goes first."""
+    traceparent: str = ""
+    """Its place in a trace, as W3C Trace Context writes it; empty: it is in none."""
 
     @property
     def name(self) -> str:
         return f"jobs/{self.id}"
+
+    @property
+    def embeds(self) -> bool:
+        """Whether its answer is vectors: every other answer may have a token at least."""
+        return self.completion_bound == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,7 @@ class Output:
 
     text: str
     tokens: list[int]
+    embeddings: Sequence[Embedding] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +188,18 @@ def extend(view: View, at: At, *, lease: str, chunk: Chunk) -> Move | None:
     return Move(view.job, (said,)) if begun is None else replace(begun, events=(*begun.events, said))
 
 
-def complete(view: View, at: At, *, lease: str, finish: Finish) -> Move | None:
-    """The answer is whole. Raises BadReceipt if the receipt, whose signature is good, is not for what the log holds."""
+def complete(view: View, at: At, *, lease: str, finish: Finish, order: Order) -> Move | None:
+    """The answer is whole; ``order`` is what was asked.
+
+    Raises BadReceipt if the receipt, whose signature is good, is not for what the log holds.
+    """
     job = view.job
     if job.lease != lease:
         return None
     output = view.output()
+    vectors, wanted = output.embeddings, len(order.embedding.texts)
+    if len(vectors) != wanted:
+        raise BadReceipt(job.name, "embeddings", f"has {len(vectors)} vectors of {wanted} texts")
     check_answer(
         finish.receipt,
         job=job.name,
@@ -195,7 +213,7 @@ def complete(view: View, at: At, *, lease: str, finish: Finish) -> Move | None:
         completion_bound=job.completion_bound,
         amount=job.amount,
         reason=finish.reason,
-        text=output.text,
+        output_digest=embeddings_digest(vectors) if wanted else text_digest(output.text),
         tokens=output.tokens,
     )
     used = finish.receipt.usage
@@ -204,7 +222,15 @@ def complete(view: View, at: At, *, lease: str, finish: Finish) -> Move | None:
         completion_tokens=used.completion_tokens,
         cached_tokens=min(finish.cached_tokens, used.prompt_tokens),
     )
-    outcome = Outcome(text=output.text, finish_reason=finish.reason, stop=finish.stop, usage=usage, receipt=finish.receipt)
+    outcome = Outcome(
+        text=output.text,
+        finish_reason=finish.reason,
+        stop=finish.stop,
+        usage=usage,
+        receipt=finish.receipt,
+        embeddings=vectors,
+    )
+    add_calls(outcome, order, job.name)
     return _end(State.COMPLETED, outcome, view, at)
 
 

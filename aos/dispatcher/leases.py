@@ -13,7 +13,7 @@ from typing import Final
 from aos.clock import Clock
 from aos.dispatcher import jobs
 from aos.dispatcher.admission import TOKEN_BYTES
-from aos.dispatcher.answers import check_logprobs
+from aos.dispatcher.answers import check_embeddings, check_logprobs
 from aos.dispatcher.jobs import At
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.settings import DispatcherSettings
@@ -95,7 +95,8 @@ class LeaseRun:
         """Whether the operator ended it, so that it need not be told."""
         self.blamed = False
         """Whether the operator failed it, so that another is to be preferred."""
-        self._sampling = leased.submission.order.sampling
+        self._order = leased.submission.order
+        self._sampling = self._order.sampling
         self._log, self._clock, self._settings = log, clock, settings
         self._unwritten = deque[Said | End]()
         self._news = asyncio.Event()
@@ -103,6 +104,9 @@ class LeaseRun:
         self._tokens_left = self.job.completion_bound - len(leased.output.tokens)
         most = (self.job.completion_bound + HELD_BACK_TOKENS) * TOKEN_BYTES
         self._bytes_left = most - len(leased.output.text.encode())
+        vectors = leased.output.embeddings
+        self._vectors_left = len(self._order.embedding.texts) - len(vectors)
+        self._dimensions = len(vectors[0].values) if vectors else 0
 
     def hear(self, what: Chunk | Finish | LeaseFailed | None, seen: Mapping[str, int]) -> None:
         """Take what the operator says. What comes behind the end is ignored."""
@@ -110,7 +114,7 @@ class LeaseRun:
             return
         said = Said(what, seen)
         if isinstance(what, Chunk):
-            if not (what.text or what.tokens):
+            if not (what.text or what.tokens or what.embeddings):
                 return
             try:
                 self._check(what)
@@ -126,6 +130,10 @@ class LeaseRun:
         if min(self._tokens_left, self._bytes_left) < 0:
             raise BadReceipt(self.job.name, "usage.completion_tokens", "more came than was asked for")
         check_logprobs(chunk, self._sampling, job=self.job.name)
+        self._vectors_left -= len(chunk.embeddings)
+        if self._vectors_left < 0:
+            raise BadReceipt(self.job.name, "embeddings", "more came than was asked for")
+        self._dimensions = check_embeddings(chunk, self._dimensions, texts=len(self._order.embedding.texts), job=self.job.name)
 
     def end(self, how: End) -> None:
         """Let the lease end, behind what was heard."""
@@ -163,6 +171,8 @@ class LeaseRun:
         whole = Chunk()
         whole.CopyFrom(item.what)
         while self._unwritten and isinstance(more := self._unwritten[0], Said) and isinstance(more.what, Chunk):
+            if more.what.embeddings:  # each is as many as make a good message
+                break
             whole.text += more.what.text
             whole.tokens.extend(more.what.tokens)
             whole.logprobs.extend(more.what.logprobs)
@@ -192,9 +202,12 @@ class LeaseRun:
         try:
             if finish.stop and finish.stop not in self._sampling.stop:
                 raise BadReceipt(self.job.name, "stop", "is not a stop string of the order")  # noqa: TRY301  # one way out
+            order = self._order
             # in a thread: recovering a key takes milliseconds
             await asyncio.to_thread(check_signature, finish.receipt)
-            return await self._log.change(self.job.id, lambda view: jobs.complete(view, at, lease=self.id, finish=finish))
+            return await self._log.change(
+                self.job.id, lambda view: jobs.complete(view, at, lease=self.id, finish=finish, order=order)
+            )
         except BadSignature as error:
             return await self._retry(BadReceipt(self.job.name, "signature", error.message), at)
         except BadReceipt as error:

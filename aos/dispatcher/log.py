@@ -11,7 +11,7 @@ from typing import Final
 from aos.dispatcher.jobs import Job
 from aos.dispatcher.store import Change, Decide, JobStore, Leased
 from aos.errors import ServiceUnavailable
-from aos.v1.dispatcher_pb2 import JobEvent
+from aos.v1.dispatcher_pb2 import JobEvent, Outcome
 
 READ: Final = 256
 """Most events that are read from the store at once."""
@@ -40,8 +40,8 @@ class _Watcher:
 class EventLog:
     """Changes jobs in the store and tells those who watch. Every change of a job goes through here."""
 
-    def __init__(self, store: JobStore, *, ended: Callable[[Job], None]) -> None:
-        """``ended`` is called once for each job that has reached a final state, after that is durable."""
+    def __init__(self, store: JobStore, *, ended: Callable[[Job, Outcome], None]) -> None:
+        """``ended`` is called once for each job that has reached a final state, and how, after that is durable."""
         self.store = store
         self._ended = ended
         self._watchers: dict[str, set[_Watcher]] = {}
@@ -65,7 +65,7 @@ class EventLog:
         for watcher in self._watchers.get(job_id, ()):
             watcher.hear(change.events)
         if change.job.state.final:
-            self._ended(change.job)
+            self._ended(change.job, change.events[-1].outcome)
 
     async def watch(self, job_id: str, after: int) -> AsyncGenerator[JobEvent]:
         """Yield the events behind ``after``, each once and in order, until the outcome.

@@ -21,11 +21,14 @@ from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Waiting
 from aos.dispatcher.submissions import Submissions
 from aos.dispatcher.tokens import ProjectAuthenticator
+from aos.dispatcher.tracing import JobSpans
 from aos.metrics import CollectorRegistry
 from aos.rpc.auth import Authenticator
 from aos.store import sqlite_jobs, sqlite_projects
 from aos.store.sqlite import SqliteFile
+from aos.telemetry import Telemetry
 from aos.v1 import broker_pb2_grpc, registry_pb2_grpc
+from aos.v1.dispatcher_pb2 import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,12 @@ async def running_dispatcher(
     clock: Clock,
     randomness: Randomness,
     metrics: CollectorRegistry | None = None,
+    telemetry: Telemetry | None = None,
 ) -> AsyncGenerator[DispatcherNode]:
     """Give a dispatcher that keeps its jobs in the file, and finishes what an earlier one had accepted.
 
     The registry and the broker need not answer yet. ``randomness`` is secrets.token_bytes, or as hard to guess.
-    What it counts is in the registry ``metrics``, or in one of its own.
+    What it counts is in the registry ``metrics``, or in one of its own. Jobs are traced with ``telemetry``.
     """
     for migrations in (sqlite_projects.MIGRATIONS, sqlite_jobs.MIGRATIONS):
         await file.transact(migrations.apply)
@@ -71,14 +75,15 @@ async def running_dispatcher(
     project_store = sqlite_projects.SqliteProjectStore(file)
     tokens = ProjectAuthenticator(project_store)
 
-    counts = DispatcherMetrics(metrics or CollectorRegistry())
+    counts, spans = DispatcherMetrics(metrics or CollectorRegistry()), JobSpans(telemetry or Telemetry())
 
     def accepted(waiting: Waiting) -> None:
         counts.entered(State.QUEUED)
         relay.add(waiting)
 
-    def ended(job: Job) -> None:
+    def ended(job: Job, outcome: Outcome) -> None:
         counts.entered(job.state)
+        spans.end(job, outcome)
         relay.forget(job)
         holds.ended()
 
@@ -87,7 +92,14 @@ async def running_dispatcher(
     relay = Relay(log, registry=registry, settings=settings, clock=clock, randomness=randomness)
     counts.watch(queued=lambda: relay.queued, attached=lambda: relay.attached)
     submissions = Submissions(
-        store, registry=registry, holds=holds, accepted=accepted, settings=settings, clock=clock, randomness=randomness
+        store,
+        registry=registry,
+        holds=holds,
+        accepted=accepted,
+        spans=spans,
+        settings=settings,
+        clock=clock,
+        randomness=randomness,
     )
     await _recover(log, At(clock.now(), settings.node))
     for waiting in await store.waiting():

@@ -14,21 +14,28 @@ from aos.v1.types_pb2 import Price
 
 LOOK: Final = 64
 """Most waiting jobs of one project that are looked at for one free place."""
+PATIENCE: Final = 8
+"""Every so many of a project's jobs the oldest goes first, whatever its priority: low means later, never not at all."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Wanted:
-    """A waiting job, as far as placement looks at it. Older ones come first."""
+    """A waiting job, as far as placement looks at it."""
 
     number: int
-    job_id: str = field(compare=False)
-    project: str = field(compare=False)
-    model: str = field(compare=False)
-    model_digest: str = field(compare=False)
-    prompt_bound: int = field(compare=False)
-    completion_bound: int = field(compare=False)
-    amount: int = field(compare=False)
-    avoid: frozenset[str] = field(compare=False, default=frozenset())
+    """Older ones have lower numbers; no two have the same."""
+    job_id: str
+    project: str
+    model: str
+    model_digest: str
+    prompt_bound: int
+    completion_bound: int
+    amount: int
+    priority: int = 0
+    """Higher goes first among the project's own."""
+    embeds: bool = False
+    """Whether it asks for vectors."""
+    avoid: frozenset[str] = frozenset()
     """Operators that failed it. They get it again only if no other is there."""
 
 
@@ -45,6 +52,8 @@ class Candidate:
     """Leases of this offer now."""
     leaving: bool = False
     """It said that it is going away."""
+    embeddings: bool = False
+    """Whether it turns texts into vectors."""
 
 
 def why_unfit(wanted: Wanted, candidate: Candidate) -> str:
@@ -53,6 +62,8 @@ def why_unfit(wanted: Wanted, candidate: Candidate) -> str:
         return f"offers {candidate.model!r}"
     if candidate.model_digest != wanted.model_digest:
         return f"has other weights of {wanted.model!r}"
+    if wanted.embeds and not candidate.embeddings:
+        return "does not turn texts into vectors"
     if candidate.leaving:
         return "is going away"
     most = cost(candidate.price, prompt_tokens=wanted.prompt_bound, completion_tokens=wanted.completion_bound)
@@ -84,11 +95,29 @@ def explain(wanted: Wanted, candidates: Sequence[Candidate]) -> str:
     return f"It waited: {'; '.join(reasons) if reasons else 'no operator was attached'}."
 
 
+def _rank(wanted: Wanted) -> tuple[int, int]:
+    return -wanted.priority, wanted.number
+
+
+@dataclass(slots=True)
+class _Line:
+    """One project's jobs that wait for one model."""
+
+    ranked: list[Wanted] = field(default_factory=list[Wanted])
+    taken: int = 0
+
+    def next_ones(self) -> list[Wanted]:
+        """Return the jobs to be looked at for a free place, in order."""
+        if (self.taken + 1) % PATIENCE:
+            return self.ranked[:LOOK]
+        return sorted(self.ranked, key=lambda one: one.number)[:LOOK]
+
+
 class Queue:
-    """Waiting jobs, oldest first within a project; projects take turns, so that one's flood does not keep others waiting."""
+    """Waiting jobs, by priority and then age within a project; projects take turns, so that one's flood keeps no other waiting."""
 
     def __init__(self) -> None:
-        self._models: dict[tuple[str, str], OrderedDict[str, list[Wanted]]] = {}
+        self._models: dict[tuple[str, str], OrderedDict[str, _Line]] = {}
         self._jobs: dict[str, Wanted] = {}
 
     def __len__(self) -> int:
@@ -104,7 +133,7 @@ class Queue:
             return
         self._jobs[wanted.job_id] = wanted
         projects = self._models.setdefault((wanted.model, wanted.model_digest), OrderedDict())
-        insort(projects.setdefault(wanted.project, []), wanted)
+        insort(projects.setdefault(wanted.project, _Line()).ranked, wanted, key=_rank)
 
     def remove(self, job_id: str) -> Wanted | None:
         """Take the job out; None if it is not there."""
@@ -113,8 +142,8 @@ class Queue:
             return None
         key = (wanted.model, wanted.model_digest)
         projects = self._models[key]
-        waiting = projects[wanted.project]
-        del waiting[bisect_left(waiting, wanted)]
+        waiting = projects[wanted.project].ranked
+        del waiting[bisect_left(waiting, _rank(wanted), key=_rank)]
         if not waiting:
             del projects[wanted.project]
             if not projects:
@@ -126,11 +155,12 @@ class Queue:
         offered = {(one.model, one.model_digest) for one in candidates if one.running < one.slots}
         for key in [key for key in self._models if key in offered]:
             projects = self._models[key]
-            for project, waiting in projects.items():
-                # within a project the oldest goes first; one that no operator fits does not keep the others waiting
-                for wanted in waiting[:LOOK]:
+            for project, line in projects.items():
+                # one that no operator fits does not keep the others waiting
+                for wanted in line.next_ones():
                     chosen = choose(wanted, candidates)
                     if chosen is not None:
+                        line.taken += 1
                         self.remove(wanted.job_id)
                         if project in projects:
                             projects.move_to_end(project)

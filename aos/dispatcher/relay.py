@@ -84,6 +84,8 @@ class Relay:
                 prompt_bound=job.prompt_bound,
                 completion_bound=job.completion_bound,
                 amount=job.amount,
+                priority=job.priority,
+                embeds=job.embeds,
             )
         )
         self._changed.set()
@@ -232,8 +234,11 @@ class Relay:
                     order=leased.submission.order,
                     accepted_tokens=leased.output.tokens,
                     accepted_text_bytes=len(leased.output.text.encode()),
+                    accepted_embeddings=leased.output.embeddings,
                     clock=VectorClock(counts=job.clock),
                     tenant=hashlib.sha256(job.project.encode()).hexdigest(),
+                    priority=job.priority,
+                    traceparent=job.traceparent,
                     seconds=max(0.0, (job.deadline - self._clock.now()).total_seconds()) + LATE_SECONDS,
                 )
             )

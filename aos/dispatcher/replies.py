@@ -41,6 +41,7 @@ def job_proto(row: Row) -> pb.Job:
         clock=VectorClock(counts=job.clock),
         created=_timestamp(job.created),
         outcome=row.outcome,
+        priority=job.priority,
     )
     if job.ended is not None:
         said.ended.CopyFrom(_timestamp(job.ended))
@@ -58,6 +59,7 @@ def bundle(row: Row, output: Output) -> pb.ReceiptBundle:
         output=output.text,
         output_tokens=output.tokens,
         price=job.price,
+        embeddings=output.embeddings,
     )
 
 

@@ -19,6 +19,7 @@ from aos.dispatcher.tokens import ProjectAuthenticator
 from aos.errors import InvalidField, PermissionDenied
 from aos.paging import page_length, page_start, page_start_number, page_token
 from aos.rpc.auth import Kind, caller, hash_token, own_project
+from aos.rpc.channel import traceparent
 from aos.v1 import dispatcher_pb2 as pb
 from aos.v1 import dispatcher_pb2_grpc
 
@@ -78,7 +79,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.Job:
         """Accept a job."""
-        return replies.job_proto(await self._submissions.submit(request, own_project()))
+        return replies.job_proto(await self._submissions.submit(request, own_project(), traceparent=traceparent(context)))
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.Job:
         """Show one job."""

@@ -44,6 +44,7 @@ class Session:
                 slots=min(offer.slots, self._most),
                 running=self._given[offer.model],
                 leaving=self.leaving,
+                embeddings=offer.embeddings,
             )
             for offer in self.offers.values()
         ]

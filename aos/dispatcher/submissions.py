@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from aos.clock import Clock
@@ -15,7 +16,9 @@ from aos.dispatcher.peers import ask
 from aos.dispatcher.projects import Randomness
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import JobStore, Row, Waiting
+from aos.dispatcher.tracing import JobSpans
 from aos.errors import ServiceUnavailable
+from aos.telemetry import Span
 from aos.v1 import registry_pb2_grpc
 from aos.v1.dispatcher_pb2 import CreateJobRequest
 from aos.v1.registry_pb2 import GetModelRequest
@@ -34,35 +37,37 @@ class Submissions:
         registry: registry_pb2_grpc.RegistryAsyncStub,
         holds: Holds,
         accepted: Callable[[Waiting], None],
+        spans: JobSpans,
         settings: DispatcherSettings,
         clock: Clock,
         randomness: Randomness,
     ) -> None:
         self._store, self._registry, self._holds, self._accepted = store, registry, holds, accepted
-        self._settings, self._clock, self._randomness = settings, clock, randomness
+        self._spans, self._settings, self._clock, self._randomness = spans, settings, clock, randomness
         self._running = set[asyncio.Task[Row]]()
         self._closed = False
 
-    async def submit(self, request: CreateJobRequest, project: str) -> Row:
-        """Return the job, accepted: a new one, or the one that the same request made before."""
+    async def submit(self, request: CreateJobRequest, project: str, *, traceparent: str = "") -> Row:
+        """Return the job, accepted: a new one, in the caller's trace, or the one that the same request made before."""
         admission.check_request(request)
         if self._closed:
             raise ServiceUnavailable("dispatcher")
         # shielded: if the caller leaves now, it can retry and find either the job or nothing
-        task = asyncio.create_task(self._submit(request, project))
+        task = asyncio.create_task(self._submit(request, project, traceparent))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
-    async def _submit(self, request: CreateJobRequest, project: str) -> Row:
+    async def _submit(self, request: CreateJobRequest, project: str, traceparent: str) -> Row:
         for _ in range(TRIES):
             try:
-                return await self._once(request, project)
+                return await self._once(request, project, traceparent)
             except HoldGone:
                 continue
         raise ServiceUnavailable("broker")
 
-    async def _once(self, request: CreateJobRequest, project: str) -> Row:
+    async def _once(self, request: CreateJobRequest, project: str, traceparent: str) -> Row:
+        span: Span | None = None
         existing = await self._store.find(project, request.request_id)
         if existing is not None:
             admission.same(existing, admission.digest_contents(request))
@@ -79,12 +84,16 @@ class Submissions:
                 nonce=self._randomness(NONCE_BYTES),
                 job_seconds=self._settings.job_seconds,
             )
+            span = self._spans.begin(record.job.id, record.submission.order, traceparent)
+            record = replace(record, job=replace(record.job, traceparent=span.traceparent))
         async with self._holds.alone(lock_key(record)):
             job = (await self._admit(record)).job
             if job.money is Money.PENDING:
                 await self._holds.accept(job)
             row = await self._store.get(job.id, project=project)
             if job.money is Money.PENDING:
+                if span is not None:
+                    self._spans.keep(row.job, span)
                 self._accepted(Waiting(row.number, row.job))
             return row
 

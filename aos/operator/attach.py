@@ -13,6 +13,7 @@ import grpc
 from aos.clock import Clock
 from aos.errors import AosError, EngineFailed, LeaseExpired, OperatorNotFound, ShuttingDown
 from aos.operator.backoff import Backoff
+from aos.operator.embedding import arrays
 from aos.operator.registration import Registration
 from aos.operator.runner import Runner
 from aos.operator.waiting import Terms
@@ -175,7 +176,16 @@ class Attachment:
             seconds = lease.seconds if lease.HasField("seconds") else None
             # who names no tenant shares with nobody
             terms = Terms(lease.tenant or f"lease {lease.id}", lease.priority, seconds)
-            answer = self._runner.run(lease.order, job=lease.job, accepted=lease.accepted_tokens, sent_bytes=sent, terms=terms)
+            vectors = arrays(lease.accepted_embeddings)
+            answer = self._runner.run(
+                lease.order,
+                vectors=vectors,
+                job=lease.job,
+                accepted=lease.accepted_tokens,
+                sent_bytes=sent,
+                terms=terms,
+                traceparent=lease.traceparent,
+            )
             async with aclosing(answer) as events:
                 async for event in events:
                     if isinstance(event, Chunk):

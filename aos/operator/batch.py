@@ -83,6 +83,11 @@ class Batcher:
         """How many wait for one."""
         return len(self._waiting)
 
+    @property
+    def held(self) -> int:
+        """How many tokens the sequences that have a slot have in the model's memory."""
+        return sum(one.decoded for one in self._seated.values())
+
     def add(self, key: int, tokens: list[int], terms: Terms | None = None) -> None:
         """Take in a sequence: its prompt, and behind it the tokens drawn elsewhere. At least one token."""
         if not tokens or key in self._seated or key in self._waiting:
@@ -113,7 +118,7 @@ class Batcher:
         # who copies does so before any row is counted as decoded: a copy has only what earlier steps left
         prompts = [one for one in self._seated.values() if len(one.tokens) - one.decoded > 1 and self._goes(one)]
         going = {one.key for one in prompts}
-        rows = [self._row(one, 1) for one in self._seated.values() if one.key not in going and one.leader is None]
+        rows = [self._row(one, 1) for one in self._seated.values() if one.key not in going and self._draws(one)]
         drawing, used = len(rows), 0
         left = self._budget - drawing
         if prompts:
@@ -178,6 +183,10 @@ class Batcher:
         if leader is None:  # it left half-way: another may have the same beginning
             self._elect(sequence)
         return sequence.leader is None
+
+    def _draws(self, sequence: _Sequence) -> bool:
+        """Say whether it goes on with one token; who has none yet is waited for by nobody."""
+        return sequence.leader is None and sequence.decoded < len(sequence.tokens)
 
     def _row(self, sequence: _Sequence, count: int) -> Row:
         start, end = sequence.decoded, sequence.decoded + count

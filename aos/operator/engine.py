@@ -17,17 +17,23 @@ from threading import Lock, Thread
 from typing import Final, Self
 
 from aos.errors import AosError, ContextOverflow, Deadline, EngineFailed, InvalidField, ModelUnsuitable, QueueFull, ShuttingDown
-from aos.operator.batch import Batcher, Row
+from aos.operator.batch import Batcher
+from aos.operator.constraints import Form, Grammars, Matcher, Work
+from aos.operator.embedding import EmbeddingEngine
 from aos.operator.logprobs import reported
 from aos.operator.model import Model
+from aos.operator.modes import NEEDS_EXACT
 from aos.operator.pace import Pace
 from aos.operator.penalties import History
-from aos.operator.sampling import Draw, Logits, draw
+from aos.operator.sampling import Draw, Logits, draw, follow
 from aos.operator.stream import End, News, Piece, TokenStream, deliver
 from aos.operator.text import AnswerText
+from aos.operator.timings import Timings
+from aos.operator.tools import CALLS_FIELD, effective_constraint
 from aos.operator.waiting import PRIORITY_LIMIT, TENANT_CHARS, Terms
 from aos.order import DEFAULT_MAX_TOKENS, check_order
-from aos.v1.types_pb2 import FinishReason, Order
+from aos.toolcalls import may_call
+from aos.v1.types_pb2 import Determinism, FinishReason, Order
 
 WAITING: Final = 64
 """Most requests that wait for a slot, unless the engine is told otherwise."""
@@ -54,7 +60,17 @@ class _Answer:
     terms: Terms
     due: float
     """When it must be done, by the engine's clock."""
+    timings: Timings
     cached: int = 0
+    followed: int = 0
+    """How many of ``tokens`` need no computing of their own: with mirostat, those drawn elsewhere are computed as if drawn here."""
+    form: Form | None = None
+    """What it must look like, if anything."""
+
+    @property
+    def known(self) -> list[int]:
+        """What the sequence begins with."""
+        return self.prompt + self.tokens[: self.followed]
 
     @property
     def ended(self) -> FinishReason | None:
@@ -64,7 +80,7 @@ class _Answer:
         return FinishReason.FINISH_REASON_LENGTH if len(self.tokens) >= self.limit else None
 
     def end(self, reason: FinishReason) -> End:
-        return End(reason, self.text.stop, self.prompt, self.tokens, self.text.text, self.cached)
+        return End(reason, self.text.stop, self.prompt, self.tokens, self.text.text, self.cached, timings=self.timings)
 
 
 class _Stop(Exception):
@@ -91,8 +107,15 @@ class Engine:
         self.slots = min(slots or model.slots, model.slots)
         self._batcher = Batcher(slots=self.slots, budget=model.step_tokens, reuse=model.reusable)
         self._pace, self._clock = Pace(model.step_tokens), clock
+        self._now, self._held = clock(), 0
+        self.embedding = None if model.embedder is None else EmbeddingEngine(name, model.embedder, clock=clock)
+        """Runs orders for embeddings; None: the model cannot."""
         self._due: list[tuple[float, int]] = []
         self._live: dict[int, tuple[_Answer, TokenStream]] = {}
+        self._grammars = Grammars(name, model)
+        # of those whose form was not worked out when the model was done: what to draw from
+        self._late: dict[int, Logits] = {}
+        self._forming: list[Work] = []
         self._waiting_limit, self._tenant_limit = waiting, tenant_waiting
         # the door: how many requests are inside, and whether it is shut
         self._door, self._inside, self._closed = Lock(), 0, False
@@ -112,13 +135,19 @@ class Engine:
         """Requests that wait for a slot."""
         return max(0, self._inside - self.slots)
 
+    @property
+    def usage(self) -> float:
+        """Share of the KV cache that requests hold, 0 to 1; what is kept for later requests is free for any."""
+        return self._held / (self.slots * self.model.context) if self._inside else 0.0
+
     async def generate(
         self, order: Order, *, accepted: Sequence[int] = (), sent_bytes: int | None = None, terms: Terms | None = None
     ) -> AsyncGenerator[Piece | End]:
         """Stream the answer: pieces, then one End. Leaving early frees the sequence within one step.
 
         ``accepted`` are tokens drawn elsewhere: the answer goes on behind them, and they are not given again. ``sent_bytes``
-        says how much of its text the reader has; None: all that was certain with those tokens.
+        says how much of its text the reader has; None: all that was certain with those tokens. Orders for embeddings are for
+        ``embedding``.
 
         Raises, before any work, InvalidField, ModelUnsuitable, ContextOverflow, QueueFull or ShuttingDown; and, at any time,
         EngineFailed, ShuttingDown or, when the time that ``terms`` give is over, Deadline.
@@ -130,13 +159,12 @@ class Engine:
             raise InvalidField("priority", f"must be from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}", value=terms.priority)
         if len(terms.tenant) > TENANT_CHARS:
             raise InvalidField("tenant", f"must have at most {TENANT_CHARS} characters", limit=TENANT_CHARS)
+        if order.determinism == Determinism.DETERMINISM_EXACT and not self.model.exact:
+            raise ModelUnsuitable(self.name, NEEDS_EXACT)
         if order.WhichOneof("input") == "chat" and not self.model.chat:
             raise ModelUnsuitable(self.name, "chat template")
         with self._admitted(terms.tenant):
-            # two changes of thread take longer than to read a short order
-            short = order.ByteSize() + len(accepted) <= SHORT_BYTES
-            read = (self._prepare, order, list(accepted), sent_bytes, terms, due)
-            answer = read[0](*read[1:]) if short else await asyncio.to_thread(*read)
+            answer = await self._read(order, list(accepted), sent_bytes, terms, due)
             if answer.lacking:
                 yield Piece(answer.lacking, [])
             if answer.ended is not None:  # all tokens were drawn elsewhere; what they leave uncertain is certain now
@@ -164,6 +192,9 @@ class Engine:
                 self._inbox.put(self._stop)
         self.model.interrupt()
         await asyncio.to_thread(self._thread.join)
+        if self.embedding is not None:
+            await self.embedding.aclose()
+        self._grammars.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -192,11 +223,21 @@ class Engine:
                 if not self._tenants[tenant]:
                     del self._tenants[tenant]
 
-    def _prepare(self, order: Order, accepted: list[int], sent_bytes: int | None, terms: Terms, due: float) -> _Answer:
+    async def _read(self, order: Order, accepted: list[int], sent_bytes: int | None, terms: Terms, due: float) -> _Answer:
+        constraint, field = effective_constraint(order, self.model.calls), CALLS_FIELD if may_call(order) else ""
+        matcher = None if constraint is None else await self._grammars.compiled(constraint, field=field)
+        # two changes of thread take longer than to read a short order
+        short = matcher is None and order.ByteSize() + len(accepted) <= SHORT_BYTES
+        arguments = order, accepted, sent_bytes, terms, due, matcher
+        return self._prepare(*arguments) if short else await asyncio.to_thread(self._prepare, *arguments)
+
+    def _prepare(
+        self, order: Order, accepted: list[int], sent_bytes: int | None, terms: Terms, due: float, matcher: Matcher | None
+    ) -> _Answer:
         """Read the order, which takes long if the input is long. Called on any thread."""
         model, sampling = self.model, order.sampling
         prompt = model.tokenise(order)
-        if not prompt:
+        if not prompt or order.HasField("embedding"):
             raise InvalidField("order.prompt", "has no tokens")
         if len(prompt) >= model.context or len(prompt) + len(accepted) > model.context:
             raise ContextOverflow(self.name, len(prompt) + len(accepted), model.context)
@@ -206,7 +247,11 @@ class Engine:
         lacking = text.resume((model.piece(token) for token in accepted), sent_bytes)
         limit = min(sampling.max_tokens or DEFAULT_MAX_TOKENS, model.context - len(prompt))
         how = Draw.of(sampling, model.vocabulary)
-        return _Answer(prompt, accepted, text, how, History(prompt, accepted), limit, lacking, terms, due)
+        followed = 0 if how.mirostat else len(accepted)
+        history = History(prompt, accepted[:followed])
+        form = None if matcher is None else Form(matcher, self._grammars, accepted, followed)
+        timings = Timings(self._clock())
+        return _Answer(prompt, accepted, text, how, history, limit, lacking, terms, due, timings, followed=followed, form=form)
 
     def _send(self, work: Callable[[], None]) -> None:
         with self._door:  # so that nothing is put behind the stop, where nobody would answer it
@@ -219,7 +264,7 @@ class Engine:
     def _run(self) -> None:
         try:
             while True:
-                while not self._live or not self._inbox.empty():
+                while len(self._live) == len(self._late) or not self._inbox.empty():
                     self._inbox.get()()  # sleeps only when there is nothing to compute
                 self._step()
         except _Stop:
@@ -238,13 +283,14 @@ class Engine:
 
     def _add(self, key: int, answer: _Answer, stream: TokenStream) -> None:
         self._live[key] = answer, stream
-        self._batcher.add(key, answer.prompt + answer.tokens, answer.terms)
+        self._batcher.add(key, answer.known, answer.terms)
         if answer.due < math.inf:
             heapq.heappush(self._due, (answer.due, key))
 
     def _drop(self, key: int) -> None:
         self._batcher.drop(key)
         self._live.pop(key, None)
+        self._late.pop(key, None)
 
     def _step(self) -> None:
         began = self._clock()
@@ -257,6 +303,8 @@ class Engine:
         try:
             for one in plan.reuses:
                 self.model.reuse(one.slot, one.source, one.count)
+            for row in rows:
+                self._live[row.key][0].timings.computed(began)
             drawn = self.model.decode(rows)
         except Exception as error:
             log.exception("a step of %s failed", self.name)
@@ -265,10 +313,14 @@ class Engine:
             # what the failed step left in the model's memory is anyone's guess
             self.model.clear()
             self._batcher.rewind()
+            self._late.clear()
             return
-        self._pace.took(self._clock() - began, drawing=plan.drawing, prompt=plan.prompt_tokens)
+        self._now, self._held = self._clock(), self._batcher.held
+        self._pace.took(self._now - began, drawing=plan.drawing, prompt=plan.prompt_tokens)
         drawing = [row for row in rows if row.draws]
-        deliver([self._draw(row, logits) for row, logits in zip(drawing, drawn, strict=True)])
+        news = [self._draw(row.key, logits) for row, logits in zip(drawing, drawn, strict=True)]
+        deliver([one for one in news if one is not None])
+        self._work_out()
 
     def _expire(self, now: float) -> None:
         while self._due and self._due[0][0] <= now:
@@ -277,31 +329,66 @@ class Engine:
                 seconds = self._live[key][0].terms.seconds or 0.0
                 self._fail([key], lambda seconds=seconds: Deadline(f"a request to {self.name}", seconds))
 
-    def _draw(self, row: Row, logits: Logits) -> News:
-        answer, stream = self._live[row.key]
+    def _catch_up(self, key: int) -> None:
+        """Draw the token of one that was late; it goes on with the next step."""
+        logits = self._late.pop(key, None)
+        if logits is not None and (news := self._draw(key, logits)):
+            deliver([news])
+        self._work_out()
+
+    def _work_out(self) -> None:
+        """Begin to work out what may follow the tokens just drawn: last of all, as that takes Python's lock from this thread."""
+        if self._forming:
+            self._grammars.ahead(self._forming)
+            self._forming = []
+
+    def _draw(self, key: int, logits: Logits) -> News | None:
+        answer, stream = self._live[key]
+        if answer.form is not None and not answer.form.ready():
+            self._late[key] = logits.copy()
+            answer.form.when_ready(lambda: self._inbox.put(lambda: self._catch_up(key)))
+            return None
         try:
-            return self._advance(row.key, answer, stream, logits)
+            return self._advance(key, answer, stream, logits)
+        except AosError as error:  # of its form
+            self._drop(key)
+            return News(stream, "", [], error)
         except Exception as error:
             log.exception("drawing a token of %s failed", self.name)
-            self._drop(row.key)
+            self._drop(key)
             return News(stream, "", [], EngineFailed(self.name, str(error) or type(error).__name__))
 
-    def _advance(self, key: int, answer: _Answer, stream: TokenStream, logits: Logits) -> News:
+    def _advance(self, key: int, answer: _Answer, stream: TokenStream, logits: Logits) -> News | None:
         answer.cached = min(self._batcher.cached(key), len(answer.prompt))
-        token = draw(logits, answer.how, len(answer.tokens), answer.history)
+        left = logits if answer.form is None else answer.form.permitted(logits)
+        if answer.followed < len(answer.tokens):
+            token = answer.tokens[answer.followed]
+            follow(left, answer.how, answer.history, token)
+            answer.history.add(token)
+            answer.followed += 1
+            self._goes_on(key, answer, token)
+            return None
+        token = draw(left, answer.how, len(answer.tokens), answer.history)
+        answer.timings.drew(self._now)
         if token in self.model.ends:
             self._drop(key)
             return News(stream, answer.text.finish(), [], answer.end(FinishReason.FINISH_REASON_STOP))
         text = answer.text.feed(self.model.piece(token))
         logprobs = reported(logits, token, answer.how)
         answer.tokens.append(token)
+        answer.followed += 1
         answer.history.add(token)
         reason = answer.ended
         if reason is None:
-            self._batcher.drew(key, token)
+            self._goes_on(key, answer, token)
             return News(stream, text, [token], None, logprobs)
         self._drop(key)
         return News(stream, text + answer.text.finish(), [token], answer.end(reason), logprobs)
+
+    def _goes_on(self, key: int, answer: _Answer, token: int) -> None:
+        if answer.form is not None:
+            self._forming.append(answer.form.drew(token))
+        self._batcher.drew(key, token)
 
     def _fail(self, keys: list[int], error: Callable[[], AosError]) -> None:
         self._tell(keys, error)

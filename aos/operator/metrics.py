@@ -1,12 +1,12 @@
 """What an operator counts of its answers, under vLLM's names where it has one; docs/reference/metrics.md lists them.
 
-Measured where answers leave the engine, never inside it: counting costs the engine thread nothing.
+Counted where answers leave the engine, so that counting costs its thread nothing; what only the engine knows comes with the end.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -53,25 +53,32 @@ class OperatorMetrics:
         self._first = histogram("vllm:time_to_first_token_seconds", "From the request to its first token.", LONG)
         self._between = histogram("vllm:inter_token_latency_seconds", "From one token to the next.", SHORT)
         self._whole = histogram("vllm:e2e_request_latency_seconds", "From the request to its end.", LONG)
-        self._decode = histogram("vllm:request_decode_time_seconds", "From the first token to the end.", LONG)
+        self._queue = histogram("vllm:request_queue_time_seconds", "From the request to the first step with tokens of it.", LONG)
+        self._prefill = histogram("vllm:request_prefill_time_seconds", "From that step to the first token.", LONG)
+        self._decode = histogram("vllm:request_decode_time_seconds", "From the first token to the last.", LONG)
+        self._inference = histogram("vllm:request_inference_time_seconds", "From the first step to the last token.", LONG)
         self._inputs = histogram("vllm:request_prompt_tokens", "Tokens of an input.", TOKENS)
         self._outputs = histogram("vllm:request_generation_tokens", "Tokens drawn here for a request.", TOKENS)
         self._running = Gauge("vllm:num_requests_running", "Requests being computed now.", LABELS, registry=registry)
         self._waiting = Gauge("vllm:num_requests_waiting", "Requests that wait for a slot.", LABELS, registry=registry)
-        self._slots = Gauge(
-            "vllm:kv_cache_usage_perc", "Share of the KV cache's slots that requests hold, 0 to 1.", LABELS, registry=registry
+        self._usage = Gauge(
+            "vllm:kv_cache_usage_perc", "Share of the KV cache that requests hold, 0 to 1.", LABELS, registry=registry
         )
 
-    def watch(self, engines: Mapping[str, Engine]) -> None:
-        """Show how busy these engines are, as they are when somebody asks. Each model's series stand at 0 from now on."""
-        for name, engine in engines.items():
+    def watch(self, models: Iterable[str], engines: Callable[[str], Sequence[Engine]], loading: Callable[[str], int]) -> None:
+        """Show how busy the models' engines, which come and go, are when somebody asks, and count who waits for one as waiting.
+
+        Each model's series stand at 0 from now on.
+        """
+        for name in models:
             labels = (name, self._operator)
-            self._running.labels(*labels).set_function(lambda engine=engine: engine.running)
-            self._waiting.labels(*labels).set_function(lambda engine=engine: engine.waiting)
-            self._slots.labels(*labels).set_function(lambda engine=engine: engine.running / engine.slots)
+            self._running.labels(*labels).set_function(lambda name=name: sum(one.running for one in engines(name)))
+            self._waiting.labels(*labels).set_function(lambda name=name: loading(name) + sum(one.waiting for one in engines(name)))
+            self._usage.labels(*labels).set_function(lambda name=name: _share(engines(name)))
             for counts in (self._prompt, self._generated, self._asked, self._cached):
                 counts.labels(*labels)
-            for times in (self._first, self._between, self._whole, self._decode, self._inputs, self._outputs):
+            computed = self._queue, self._prefill, self._decode, self._inference
+            for times in (self._first, self._between, self._whole, *computed, self._inputs, self._outputs):
                 times.labels(*labels)
             for reason in (*REASONS.values(), ABORT):
                 self._success.labels(*labels, reason)
@@ -113,12 +120,22 @@ class OperatorMetrics:
         self._inputs.labels(*labels).observe(len(end.prompt))
         self._outputs.labels(*labels).observe(tally.drawn)
         self._whole.labels(*labels).observe(now - tally.begun)
-        if tally.drawn:
-            self._decode.labels(*labels).observe(now - tally.first)
+        times = end.timings
+        if times is None or times.began is None or times.first is None or times.last is None:
+            return
+        self._queue.labels(*labels).observe(times.began - times.came)
+        self._prefill.labels(*labels).observe(times.first - times.began)
+        self._decode.labels(*labels).observe(times.last - times.first)
+        self._inference.labels(*labels).observe(times.last - times.began)
 
     def exposition(self) -> HttpBody:
         """Return all that is counted, in Prometheus' text format."""
         return exposition(self._registry)
+
+
+def _share(engines: Sequence[Engine]) -> float:
+    """Return which share of their memory is taken; 0 if there are none."""
+    return sum(one.usage for one in engines) / max(1, len(engines))
 
 
 class _Tally:
@@ -126,7 +143,7 @@ class _Tally:
 
     def __init__(self, monotonic: Callable[[], float], first: Histogram, between: Histogram, generated: Counter) -> None:
         self._monotonic, self._first, self._between, self._generated = monotonic, first, between, generated
-        self.begun = self.first = self._last = monotonic()
+        self.begun = self._last = monotonic()
         self.drawn = 0
 
     def take(self, count: int) -> None:
@@ -134,7 +151,6 @@ class _Tally:
         now = self._monotonic()
         share, gaps = (now - self._last) / count, count
         if not self.drawn:
-            self.first = now
             self._first.observe(now - self.begun)
             share, gaps = 0.0, count - 1
         for _ in range(gaps):

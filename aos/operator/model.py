@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from aos.operator.batch import Row
+from aos.operator.embedding import Embedder
 from aos.operator.sampling import Logits
+from aos.operator.tools import Calls
 from aos.v1.types_pb2 import Order
 
 
@@ -21,6 +23,11 @@ class Model(Protocol):
     @property
     def profile(self) -> str:
         """What its receipts say ran it: all that decides the bits."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether its logits are the same, bit by bit, whatever else it computes."""
         ...
 
     @property
@@ -54,8 +61,27 @@ class Model(Protocol):
         ...
 
     @property
+    def embedder(self) -> Embedder | None:
+        """What turns texts into vectors; None: the model cannot."""
+        ...
+
+    @property
+    def calls(self) -> Calls:
+        """How it writes calls of tools."""
+        ...
+
+    @property
     def ends(self) -> frozenset[int]:
         """The tokens with which it ends an answer."""
+        ...
+
+    @property
+    def controls(self) -> Mapping[int, str]:
+        """The tokens that stand for no text, with the names by which grammars call them."""
+        ...
+
+    def tokens_of(self, text: bytes) -> Sequence[int]:
+        """Return the tokens of text in mid-answer: nothing is put before it, and no control tokens come of it. Any thread."""
         ...
 
     def tokenise(self, order: Order) -> list[int]:
@@ -63,7 +89,7 @@ class Model(Protocol):
         ...
 
     def piece(self, token: int) -> bytes:
-        """Return the bytes that a token stands for; none for control tokens."""
+        """Return the bytes that a token stands for; none for control tokens but those that mark calls (aos/toolcalls.py)."""
         ...
 
     def decode(self, rows: Sequence[Row]) -> Sequence[Logits]:

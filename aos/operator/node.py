@@ -13,12 +13,16 @@ import grpc
 from aos.clock import Clock
 from aos.metrics import CollectorRegistry
 from aos.operator.attach import FAREWELL_SECONDS, Attachment
-from aos.operator.engine import WAITING, Engine
+from aos.operator.engine import WAITING
 from aos.operator.metrics import OperatorMetrics
 from aos.operator.model import Model
+from aos.operator.pool import UNLIMITED, Pool
+from aos.operator.pool_metrics import PoolMetrics
 from aos.operator.registration import Registration
 from aos.operator.runner import Runner
 from aos.operator.servicer import OperatorServicer
+from aos.operator.source import Facts, Source
+from aos.telemetry import Telemetry
 from aos.v1.registry_pb2 import Offer
 from aos.v1.types_pb2 import Price
 from aos.verification.keys import OperatorKey
@@ -30,8 +34,8 @@ class OperatorNode:
 
     address: str
     """`0x` and 40 hex digits."""
-    engines: Mapping[str, Engine]
-    """By the name under which the model is offered."""
+    pool: Pool
+    """Its models."""
     servicer: OperatorServicer
     """Its own service, to be served by whoever wants to be asked directly."""
     attachment: Attachment
@@ -44,7 +48,7 @@ class OperatorNode:
 @asynccontextmanager
 async def running_operator(
     key: OperatorKey,
-    models: Mapping[str, Model],
+    models: Mapping[str, Model | Source],
     *,
     registry: grpc.aio.Channel,
     dispatcher: grpc.aio.Channel,
@@ -53,31 +57,35 @@ async def running_operator(
     random: Callable[[], float],
     monotonic: Callable[[], float] = time.monotonic,
     metrics: CollectorRegistry | None = None,
+    telemetry: Telemetry | None = None,
     slots: int | None = None,
     waiting: int = WAITING,
+    memory: int = UNLIMITED,
     grace: float = 10.0,
 ) -> AsyncGenerator[OperatorNode]:
     """Offer the models to the network until the block ends; then let leases run for ``grace`` seconds and give the rest back.
 
     It comes up whether or not the others are there, and attaches as soon as they are. ``random`` gives numbers in [0, 1), for the
     pauses between attempts; ``monotonic`` seconds, for its metrics, which it keeps in the registry ``metrics``, or in one of its
-    own. ``slots`` is the most jobs that one model runs at once, at most and by default the model's own. The
-    models stay the caller's to close.
+    own. ``slots`` is the most jobs that one model runs at once, at most and by default the model's own. Sources are opened when
+    they are needed, as far as ``memory``, in bytes, allows; models stay the caller's to close.
+
+    Raises what Pool raises for a model that cannot be opened or never fits.
     """
+    registry_of_metrics = metrics or CollectorRegistry()
     async with AsyncExitStack() as stack:
-        engines = {
-            name: await stack.enter_async_context(Engine(name, model, slots=slots, waiting=waiting))
-            for name, model in models.items()
-        }
-        counts = OperatorMetrics(metrics or CollectorRegistry(), operator=key.address, monotonic=monotonic)
-        counts.watch(engines)
-        runner = Runner(key, engines, price=price, clock=clock, measured=counts.measured)
-        offers = [_offer(engine, price) for engine in engines.values()]
+        loads = PoolMetrics(registry_of_metrics, models, operator=key.address)
+        pool = Pool(models, budget=memory, slots=slots, waiting=waiting, clock=monotonic, watcher=loads)
+        await stack.enter_async_context(pool)
+        counts = OperatorMetrics(registry_of_metrics, operator=key.address, monotonic=monotonic)
+        counts.watch(pool.facts, pool.engines, pool.waiting)
+        runner = Runner(key, pool, price=price, clock=clock, measured=counts.measured, telemetry=telemetry)
+        offers = [_offer(name, pool.facts[name], price) for name in models]
         registration = Registration(key, offers, registry, clock=clock, random=random)
         attachment = Attachment(runner, dispatcher, offers=offers, registration=registration, clock=clock, random=random)
         registering, attaching = asyncio.create_task(registration.run()), asyncio.create_task(attachment.run())
         try:
-            yield OperatorNode(key.address, engines, OperatorServicer(runner, counts.exposition), attachment)
+            yield OperatorNode(key.address, pool, OperatorServicer(runner, counts.exposition), attachment)
         finally:
             await _cancelled(registering)
             await asyncio.gather(registration.stop(), attachment.stop(grace))
@@ -93,13 +101,14 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _offer(engine: Engine, price: Price) -> Offer:
-    model = engine.model
+def _offer(name: str, facts: Facts, price: Price) -> Offer:
     return Offer(
-        model=engine.name,
-        digest=model.digest,
-        context_length=model.context,
-        chat=model.chat,
+        model=name,
+        digest=facts.digest,
+        context_length=facts.context,
+        chat=facts.chat,
         price=price,
-        slots=engine.slots,
+        slots=facts.slots,
+        exact=facts.exact,
+        embeddings=facts.embeddings,
     )

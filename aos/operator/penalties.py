@@ -23,9 +23,11 @@ Ids = NDArray[Any]
 class History:
     """The tokens of one prompt and its answer so far."""
 
-    __slots__ = ("_prompt", "_tokens")
+    __slots__ = ("_prompt", "_tokens", "mu")
 
     def __init__(self, prompt: Sequence[int] = (), answer: Iterable[int] = ()) -> None:
+        self.mu: float | None = None
+        """What mirostat has come to with these tokens; None: it has seen none of the answer."""
         self._prompt = len(prompt)
         self._tokens = array("i", prompt)
         self._tokens.extend(answer)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 from aos.clock import Clock
-from aos.errors import ModelNotFound
+from aos.errors import ModelUnsuitable
+from aos.operator.embedding import messages as embeddings
 from aos.operator.engine import Engine
 from aos.operator.logprobs import messages
-from aos.operator.stream import End, Piece
+from aos.operator.modes import Mode
+from aos.operator.pool import Pool
+from aos.operator.stream import End, Piece, Vector
+from aos.operator.tracing import traced
 from aos.operator.waiting import Terms
-from aos.order import canonical_sampling, cost, digest_order, digest_tokens, with_defaults
+from aos.order import canonical_sampling, check_order, cost, digest_order, digest_tokens, with_defaults
+from aos.telemetry import Telemetry
 from aos.v1.operator_pb2 import Chunk, Finish
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import Order, Price, Usage, VectorClock
 from aos.verification import clock as vector
 from aos.verification.keys import OperatorKey
-from aos.verification.receipts import sign, text_digest
+from aos.verification.receipts import embeddings_digest, sign, text_digest
 
 NODES: Final = 1024
 """Most nodes that the operator's clock knows: a dispatcher may claim any number."""
@@ -37,15 +43,16 @@ class Runner:
     def __init__(
         self,
         key: OperatorKey,
-        engines: Mapping[str, Engine],
+        pool: Pool,
         *,
         price: Price,
         clock: Clock,
         measured: Measured = lambda _, answer: answer,
+        telemetry: Telemetry | None = None,
     ) -> None:
-        """``engines`` by the name under which the model is offered; ``price`` is that of each; ``measured`` watches answers."""
-        self.key, self.engines, self.price = key, engines, price
-        self._clock, self._measured = clock, measured
+        """``pool`` has the models; ``price`` is that of each; ``measured`` watches answers."""
+        self.key, self.pool, self.price = key, pool, price
+        self._clock, self._measured, self._telemetry = clock, measured, telemetry or Telemetry()
         self._node = key.address.lower()
         self._seen: vector.Clock = {}
 
@@ -69,38 +76,78 @@ class Runner:
         job: bytes,
         accepted: Sequence[int] = (),
         sent_bytes: int | None = None,
+        vectors: Sequence[Vector] = (),
         terms: Terms | None = None,
+        traceparent: str = "",
     ) -> AsyncGenerator[Chunk | Finish]:
-        """Stream chunks, then the finish. Leaving early stops the engine within one step.
+        """Stream chunks, then the finish, as a span of the trace ``traceparent``. Leaving early stops the engine within one step.
 
-        ``job`` is the job's id, 32 bytes. ``accepted``, ``sent_bytes`` and ``terms`` are Engine.generate's: the chunks go on behind
-        them, the receipt is for the whole answer. Raises ModelNotFound and what Engine.generate raises.
+        ``job`` is the job's id, 32 bytes. ``accepted``, ``sent_bytes`` and ``terms`` are Engine.generate's, ``vectors`` what
+        EmbeddingEngine.embed accepts: the chunks go on behind them, the receipt is for the whole answer. Raises what Pool.mode,
+        Pool.using, Engine.generate and EmbeddingEngine.embed raise.
         """
-        engine = self.engines.get(order.model)
-        if engine is None:
-            raise ModelNotFound(order.model, ", ".join(sorted(self.engines)))
+        mode = self.pool.mode(order)
         order = with_defaults(order, job=job)
-        answer = engine.generate(order, accepted=accepted, sent_bytes=sent_bytes, terms=terms)
-        async with aclosing(self._measured(order.model, answer)) as pieces:
+        check_order(order)  # no model is loaded for what is refused anyway
+        span = self._telemetry.begin(order, parent=traceparent, job=f"jobs/{job.hex()}", serving=True)
+        answer = self._run(order, job, mode, accepted, sent_bytes, vectors, terms)
+        async with aclosing(traced(span, answer)) as events:
+            async for event in events:
+                yield event
+
+    async def _run(
+        self,
+        order: Order,
+        job: bytes,
+        mode: Mode,
+        accepted: Sequence[int],
+        sent_bytes: int | None,
+        vectors: Sequence[Vector],
+        terms: Terms | None,
+    ) -> AsyncGenerator[Chunk | Finish]:
+        engines: list[Engine] = []
+
+        async def answered() -> AsyncGenerator[Piece | End]:
+            began, seconds, left = self.pool.clock(), terms and terms.seconds, terms
+            async with self.pool.using(order.model, mode, seconds=seconds) as engine:
+                engines.append(engine)
+                if terms is not None and seconds is not None:
+                    left = replace(terms, seconds=max(0.0, seconds - (self.pool.clock() - began)))
+                if not order.HasField("embedding"):
+                    answer = engine.generate(order, accepted=accepted, sent_bytes=sent_bytes, terms=left)
+                elif engine.embedding is not None:
+                    answer = engine.embedding.embed(order, accepted=vectors, terms=left)
+                else:
+                    raise ModelUnsuitable(order.model, "embeddings")
+                async with aclosing(answer) as pieces:
+                    async for piece in pieces:
+                        yield piece
+
+        # waiting for the model to be loaded is a part of what is measured
+        async with aclosing(self._measured(order.model, answered())) as pieces:
             async for piece in pieces:
+                engine = engines[0]
                 if isinstance(piece, Piece):
                     logprobs = messages(piece.logprobs, engine.model.piece)
-                    yield Chunk(text=piece.text, tokens=piece.tokens, logprobs=logprobs)
+                    yield Chunk(text=piece.text, tokens=piece.tokens, logprobs=logprobs, embeddings=embeddings(piece.vectors))
                 else:
                     yield await self._finish(order, job, engine, piece)
 
     async def _finish(self, order: Order, job: bytes, engine: Engine, end: End) -> Finish:
         usage = Usage(prompt_tokens=len(end.prompt), completion_tokens=len(end.tokens))
         price = cost(self.price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+        profile, output = engine.model.profile, text_digest(end.text)
+        if order.HasField("embedding") and engine.model.embedder is not None:
+            profile, output = engine.model.embedder.profile, await asyncio.to_thread(embeddings_digest, embeddings(end.vectors))
         unsigned = Receipt(
             job=job,
             request_digest=digest_order(order),
             model_digest=bytes.fromhex(engine.model.digest),
-            profile=engine.model.profile,
+            profile=profile,
             parameters=canonical_sampling(order.sampling),
             seed=order.sampling.seed,
             prompt_digest=digest_tokens(end.prompt),
-            output_digest=text_digest(end.text),
+            output_digest=output,
             output_tokens_digest=digest_tokens(end.tokens),
             usage=usage,
             finish_reason=end.reason,

@@ -4,7 +4,8 @@ The random number of a position is the first of the Philox stream whose key is t
 depends on nothing else, so an answer is the same whatever else the operator computes and wherever it is taken up again.
 
 First the logits are changed (``penalties.py``), then temperature makes them weights, then ``top_k``, ``typical_p``, ``top_p`` and
-``min_p`` leave tokens out, each judging by what those before it left; then the position's number picks one.
+``min_p`` leave tokens out, each judging by what those before it left, or mirostat does (``mirostat.py``); then the position's
+number picks one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from aos.operator.mirostat import Mirostat
 from aos.operator.penalties import Changes, History, Logits
 from aos.v1.types_pb2 import Sampling
 
@@ -40,6 +42,8 @@ class Draw:
     """What is done to the logits first, if anything."""
     top_logprobs: int | None = None
     """How many of the likeliest tokens are reported in each place; None: not even the one that was drawn."""
+    mirostat: Mirostat | None = None
+    """What keeps the surprise near a target, if anything."""
 
     @classmethod
     def of(cls, sampling: Sampling, vocabulary: int) -> Self:
@@ -56,29 +60,57 @@ class Draw:
             typical_p=sampling.typical_p if sampling.HasField("typical_p") else 1.0,
             changes=Changes.of(sampling, vocabulary),
             top_logprobs=sampling.top_logprobs if sampling.logprobs else None,
+            mirostat=Mirostat.of(sampling),
         )
 
 
 def draw(logits: Logits, how: Draw, position: int, history: History | None = None) -> int:
     """Return the token at ``position`` of the answer. Of equally likely tokens the lower id ranks first.
 
-    ``history`` has the tokens that came before; only ``how.changes`` asks for it. Raises ValueError if the logits are broken: the
-    largest is not finite.
+    ``history`` has the tokens that came before; only ``how.changes`` and ``how.mirostat`` ask for it, and it then notes what the
+    token does to mirostat. Raises ValueError if the logits are broken: the largest is not finite.
     """
-    if how.changes is not None:
-        logits = how.changes.applied(logits, history or History())
-    best = int(np.argmax(logits))
-    top = float(logits[best])
-    if not math.isfinite(top):
-        raise ValueError("the model's logits are not finite")
+    history = history or History()
+    logits, best, top = _changed(logits, how, history)
     if how.temperature == 0:
         return best
-    ids, weights = _kept(logits, top, how)
+    ids, weights = _kept(logits, top, how, history)
     cumulated = np.cumsum(weights)
     index = int(np.searchsorted(cumulated, uniform(how.seed, position) * cumulated[-1], side="right"))
     # rounding may carry the number to the very end, where tokens of weight 0 may lie
     index = min(index, int(np.searchsorted(cumulated, cumulated[-1], side="left")))
-    return index if ids is None else int(ids[index])
+    token = index if ids is None else int(ids[index])
+    if how.mirostat is not None:
+        history.mu = _mu_after(token, ids, weights, how.mirostat, history)
+    return token
+
+
+def follow(logits: Logits, how: Draw, history: History, token: int) -> None:
+    """Note in ``history`` what a token that was drawn elsewhere does to mirostat, as ``draw`` does for its own.
+
+    A token that would not have been kept here counts as the most surprising there is. Raises what ``draw`` raises.
+    """
+    if how.mirostat is None or how.temperature == 0:
+        return
+    logits, _, top = _changed(logits, how, history)
+    ids, weights = _kept(logits, top, how, history)
+    history.mu = _mu_after(token, ids, weights, how.mirostat, history)
+
+
+def _changed(logits: Logits, how: Draw, history: History) -> tuple[Logits, int, float]:
+    """Return the logits to draw by, and the likeliest token with its own. Raises ValueError if they are broken."""
+    if how.changes is not None:
+        logits = how.changes.applied(logits, history)
+    best = int(np.argmax(logits))
+    top = float(logits[best])
+    if not math.isfinite(top):
+        raise ValueError("the model's logits are not finite")
+    return logits, best, top
+
+
+def _mu_after(token: int, ids: Ids | None, weights: Weights, mirostat: Mirostat, history: History) -> float:
+    own = weights[token : token + 1] if ids is None else weights[ids == token]
+    return mirostat.after(mirostat.start if history.mu is None else history.mu, float(own.sum() / weights.sum()))
 
 
 def uniform(seed: int, position: int) -> float:
@@ -96,7 +128,7 @@ def likeliest(logits: NDArray[Any], count: int) -> Ids:
     return np.sort(np.concatenate([above, ties]))
 
 
-def _kept(logits: Logits, top: float, how: Draw) -> tuple[Ids | None, Weights]:
+def _kept(logits: Logits, top: float, how: Draw, history: History) -> tuple[Ids | None, Weights]:
     """Return the ids that may be drawn, in ascending order, None for all; and the weight of each, the largest logit's being 1."""
     ids = likeliest(logits, how.top_k) if 0 < how.top_k < len(logits) else None
     left = logits if ids is None else logits[ids]
@@ -111,6 +143,9 @@ def _kept(logits: Logits, top: float, how: Draw) -> tuple[Ids | None, Weights]:
         ids, weights = (keep if ids is None else ids[keep]), weights[keep]
     if how.min_p > 0:
         keep = np.flatnonzero(weights >= how.min_p * weights.max())
+        ids, weights = (keep if ids is None else ids[keep]), weights[keep]
+    if how.mirostat is not None:
+        keep = how.mirostat.kept(weights, how.mirostat.start if history.mu is None else history.mu)
         ids, weights = (keep if ids is None else ids[keep]), weights[keep]
     return ids, weights
 

@@ -10,10 +10,13 @@ from typing import Any, Final
 import grpc
 from google.api.httpbody_pb2 import HttpBody
 
-from aos.errors import InvalidField, ModelNotFound, ModelUnsuitable
+from aos.errors import InvalidField, ModelUnsuitable
 from aos.operator.engine import Engine
+from aos.operator.modes import Mode
 from aos.operator.runner import Runner
+from aos.operator.source import Facts
 from aos.order import MAX_TOKENS, PROMPT_BYTES, check_order, digest_order
+from aos.rpc.channel import traceparent
 from aos.v1 import operator_pb2, operator_pb2_grpc
 
 JOB_BYTES: Final = 32
@@ -35,31 +38,18 @@ class OperatorServicer(operator_pb2_grpc.OperatorServicer):
     ) -> operator_pb2.OperatorDescription:
         """Say who the operator is, what it has loaded and how busy it is."""
         del request, context
-        models = [
-            operator_pb2.LoadedModel(
-                name=name,
-                digest=engine.model.digest,
-                context_length=engine.model.context,
-                chat=engine.model.chat,
-                profile=engine.model.profile,
-                running=engine.running,
-                waiting=engine.waiting,
-                slots=engine.slots,
-            )
-            for name, engine in sorted(self._runner.engines.items())
-        ]
+        models = [self._loaded(name, facts) for name, facts in sorted(self._runner.pool.facts.items())]
         return operator_pb2.OperatorDescription(address=self._runner.key.address, models=models)
 
     async def Generate(
         self, request: operator_pb2.GenerateRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[operator_pb2.GenerateResponse]:
         """Run one order and stream its text; the last message is the end."""
-        del context
         if request.job and len(request.job) != JOB_BYTES:
             raise InvalidField("job", f"must have {JOB_BYTES} bytes, or none", value=request.job.hex(), limit=JOB_BYTES)
         job = request.job or digest_order(request.order)
         self._runner.tick()
-        async with aclosing(self._runner.run(request.order, job=job)) as events:
+        async with aclosing(self._runner.run(request.order, job=job, traceparent=traceparent(context))) as events:
             async for event in events:
                 if isinstance(event, operator_pb2.Chunk):
                     yield operator_pb2.GenerateResponse(chunk=event)
@@ -71,34 +61,56 @@ class OperatorServicer(operator_pb2_grpc.OperatorServicer):
     ) -> operator_pb2.TokenizeResponse:
         """Give the tokens of an order's input."""
         del context
-        engine, order = self._engine(request.order.model), request.order
+        order, pool = request.order, self._runner.pool
+        pool.source(order.model)
         check_order(order)
-        if order.WhichOneof("input") == "chat" and not engine.model.chat:
+        if order.WhichOneof("input") == "chat" and not pool.facts[order.model].chat:
             raise ModelUnsuitable(order.model, "chat template")
-        # beside the loop, since a long input takes long
-        return operator_pb2.TokenizeResponse(tokens=await asyncio.to_thread(engine.model.tokenise, order))
+        async with pool.using(order.model, Mode.EXACT) as engine:
+            # beside the loop, since a long input takes long
+            if not order.HasField("embedding"):
+                tokens = await asyncio.to_thread(engine.model.tokenise, order)
+            elif engine.embedding is not None:
+                tokens = await asyncio.to_thread(engine.embedding.read, order)
+            else:
+                raise ModelUnsuitable(order.model, "embeddings")
+            return operator_pb2.TokenizeResponse(tokens=tokens)
 
     async def Detokenize(
         self, request: operator_pb2.DetokenizeRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> operator_pb2.DetokenizeResponse:
         """Give the text that tokens stand for."""
         del context
-        engine, tokens = self._engine(request.model), request.tokens
+        pool, tokens = self._runner.pool, request.tokens
+        pool.source(request.model)
         if len(tokens) > DETOKENIZE_TOKENS:
             problem = f"has {len(tokens)} tokens; at most {DETOKENIZE_TOKENS} are accepted"
             raise InvalidField("tokens", problem, value=len(tokens), limit=DETOKENIZE_TOKENS)
-        return await asyncio.to_thread(_detokenize, engine, tokens)
+        async with pool.using(request.model, Mode.EXACT) as engine:
+            return await asyncio.to_thread(_detokenize, engine, tokens)
 
     async def GetMetrics(self, request: operator_pb2.GetMetricsRequest, context: grpc.aio.ServicerContext[Any, Any]) -> HttpBody:
         """Give what is counted, in Prometheus' text format."""
         del request, context
         return self._metrics()
 
-    def _engine(self, model: str) -> Engine:
-        engine = self._runner.engines.get(model)
-        if engine is None:
-            raise ModelNotFound(model, ", ".join(sorted(self._runner.engines)))
-        return engine
+    def _loaded(self, name: str, facts: Facts) -> operator_pb2.LoadedModel:
+        pool = self._runner.pool
+        engines = pool.engines(name)
+        return operator_pb2.LoadedModel(
+            name=name,
+            digest=facts.digest,
+            context_length=facts.context,
+            chat=facts.chat,
+            profile=facts.profile,
+            running=sum(engine.running for engine in engines),
+            waiting=pool.waiting(name) + sum(engine.waiting for engine in engines),
+            slots=facts.slots,
+            exact=facts.exact,
+            loaded=bool(engines),
+            adapter_digest=facts.adapter_digest,
+            embeddings=facts.embeddings,
+        )
 
 
 def _detokenize(engine: Engine, tokens: Sequence[int]) -> operator_pb2.DetokenizeResponse:

@@ -7,8 +7,14 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aos.operator.logprobs import Likelihood
+from aos.operator.timings import Timings
 from aos.v1.types_pb2 import FinishReason
+
+Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,8 @@ class Piece:
     """The tokens drawn; none for text that only the answer's end made certain."""
     logprobs: Sequence[Likelihood] = ()
     """One for each of ``tokens`` if the order asks for them; else none."""
+    vectors: Sequence[Vector] = field(default=(), compare=False)
+    """Those of the next texts, for an order for embeddings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,10 @@ class End:
     text: str
     cached: int = field(default=0, compare=False)
     """Tokens of the prompt that were there already, from an earlier request. Says nothing of the answer."""
+    vectors: Sequence[Vector] = field(default=(), compare=False)
+    """Those of all texts, for an order for embeddings."""
+    timings: Timings | None = field(default=None, compare=False)
+    """When it was computed; None if nothing was drawn here."""
 
 
 @dataclass(slots=True)

@@ -35,6 +35,10 @@ class Model:
     digest: str
     context_length: int
     chat: bool
+    exact: bool
+    """Whether all of them can be exact: jobs go to any."""
+    embeddings: bool
+    """Whether one of them turns texts into vectors: jobs that ask for them go to such."""
     prompt_price: int
     completion_price: int
     operators: tuple[str, ...]
@@ -63,6 +67,8 @@ def model(name: str, listings: Sequence[Listing], *, now: datetime, claim: timed
         digest=digest,
         context_length=max(offer.context_length for offer in offers),
         chat=any(offer.chat for offer in offers),
+        exact=all(offer.exact for offer in offers),
+        embeddings=any(offer.embeddings for offer in offers),
         prompt_price=max(offer.prompt_price for offer in offers),
         completion_price=max(offer.completion_price for offer in offers),
         operators=tuple(one.lease.operator for one in usable),

@@ -37,6 +37,8 @@ class Offer:
     prompt_price: int
     completion_price: int
     slots: int
+    exact: bool = False
+    embeddings: bool = False
 
 
 def check_offers(offers: Sequence[registry_pb2.Offer], at: str = "offers") -> tuple[Offer, ...]:
@@ -70,6 +72,8 @@ def _check(offer: registry_pb2.Offer, at: str) -> Offer:
         prompt_price=_price(offer.price.prompt_token, f"{at}.price.prompt_token"),
         completion_price=_price(offer.price.completion_token, f"{at}.price.completion_token"),
         slots=offer.slots,
+        exact=offer.exact,
+        embeddings=offer.embeddings,
     )
 
 
@@ -88,4 +92,6 @@ def offer_proto(offer: Offer) -> registry_pb2.Offer:
         chat=offer.chat,
         price=Price(prompt_token=str(offer.prompt_price), completion_token=str(offer.completion_price)),
         slots=offer.slots,
+        exact=offer.exact,
+        embeddings=offer.embeddings,
     )

@@ -167,6 +167,8 @@ def _model(model: catalog.Model) -> pb.Model:
         routable=bool(model.operators),
         reason=model.reason,
         created=_timestamp(model.created),
+        exact=model.exact,
+        embeddings=model.embeddings,
     )
 
 

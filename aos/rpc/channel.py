@@ -32,6 +32,14 @@ async def channel(address: str, token: str = "") -> AsyncGenerator[grpc.aio.Chan
         await opened.close(0)
 
 
+def traceparent(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """Return the caller's place in a trace, as it was sent; empty if nothing was."""
+    for key, value in context.invocation_metadata() or ():
+        if key == "traceparent" and isinstance(value, str):
+            return value
+    return ""
+
+
 def bearer(token: str) -> list[grpc.aio.ClientInterceptor]:
     """Return interceptors, one a kind of call, that add the token unless the call brings its own."""
 

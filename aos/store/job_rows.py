@@ -11,11 +11,12 @@ from aos.dispatcher.admission import Record
 from aos.dispatcher.jobs import Job, Money, Output, State, Submission
 from aos.v1.dispatcher_pb2 import JobEvent, Outcome
 from aos.v1.operator_pb2 import Chunk
-from aos.v1.types_pb2 import Order, Price
+from aos.v1.types_pb2 import Embedding, Order, Price
 
 _FIELDS: Final = (
     "id", "project", "model", "model_digest", "request_digest", "parameters", "seed", "prompt_bound", "completion_bound",
     "amount", "created", "deadline", "money", "state", "operator", "lease", "price", "attempts", "failures", "clock", "ended",
+    "priority", "traceparent",
 )  # fmt: skip
 JOB: Final = ", ".join(_FIELDS)
 """The columns of what moves."""
@@ -100,7 +101,9 @@ def read_output(chunks: Iterable[bytes]) -> Output:
     """Return the whole answer that the chunks make."""
     texts: list[str] = []
     tokens: list[int] = []
+    embeddings: list[Embedding] = []
     for chunk in map(Chunk.FromString, chunks):
         texts.append(chunk.text)
         tokens.extend(chunk.tokens)
-    return Output("".join(texts), tokens)
+        embeddings.extend(chunk.embeddings)
+    return Output("".join(texts), tokens, embeddings)

@@ -96,6 +96,12 @@ def _create_jobs(db: Database) -> None:
         db.execute(sql)
 
 
+@MIGRATIONS(name="0002_priority")
+def _add_priority(db: Database) -> None:
+    db.execute("ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE jobs ADD COLUMN traceparent TEXT NOT NULL DEFAULT ''")
+
+
 class SqliteJobStore:
     """Satisfies JobStore. The file must have had MIGRATIONS applied; ``node`` is whose events it counts."""
 

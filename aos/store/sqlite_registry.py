@@ -52,6 +52,12 @@ def _operators(db: Database) -> None:
         db.execute(sql)
 
 
+@MIGRATIONS(name="0002_exact_and_embeddings")
+def _exact_and_embeddings(db: Database) -> None:
+    for column in ("exact", "embeddings"):
+        db.execute(f"ALTER TABLE registry_offers ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+
+
 class SqliteRegistryStore:
     """A RegistryStore in one file."""
 
@@ -157,6 +163,8 @@ def _offered(row: dict[str, Any]) -> Offered:
         prompt_price=int(row["prompt_price"]),
         completion_price=int(row["completion_price"]),
         slots=row["slots"],
+        exact=bool(row["exact"]),
+        embeddings=bool(row["embeddings"]),
     )
     return Offered(offer, _time(row["since"]))
 
@@ -188,6 +196,8 @@ def _write(db: Database, registration: Registration, *, offers: bool) -> None:
             "prompt_price": str(offer.prompt_price),
             "completion_price": str(offer.completion_price),
             "slots": offer.slots,
+            "exact": int(offer.exact),
+            "embeddings": int(offer.embeddings),
             "since": _write_time(one.since),
         }
         db.table("registry_offers").insert(row)

@@ -17,6 +17,7 @@ from aos.operator.node import OperatorNode, running_operator
 from aos.rpc.channel import channel
 from aos.rpc.status import answered
 from aos.serve import running_services
+from aos.telemetry import Telemetry
 from aos.testing.clock import ManualClock
 from aos.testing.scripted import ScriptedModel
 from aos.v1 import (
@@ -94,12 +95,13 @@ async def running_aos(
     database: str | Path = ":memory:",
     balance: int = BALANCE,
     open_to_all: bool = False,
+    telemetry: Telemetry | None = None,
 ) -> AsyncGenerator[Aos]:
     """Run a network until the block ends; nothing of it is left.
 
     One operator a model, all offering it as ``name``; without models, one operator with a ScriptedModel. ``clock`` is a ManualClock
     unless one is given. ``database`` may be a file, to be opened again by a later network. ``open_to_all`` lets callers without a
-    token act as the project.
+    token act as the project. ``telemetry`` traces the dispatcher's jobs and the operators' answers.
     """
     models = models or (ScriptedModel(),)
     clock = clock or ManualClock()
@@ -112,6 +114,7 @@ async def running_aos(
                 clock=clock,
                 operators=len(models),
                 open_as=f"projects/{PROJECT}" if open_to_all else "",
+                telemetry=telemetry,
                 grace=0,
             )
         )
@@ -130,6 +133,7 @@ async def running_aos(
                     random=random.Random(number).random,  # noqa: S311  # jitter
                     slots=model.slots,
                     grace=0,
+                    telemetry=telemetry,
                 )
             )
             for number, model in enumerate(models)

@@ -24,7 +24,9 @@ from typing import Final
 import numpy as np
 
 from aos.operator.batch import Row
+from aos.operator.embedding import Embedder
 from aos.operator.sampling import Logits
+from aos.operator.tools import Calls
 from aos.v1.types_pb2 import Order
 
 END: Final = 256
@@ -103,7 +105,12 @@ class ScriptedModel:
         self.profile = f"scripted/{name}"
         self.vocabulary = VOCABULARY
         self.ends = frozenset({END})
+        self.embedder: Embedder | None = None
+        """None, unless the test gives it one."""
+        self.controls = {END: "<end>", PROMPT_END: "<prompt_end>"}
+        self.calls = Calls()
         self.reusable = True
+        self.exact = True
         self.prompts: list[str] = []
         """Every prompt whose answer was begun, in order."""
         self.steps = 0
@@ -134,6 +141,10 @@ class ScriptedModel:
         """Return the bytes of the prompt (for chats, lines of `role: content`), and the token that ends it."""
         turns = (f"{message.role}: {message.content}\n" for message in order.chat.messages)
         return [*(order.prompt or "".join(turns)).encode(), PROMPT_END]
+
+    def tokens_of(self, text: bytes) -> list[int]:
+        """Return its bytes."""
+        return list(text)
 
     def piece(self, token: int) -> bytes:
         """Return the byte; nothing for END and PROMPT_END."""

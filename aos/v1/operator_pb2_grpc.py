@@ -84,7 +84,8 @@ class OperatorServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Tokenize(self, request, context):
-        """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included.
+        """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included; of several texts,
+        one behind the other.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

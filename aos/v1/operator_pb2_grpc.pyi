@@ -41,7 +41,9 @@ class OperatorStub:
     Generate: _grpc.UnaryStreamMultiCallable[_operator_pb2.GenerateRequest, _operator_pb2.GenerateResponse]
     """Runs one order and streams its text; the last message is the end. Cancelling stops the engine within one step."""
     Tokenize: _grpc.UnaryUnaryMultiCallable[_operator_pb2.TokenizeRequest, _operator_pb2.TokenizeResponse]
-    """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included."""
+    """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included; of several texts,
+    one behind the other.
+    """
     Detokenize: _grpc.UnaryUnaryMultiCallable[_operator_pb2.DetokenizeRequest, _operator_pb2.DetokenizeResponse]
     """Gives the text that tokens of a model stand for."""
     GetMetrics: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetMetricsRequest, _httpbody_pb2.HttpBody]
@@ -59,7 +61,9 @@ class OperatorAsyncStub(OperatorStub):
     Generate: _aio.UnaryStreamMultiCallable[_operator_pb2.GenerateRequest, _operator_pb2.GenerateResponse]  # type: ignore[assignment]
     """Runs one order and streams its text; the last message is the end. Cancelling stops the engine within one step."""
     Tokenize: _aio.UnaryUnaryMultiCallable[_operator_pb2.TokenizeRequest, _operator_pb2.TokenizeResponse]  # type: ignore[assignment]
-    """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included."""
+    """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included; of several texts,
+    one behind the other.
+    """
     Detokenize: _aio.UnaryUnaryMultiCallable[_operator_pb2.DetokenizeRequest, _operator_pb2.DetokenizeResponse]  # type: ignore[assignment]
     """Gives the text that tokens of a model stand for."""
     GetMetrics: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetMetricsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
@@ -92,7 +96,9 @@ class OperatorServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.TokenizeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.TokenizeResponse, _abc.Awaitable[_operator_pb2.TokenizeResponse]]:
-        """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included."""
+        """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included; of several texts,
+        one behind the other.
+        """
 
     @_abc_1.abstractmethod
     def Detokenize(

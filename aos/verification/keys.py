@@ -105,7 +105,10 @@ def registration_statement(action: str, operator: str, offers: bytes, issued_at:
 
 
 def digest_offers(offers: list[Offer]) -> bytes:
-    """Return the SHA-256 of the offers' RFC 8785 JSON; 32 zero bytes for none."""
+    """Return the SHA-256 of the offers' RFC 8785 JSON; 32 zero bytes for none.
+
+    ``exact`` and ``embeddings`` appear where they are true: offers without them keep their digest.
+    """
     if not offers:
         return bytes(32)
     what: list[Any] = [
@@ -117,6 +120,7 @@ def digest_offers(offers: list[Offer]) -> bytes:
             "price": {"prompt_token": offer.price.prompt_token, "completion_token": offer.price.completion_token},
             "slots": offer.slots,
         }
+        | {name: True for name in ("exact", "embeddings") if getattr(offer, name)}
         for offer in offers
     ]
     return hashlib.sha256(rfc8785.dumps(what)).digest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,8 @@ from aos.errors import BadReceipt, BadSignature
 from aos.order import canonical_sampling, cost, digest_order, digest_tokens
 from aos.v1.dispatcher_pb2 import ReceiptBundle
 from aos.v1.receipt_pb2 import Receipt
-from aos.v1.types_pb2 import FinishReason
+from aos.v1.types_pb2 import Determinism, Embedding, FinishReason
+from aos.vectors import packed
 from aos.verification.keys import OperatorKey, signer, statement
 
 DIGEST_BYTES: Final = 32
@@ -137,8 +138,16 @@ def check_bundle(bundle: ReceiptBundle) -> Iterator[Finding]:
         yield Finding("the operator's signature", good=False, why=error.message)
     yield _equal("the request is the one that was signed for", receipt.request_digest, lambda: digest_order(order))
     yield _equal("the parameters are the request's", receipt.parameters, lambda: canonical_sampling(order.sampling))
+    if order.determinism == Determinism.DETERMINISM_EXACT:
+        kept = not receipt.profile.endswith(" determinism=best_effort")
+        yield Finding("the answer is exact, as was asked", good=kept, why="" if kept else f"the receipt says {receipt.profile}")
     yield _equal("the seed is the request's", receipt.seed, lambda: order.sampling.seed)
-    yield _equal("the answer's text is the one that was signed for", receipt.output_digest, lambda: text_digest(bundle.output))
+    if order.HasField("embedding"):
+        vectors = bundle.embeddings
+        yield _equal("the vectors are the ones that were signed for", receipt.output_digest, lambda: embeddings_digest(vectors))
+        yield _equal("there is one vector a text", len(vectors), lambda: len(order.embedding.texts))
+    else:
+        yield _equal("the answer's text is the one that was signed for", receipt.output_digest, lambda: text_digest(bundle.output))
     yield _equal(
         "the answer's tokens are the ones that were signed for", receipt.output_tokens_digest, lambda: digest_tokens(tokens)
     )
@@ -148,6 +157,17 @@ def check_bundle(bundle: ReceiptBundle) -> Iterator[Finding]:
         receipt.price,
         lambda: str(cost(bundle.price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)),
     )
+
+
+def embeddings_digest(embeddings: Sequence[Embedding]) -> bytes:
+    """Return the SHA-256 of vectors: their count, then of each its count of numbers and the numbers.
+
+    Counts are uint32, numbers float32, all little-endian.
+    """
+    said = hashlib.sha256(len(embeddings).to_bytes(4, "little"))
+    for one in embeddings:
+        said.update(len(one.values).to_bytes(4, "little") + packed(one))
+    return said.digest()
 
 
 def text_digest(text: str) -> bytes:

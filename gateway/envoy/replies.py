@@ -29,7 +29,7 @@ GRPC: Final = {400: 3, 404: 5, 405: 12, 408: 4, 413: 8, 431: 8, 500: 13, 503: 14
 
 FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "jobs": ("/api/",),
-    "models": ("/v1/chat/", "/v1/completions", "/v1/models"),
+    "models": ("/v1/chat/", "/v1/completions", "/v1/embeddings", "/v1/models"),
     "native": (),
 }
 """Path prefixes of each dialect; the native API has what is left."""

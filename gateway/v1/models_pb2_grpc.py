@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class ModelsStub:
-    """The AI model interface's and OpenAI's REST dialect: chat, completions and the list of models.
+    """The AI model interface's and OpenAI's REST dialect: chat, completions, embeddings and the list of models.
 
     Bodies are raw bytes: OpenAI's clients need explicit nulls, unquoted integers and `data: [DONE]`, and a field that is unknown here
     must be refused, not dropped. `docs/reference/rest-models.md` has the fields.
@@ -49,6 +49,11 @@ class ModelsStub:
                 request_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.CreateEmbeddings = channel.unary_stream(
+                '/gateway.v1.Models/CreateEmbeddings',
+                request_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/gateway.v1.Models/ListModels',
                 request_serializer=gateway_dot_v1_dot_models__pb2.ListModelsRequest.SerializeToString,
@@ -62,7 +67,7 @@ class ModelsStub:
 
 
 class ModelsServicer:
-    """The AI model interface's and OpenAI's REST dialect: chat, completions and the list of models.
+    """The AI model interface's and OpenAI's REST dialect: chat, completions, embeddings and the list of models.
 
     Bodies are raw bytes: OpenAI's clients need explicit nulls, unquoted integers and `data: [DONE]`, and a field that is unknown here
     must be refused, not dropped. `docs/reference/rest-models.md` has the fields.
@@ -79,6 +84,15 @@ class ModelsServicer:
 
     def CreateCompletion(self, request, context):
         """Goes on with a text, as it is, without a chat template; else as CreateChatCompletion.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateEmbeddings(self, request, context):
+        """Turns texts into vectors: one JSON object.
+
+        It comes in several messages, because it may be longer than one can be. The caller's going away cancels the job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,6 +125,11 @@ def add_ModelsServicer_to_server(servicer, server):
                     request_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
+            'CreateEmbeddings': grpc.unary_stream_rpc_method_handler(
+                    servicer.CreateEmbeddings,
+                    request_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=gateway_dot_v1_dot_models__pb2.ListModelsRequest.FromString,
@@ -130,7 +149,7 @@ def add_ModelsServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Models:
-    """The AI model interface's and OpenAI's REST dialect: chat, completions and the list of models.
+    """The AI model interface's and OpenAI's REST dialect: chat, completions, embeddings and the list of models.
 
     Bodies are raw bytes: OpenAI's clients need explicit nulls, unquoted integers and `data: [DONE]`, and a field that is unknown here
     must be refused, not dropped. `docs/reference/rest-models.md` has the fields.
@@ -178,6 +197,33 @@ class Models:
             request,
             target,
             '/gateway.v1.Models/CreateCompletion',
+            google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateEmbeddings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gateway.v1.Models/CreateEmbeddings',
             google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,

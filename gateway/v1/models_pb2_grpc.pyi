@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelsStub:
-    """The AI model interface's and OpenAI's REST dialect: chat, completions and the list of models.
+    """The AI model interface's and OpenAI's REST dialect: chat, completions, embeddings and the list of models.
 
     Bodies are raw bytes: OpenAI's clients need explicit nulls, unquoted integers and `data: [DONE]`, and a field that is unknown here
     must be refused, not dropped. `docs/reference/rest-models.md` has the fields.
@@ -45,6 +45,11 @@ class ModelsStub:
     """
     CreateCompletion: _grpc.UnaryStreamMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]
     """Goes on with a text, as it is, without a chat template; else as CreateChatCompletion."""
+    CreateEmbeddings: _grpc.UnaryStreamMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]
+    """Turns texts into vectors: one JSON object.
+
+    It comes in several messages, because it may be longer than one can be. The caller's going away cancels the job.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_models_pb2.ListModelsRequest, _httpbody_pb2.HttpBody]
     """The models that there are, in a shape that OpenAI's clients and the documented reader both accept."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.GetModelRequest, _httpbody_pb2.HttpBody]
@@ -52,7 +57,7 @@ class ModelsStub:
 
 @_typing.type_check_only
 class ModelsAsyncStub(ModelsStub):
-    """The AI model interface's and OpenAI's REST dialect: chat, completions and the list of models.
+    """The AI model interface's and OpenAI's REST dialect: chat, completions, embeddings and the list of models.
 
     Bodies are raw bytes: OpenAI's clients need explicit nulls, unquoted integers and `data: [DONE]`, and a field that is unknown here
     must be refused, not dropped. `docs/reference/rest-models.md` has the fields.
@@ -66,13 +71,18 @@ class ModelsAsyncStub(ModelsStub):
     """
     CreateCompletion: _aio.UnaryStreamMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Goes on with a text, as it is, without a chat template; else as CreateChatCompletion."""
+    CreateEmbeddings: _aio.UnaryStreamMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Turns texts into vectors: one JSON object.
+
+    It comes in several messages, because it may be longer than one can be. The caller's going away cancels the job.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_models_pb2.ListModelsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """The models that there are, in a shape that OpenAI's clients and the documented reader both accept."""
     GetModel: _aio.UnaryUnaryMultiCallable[_models_pb2.GetModelRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """One model."""
 
 class ModelsServicer(metaclass=_abc_1.ABCMeta):
-    """The AI model interface's and OpenAI's REST dialect: chat, completions and the list of models.
+    """The AI model interface's and OpenAI's REST dialect: chat, completions, embeddings and the list of models.
 
     Bodies are raw bytes: OpenAI's clients need explicit nulls, unquoted integers and `data: [DONE]`, and a field that is unknown here
     must be refused, not dropped. `docs/reference/rest-models.md` has the fields.
@@ -96,6 +106,17 @@ class ModelsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """Goes on with a text, as it is, without a chat template; else as CreateChatCompletion."""
+
+    @_abc_1.abstractmethod
+    def CreateEmbeddings(
+        self,
+        request: _httpbody_pb2.HttpBody,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """Turns texts into vectors: one JSON object.
+
+        It comes in several messages, because it may be longer than one can be. The caller's going away cancels the job.
+        """
 
     @_abc_1.abstractmethod
     def ListModels(

@@ -92,7 +92,7 @@ class Life(RuleBasedStateMachine):
             operator=bytes.fromhex(OPERATOR[2:]),
         )
         finish = Finish(reason=FinishReason.FINISH_REASON_STOP, receipt=receipt)
-        self.make(jobs.complete(self.view(), self.at(), lease=self.lease(ago), finish=finish))
+        self.make(jobs.complete(self.view(), self.at(), lease=self.lease(ago), finish=finish, order=a_record().submission.order))
 
     @rule(ago=LEASES)
     def lose(self, ago: int) -> None:

@@ -110,15 +110,19 @@ class TestRefused:
         [
             ({"prompt": [1, 2]}, "prompt", "token ids"),
             ({"prompt": [[1, 2]]}, "prompt", "token ids"),
-            ({"prompt": ["a", "b"]}, "prompt", "has 2 texts"),
-            ({"prompt": []}, "prompt", "a list of one string"),
-            ({"prompt": {}}, "prompt", "a list of one string"),
+            ({"prompt": ["a", 1]}, "prompt", "a list of at least one string"),
+            ({"prompt": []}, "prompt", "a list of at least one string"),
+            ({"prompt": {}}, "prompt", "a list of at least one string"),
+            ({"prompt": ["a", ""]}, "prompt", "must not be empty"),
+            ({"prompt": ["a"] * 3, "n": 6}, "prompt", "makes 18 answers; at most 16"),
             ({"prompt": None}, "prompt", "is missing"),
             ({"prompt": ""}, "prompt", "must not be empty"),
             ({"echo": True}, "echo", "must be False"),
             ({"suffix": "end"}, "suffix", "must be ''"),
             ({"best_of": 2}, "best_of", "at most 1"),
-            ({"n": 2}, "n", "at most 1"),
+            ({"n": 9}, "n", "at most 8"),
+            ({"n": 2, "seed": 2**63 - 1}, "seed", "must leave a number"),
+            ({"logprobs": 21}, "logprobs", "at most 20"),
             ({"messages": []}, "messages", "is not known here"),
             ({"max_tokens": 0}, "max_tokens", "at least 1"),
             ({"temperature": 3}, "temperature", "from 0 to 2"),
@@ -168,8 +172,8 @@ class TestRefused:
         """And an order can be sent."""
         with contextlib.suppress(InvalidField):
             body = without_nulls(parse(json.dumps(fields).encode()).fields)
-            order = completions.order_of(check(completions.CompletionRequest, body))
-            assert CreateJobRequest.FromString(CreateJobRequest(order=order).SerializeToString()).order == order
+            for order in completions.orders_of(check(completions.CompletionRequest, body)):
+                assert CreateJobRequest.FromString(CreateJobRequest(order=order).SerializeToString()).order == order
 
 
 class TestOpenAisClient:

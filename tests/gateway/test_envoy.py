@@ -79,6 +79,7 @@ class TestPaths:
             ("POST", "/api/job/result", "/gateway.v1.Jobs/GetJobResults"),
             ("POST", "/api/job/detail", "/gateway.v1.Jobs/GetJobDetail"),
             ("POST", "/v1/chat/completions", "/gateway.v1.Models/CreateChatCompletion"),
+            ("POST", "/v1/embeddings", "/gateway.v1.Models/CreateEmbeddings"),
             ("GET", "/v1/models", "/gateway.v1.Models/ListModels"),
             ("GET", "/v1/models/{model=**}", "/gateway.v1.Models/GetModel"),
         }

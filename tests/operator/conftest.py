@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from aos.operator.engine import Engine
-from aos.operator.llama import LlamaModel
+from aos.operator.llama import LlamaModel, load
 from aos.settings import bundled_model
 from aos.testing.scripted import ScriptedModel
 from aos.verification.keys import OperatorKey
@@ -17,7 +17,7 @@ from aos.verification.keys import OperatorKey
 @pytest.fixture(scope="session")
 def demo() -> Generator[LlamaModel]:
     """The bundled model, on the real llama.cpp."""
-    model = LlamaModel(bundled_model(), slots=8)
+    model = load(bundled_model(), slots=8)
     yield model
     model.close()
 

@@ -120,6 +120,19 @@ class TestBatcher:
         assert [(row.key, row.position, len(row.tokens), row.draws) for row in first] == [(1, 0, 6, True), (2, 0, 4, False)]
         assert [(row.key, row.position, len(row.tokens), row.draws) for row in second] == [(1, 6, 1, True), (2, 4, 5, True)]
 
+    def test_nobody_waits_for_a_token_that_is_not_there_yet(self):
+        """A sequence whose next token is still to be drawn is left out, keeps its place, and goes on when it comes."""
+        batcher = Batcher(slots=2, budget=9)
+        batcher.add(0, [1, 2])
+        batcher.add(1, [3, 4])
+        batcher.plan()
+
+        batcher.drew(1, 5)
+        assert [(row.key, row.position) for row in batcher.plan().rows] == [(1, 2)]
+        assert batcher.plan().rows == []
+        batcher.drew(0, 6)
+        assert [(row.key, row.position, row.tokens, row.draws) for row in batcher.plan().rows] == [(0, 2, [6], True)]
+
     def test_lowest_slot_first(self):
         """A slot that becomes free is given out again before higher ones."""
         batcher = Batcher(slots=3, budget=9)

@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 
 from aos.errors import InvalidField, ModelUnsuitable
 from aos.operator.chat import ChatTemplate
-from aos.v1.types_pb2 import ChatMessage
+from aos.v1.types_pb2 import Chat, ChatMessage
 
 CONTROLS = ["<s>", "<s><s>", "<e>", "ae"]
 # the letters of the control tokens and of the marks, so that messages come close
@@ -20,8 +20,8 @@ def template(source: str) -> ChatTemplate:
     return ChatTemplate("m", source, bos="<s>", eos="<e>", controls=CONTROLS)
 
 
-def user(*contents: str) -> list[ChatMessage]:
-    return [ChatMessage(role="user", content=content) for content in contents]
+def user(*contents: str) -> Chat:
+    return Chat(messages=[ChatMessage(role="user", content=content) for content in contents])
 
 
 class TestRender:

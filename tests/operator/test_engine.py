@@ -186,7 +186,7 @@ class TestRefusals:
             with pytest.raises(ContextOverflow) as caught:
                 await answer(engine, asking("12345"))
 
-        assert caught.value.facts == {"model": "m", "promptTokens": "6", "limit": "6"}
+        assert caught.value.facts == {"model": "m", "promptTokens": "6", "limit": "6", "field": ""}
 
     async def test_queue_full(self):
         """Who finds slots and queue full is refused at once, even while the model is busy; a place that is left can be had."""

@@ -13,7 +13,7 @@ import pytest
 from aos.errors import ContextOverflow, EngineFailed, InvalidField, ShuttingDown
 from aos.operator.batch import Row
 from aos.operator.engine import Engine
-from aos.operator.llama import LlamaModel, build_features, loaded
+from aos.operator.llama import LlamaModel, build_features, load, loaded
 from aos.settings import bundled_model
 from aos.v1.types_pb2 import FINISH_REASON_LENGTH, FINISH_REASON_STOP, Chat, ChatMessage, Order
 from tests.operator.orders import answer, asking, chatting
@@ -44,7 +44,7 @@ def narrow(tmp_path_factory) -> Path:
 
 
 def pieces(model: LlamaModel, tokens: list[int]) -> list[bytes]:
-    return [model._read_piece(token, special=True) for token in tokens]
+    return [model.weights.read_piece(token, special=True) for token in tokens]
 
 
 class TestLoading:
@@ -58,19 +58,19 @@ class TestLoading:
 
         assert demo.profile.startswith(f"llama.cpp/{version} ")
         assert all(feature.lower() in demo.profile for feature in features)
-        assert demo.profile.endswith(" kv=q8_0 fa=on ubatch=256")
+        assert demo.profile.endswith(" kv=f16 fa=on ubatch=48 determinism=exact")
 
     def test_narrow_heads(self, narrow):
         """A model whose heads a q8_0 cache cannot hold runs on f16 with small micro-batches."""
-        model = LlamaModel(narrow)
+        model = load(narrow)
         model.close()
 
-        assert model.profile.endswith(" kv=f16 fa=on ubatch=48")
+        assert model.profile.endswith(" kv=f16 fa=on ubatch=48 determinism=exact")
 
     @pytest.mark.parametrize(("asked", "given"), [(0, 512), (100, 100), (100_000, 512)])
     def test_context(self, tiny, asked, given):
         """The context is what is asked for, at most what the model was trained on, and in each slot."""
-        model = LlamaModel(tiny, context=asked, slots=3)
+        model = load(tiny, context=asked, slots=3)
         model.close()
 
         assert model.context == given
@@ -78,14 +78,14 @@ class TestLoading:
     def test_missing(self, tmp_path):
         """A file that is not there is refused by name."""
         with pytest.raises(InvalidField, match=r"none\.gguf cannot be read: No such file"):
-            LlamaModel(tmp_path / "none.gguf")
+            load(tmp_path / "none.gguf")
 
     def test_something_else(self, tmp_path):
         """A file of another kind is refused before llama.cpp sees it."""
         (tmp_path / "notes.gguf").write_text("Dear diary")
 
         with pytest.raises(InvalidField, match=r"notes\.gguf is not a GGUF file"):
-            LlamaModel(tmp_path / "notes.gguf")
+            load(tmp_path / "notes.gguf")
 
     @pytest.mark.parametrize("share", [0.9, 0.5, 0.01])
     def test_truncated(self, tmp_path, tiny, share):
@@ -94,12 +94,12 @@ class TestLoading:
         (tmp_path / "half.gguf").write_bytes(data[: int(len(data) * share)])
 
         with pytest.raises(EngineFailed, match=r"llama\.cpp cannot load half\.gguf: .*fail"):
-            LlamaModel(tmp_path / "half.gguf")
+            load(tmp_path / "half.gguf")
 
     def test_silence(self, tiny, capfd, caplog):
         """llama.cpp's own lines go to the log, not to the terminal."""
         with caplog.at_level(logging.DEBUG, "aos.operator.llama"):
-            LlamaModel(tiny).close()
+            load(tiny).close()
 
         assert "llama_model_loader" in caplog.text
         assert capfd.readouterr() == ("", "")
@@ -165,7 +165,7 @@ class TestTokens:
     @pytest.mark.parametrize("template", [None, "{{ bos_token }}{{ messages[0].content }}"])
     def test_first_token(self, tmp_path, template):
         """A model that wants a first token gets it, once, whether or not its template writes it."""
-        model = LlamaModel(write_model(tmp_path / "bos.gguf", add_bos=True, template=template))
+        model = load(write_model(tmp_path / "bos.gguf", add_bos=True, template=template))
         order = chatting("ab") if template else asking("ab")
         said = pieces(model, model.tokenise(order))
         model.close()
@@ -174,14 +174,14 @@ class TestTokens:
 
     def test_no_template(self, tmp_path):
         """A model without a template says so."""
-        model = LlamaModel(write_model(tmp_path / "plain.gguf", template=None))
+        model = load(write_model(tmp_path / "plain.gguf", template=None))
         model.close()
 
         assert not model.chat
 
     def test_broken_template(self, tmp_path):
         """A template that cannot be read leaves a model for prompts."""
-        model = LlamaModel(write_model(tmp_path / "broken.gguf", template="{% for"))
+        model = load(write_model(tmp_path / "broken.gguf", template="{% for"))
         model.close()
 
         assert not model.chat

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 import numpy as np
 import pytest
+import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aos.clock import SystemClock
 from aos.errors import InvalidField
 from aos.operator.logprobs import likelihood
+from aos.operator.pool import Pool
 from aos.operator.runner import Runner
 from aos.order import LEAST_LOGPROB
 from aos.v1.operator_pb2 import Chunk
@@ -19,10 +23,11 @@ from tests.operator.orders import chatting
 LOGITS = st.lists(st.integers(-40, 40).map(lambda n: n / 4), min_size=1, max_size=24).map(lambda n: np.array(n, np.float32))
 
 
-@pytest.fixture
-def runner(real, key) -> Runner:
+@pytest_asyncio.fixture
+async def runner(demo, key) -> AsyncGenerator[Runner]:
     """An operator with the bundled model on the real llama.cpp."""
-    return Runner(key, {"m": real}, price=Price(prompt_token="1", completion_token="1"), clock=SystemClock())
+    async with Pool({"m": demo}) as pool:
+        yield Runner(key, pool, price=Price(prompt_token="1", completion_token="1"), clock=SystemClock())
 
 
 class TestLikelihood:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from aos.errors import ContextOverflow
 from aos.metrics import CollectorRegistry
 from aos.operator.metrics import OperatorMetrics
 from aos.operator.stream import End, Piece
+from aos.operator.timings import Timings
 from aos.v1.types_pb2 import FinishReason
 
 LENGTH = FinishReason.FINISH_REASON_LENGTH
@@ -66,11 +68,19 @@ class TestMeasured:
         assert (value("vllm:inter_token_latency_seconds_sum"), value("vllm:inter_token_latency_seconds_count")) == (0.5, 2)
         assert value("vllm:inter_token_latency_seconds_bucket", le="0.3") == 2
         assert value("vllm:e2e_request_latency_seconds_sum") == 2.75
-        assert value("vllm:request_decode_time_seconds_sum") == 0.75
         assert (value("vllm:prompt_tokens_total"), value("vllm:generation_tokens_total")) == (3, 3)
         assert (value("vllm:request_prompt_tokens_sum"), value("vllm:request_generation_tokens_sum")) == (3, 3)
         assert (value("vllm:prefix_cache_queries_total"), value("vllm:prefix_cache_hits_total")) == (3, 2)
         assert value("vllm:request_success_total", finished_reason="length") == 1
+
+    async def test_what_the_engine_knows(self, counted):
+        """Waiting, prefill and decoding are the engine's times, however late the reader is."""
+        timings = Timings(came=10.0, began=10.5, first=12.5, last=13.25)
+        answer = counted.answer((100.0, piece(7)), (0.0, replace(end(7), timings=timings)))
+        async for _ in counted.metrics.measured("m", answer):
+            pass
+        names = ("queue", "prefill", "decode", "inference")
+        assert [counted.value(f"vllm:request_{name}_time_seconds_sum") for name in names] == [0.5, 2.0, 0.75, 2.75]
 
     async def test_tokens_drawn_elsewhere_are_not_counted(self, counted):
         """An answer that was taken over counts what was drawn here."""

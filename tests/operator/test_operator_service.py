@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from aos.clock import SystemClock
-from aos.operator.engine import Engine
+from aos.operator.pool import Pool
 from aos.operator.runner import NODES, Runner
 from aos.order import digest_order
 from aos.testing.harness import PRICE, running_aos
@@ -133,8 +133,8 @@ class TestGenerate:
 
     async def test_two_models(self, script):
         """An operator with several models runs each order on the one that it names."""
-        async with Engine("a", script) as one, Engine("b", ScriptedModel("B")) as two:
-            runner = Runner(OperatorKey.create(), {"a": one, "b": two}, price=PRICE, clock=SystemClock())
+        async with Pool({"a": script, "b": ScriptedModel("B")}) as pool:
+            runner = Runner(OperatorKey.create(), pool, price=PRICE, clock=SystemClock())
             said = [[event async for event in runner.run(asking(model=name), job=bytes(32))] for name in "ab"]
 
         texts = ["".join(event.text for event in events if isinstance(event, Chunk)) for events in said]
@@ -144,7 +144,7 @@ class TestGenerate:
 class TestClock:
     def test_boundless_counts(self, key):
         """A clock that claims impossible counts does not carry the operator's own beyond what a clock can hold."""
-        runner = Runner(key, {}, price=PRICE, clock=SystemClock())
+        runner = Runner(key, Pool({}), price=PRICE, clock=SystemClock())
         for _ in range(3):
             runner.tick(VectorClock(counts={key.address.lower(): 2**64 - 1, "1": 2**64 - 1, "2": 7}))
 
@@ -152,7 +152,7 @@ class TestClock:
 
     def test_boundless_nodes(self, key):
         """A clock of very many nodes does not make the operator's grow without end."""
-        runner = Runner(key, {}, price=PRICE, clock=SystemClock())
+        runner = Runner(key, Pool({}), price=PRICE, clock=SystemClock())
         for batch in range(3):
             runner.tick(VectorClock(counts={f"{batch}-{node}": 1 for node in range(1000)}))
 

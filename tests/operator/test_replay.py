@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 
 from aos.clock import SystemClock
-from aos.operator.engine import Engine
+from aos.operator.llama import Mode, loaded
+from aos.operator.modes import F16, FASTEST, MIXED, Q8_0
+from aos.operator.pool import Pool
 from aos.operator.replay import replay, replay_on
 from aos.operator.runner import Runner
 from aos.order import digest_tokens, with_defaults
 from aos.settings import bundled_model
 from aos.v1.dispatcher_pb2 import ReceiptBundle
 from aos.v1.operator_pb2 import Finish
-from aos.v1.types_pb2 import Order, Price
+from aos.v1.types_pb2 import Constraint, Order, Price
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import text_digest
 from tests.operator.orders import asking, chatting
@@ -25,8 +27,8 @@ PRICE = Price(prompt_token="1", completion_token="2")
 async def bundle(model, order: Order) -> ReceiptBundle:
     """Return what an operator with this model makes of an order."""
     made = ReceiptBundle(order=with_defaults(order, job=JOB), price=PRICE)
-    async with Engine(order.model, model) as engine:
-        runner = Runner(OperatorKey.create(), {order.model: engine}, price=PRICE, clock=SystemClock())
+    async with Pool({order.model: model}) as pool:
+        runner = Runner(OperatorKey.create(), pool, price=PRICE, clock=SystemClock())
         async for event in runner.run(order, job=JOB):
             if isinstance(event, Finish):
                 made.receipt.CopyFrom(event.receipt)
@@ -34,6 +36,12 @@ async def bundle(model, order: Order) -> ReceiptBundle:
                 made.output += event.text
                 made.output_tokens.extend(event.tokens)
     return made
+
+
+def formed(order: Order, **constraint) -> Order:
+    """Return the order with a form for its answer."""
+    order.constraint.CopyFrom(Constraint(**constraint))
+    return order
 
 
 class TestReplay:
@@ -45,8 +53,10 @@ class TestReplay:
             chatting("What is AI?", temperature=1.3, top_k=40, top_p=0.9, max_tokens=30),
             chatting("What is AI?", stop=["intelligence"]),
             asking("The network", temperature=0.7, max_tokens=20),
+            asking("The network", temperature=1.1, max_tokens=30, mirostat={"tau": 4.0}, repetition_penalty=1.2),
+            formed(asking("The network", temperature=1.1, max_tokens=30), regex="[a-z ]{5,60}"),
         ],
-        ids=["ends", "cut", "drawn", "stopped", "prompt"],
+        ids=["ends", "cut", "drawn", "stopped", "prompt", "mirostat", "constrained"],
     )
     async def test_same(self, demo, order):
         """An answer that the model gave is given again, bit by bit, from the file alone."""
@@ -54,6 +64,28 @@ class TestReplay:
 
         assert finding.good, finding.why
         assert "are the same" in finding.what
+
+    @pytest.mark.parametrize("layout", [F16, Q8_0, MIXED, FASTEST], ids=lambda layout: layout.profile)
+    async def test_layouts(self, layout):
+        """An answer is run again as the receipt says that it was, whatever this machine would choose."""
+        async with loaded(bundled_model(), slots=1, layout=layout) as model:
+            made = await bundle(model, chatting("What is AI?", temperature=1.3, max_tokens=30))
+
+        finding = await replay(made, bundled_model())
+
+        assert made.receipt.profile.endswith(layout.profile)
+        assert finding.good, finding.why
+
+    async def test_best_effort(self):
+        """Of an answer that was not to be exact, a difference proves nothing."""
+        async with loaded(bundled_model(), slots=1, mode=Mode.BEST_EFFORT) as model:
+            made = await bundle(model, chatting("What is AI?", max_tokens=20))
+        made.output_tokens[4] += 1
+
+        finding = await replay(made, bundled_model())
+
+        assert finding.good is None
+        assert "with best_effort" in finding.why
 
     async def test_context_was_smaller(self, script):
         """An answer that was cut where the operator's context ended is the same in a larger one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -25,10 +26,22 @@ def byte_texts() -> list[str]:
 
 
 def write_model(
-    path: Path, *, template: str | None = CHATML, heads: int = 2, context: int = 512, add_bos: bool = False, seed: int = 0
+    path: Path,
+    *,
+    template: str | None = CHATML,
+    heads: int = 2,
+    context: int = 512,
+    add_bos: bool = False,
+    seed: int = 0,
+    kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q8_0,
+    size: int = 32,
+    **more: Any,
 ) -> Path:
-    """Write a llama of 32 dimensions, one layer and a byte vocabulary, quantised to Q8_0."""
-    random, size, ff, vocab = np.random.default_rng(seed), 32, 64, [*SPECIAL, *byte_texts()]
+    """Write a llama of ``size`` dimensions, one layer and a byte vocabulary, its matrices of this ``kind``.
+
+    ``more`` are calls of the writer's.
+    """
+    random, ff, vocab = np.random.default_rng(seed), 2 * size, [*SPECIAL, *byte_texts()]
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(context)
     writer.add_embedding_length(size)
@@ -47,6 +60,8 @@ def write_model(
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(2)
     writer.add_add_bos_token(add_bos)
+    for call, value in more.items():
+        getattr(writer, call)(value)
     if template is not None:
         writer.add_chat_template(template)
     shapes = {
@@ -62,7 +77,6 @@ def write_model(
     }
     for name, shape in shapes.items():
         weights = random.normal(size=shape).astype(np.float32)
-        kind = gguf.GGMLQuantizationType.Q8_0
         writer.add_tensor(f"{name}.weight", gguf.quants.quantize(weights, kind), raw_dtype=kind)
     for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
         writer.add_tensor(f"{name}.weight", np.ones(size, np.float32))

@@ -20,6 +20,7 @@ ROUTES = {
     ("POST", "/api/job/submit", "gateway.v1.Jobs.SubmitJob"),
     ("POST", "/v1/chat/completions", "gateway.v1.Models.CreateChatCompletion"),
     ("POST", "/v1/completions", "gateway.v1.Models.CreateCompletion"),
+    ("POST", "/v1/embeddings", "gateway.v1.Models.CreateEmbeddings"),
     ("GET", "/metrics", "gateway.v1.Metrics.GetMetrics"),
     ("GET", "/v1/models", "gateway.v1.Models.ListModels"),
     ("GET", "/v1/models/{model=**}", "gateway.v1.Models.GetModel"),

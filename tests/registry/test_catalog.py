@@ -8,7 +8,7 @@ from aos.rpc.channel import channel
 from aos.v1 import registry_pb2 as pb
 from aos.v1 import registry_pb2_grpc
 from aos.v1.types_pb2 import Price
-from aos.verification.keys import OperatorKey
+from aos.verification.keys import OperatorKey, prove
 from tests.refusals import refused
 from tests.registry.conftest import an_offer
 
@@ -84,6 +84,32 @@ class TestModels:
         await registry.register(key, *(an_offer(f"{index:0128}") for index in range(64)))
         with refused("MODEL_NOT_FOUND"):
             await registry.model("x" * 100_000)
+
+
+class TestAbilities:
+    async def test_a_model_is_exact_if_all_its_operators_are(self, registry, keys):
+        """A job goes to any of them, so one that cannot be exact takes it from the model, until it leaves."""
+        info = await registry.register(keys[0], an_offer(exact=True))
+        assert info.offers[0].exact
+        assert (await registry.model()).exact
+        await registry.register(keys[1], an_offer())
+        assert not (await registry.model()).exact
+        await registry.unregister(keys[1])
+        assert (await registry.model()).exact
+
+    async def test_a_model_embeds_if_one_operator_does(self, registry, keys):
+        """Jobs that ask for vectors go to those that make some."""
+        await registry.register(keys[0], an_offer())
+        assert not (await registry.model()).embeddings
+        info = await registry.register(keys[1], an_offer(embeddings=True))
+        assert info.offers[0].embeddings
+        assert (await registry.model()).embeddings
+
+    async def test_what_is_not_signed_for_is_refused(self, registry, keys):
+        """Nobody adds an ability to somebody else's offer."""
+        proof = prove(keys[0], "register", [an_offer()], issued_at=registry.second)
+        with refused("BAD_SIGNATURE"):
+            await registry.stub.RegisterOperator(pb.RegisterOperatorRequest(proof=proof, offers=[an_offer(exact=True)]))
 
 
 class TestWeights:

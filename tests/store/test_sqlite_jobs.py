@@ -252,7 +252,7 @@ class TestReopen:
 class TestEventLog:
     async def test_reader_that_fell_behind(self, store):
         """A watcher that misses more than is kept in memory reads the rest from the store: each event once, in order."""
-        log = EventLog(store, ended=lambda _: None)
+        log = EventLog(store, ended=lambda *_: None)
         record = await kept(store)
         watching = log.watch(record.job.id, 0)
         assert (await anext(watching)).sequence == 1
@@ -273,7 +273,7 @@ class TestEventLog:
 
     async def test_news_out_of_order(self, store):
         """Two changes that are told in another order than they were kept in are still seen in theirs."""
-        log = EventLog(store, ended=lambda _: None)
+        log = EventLog(store, ended=lambda *_: None)
         record = await kept(store)
         watching = log.watch(record.job.id, 1)
         reading = asyncio.ensure_future(anext(watching))
@@ -289,7 +289,7 @@ class TestEventLog:
     async def test_ends_are_told_once(self, store):
         """Whoever follows up on ended jobs hears of each once, and of no move after it."""
         ended = []
-        log = EventLog(store, ended=ended.append)
+        log = EventLog(store, ended=lambda job, _: ended.append(job))
         record = await kept(store)
         for _ in range(2):
             await log.change(record.job.id, lambda view: jobs.cancel(view, AT))

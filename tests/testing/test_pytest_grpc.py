@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from aos.clock import SystemClock
-from aos.operator.engine import Engine
+from aos.operator.pool import Pool
 from aos.operator.runner import Runner
 from aos.operator.servicer import OperatorServicer
 from aos.testing.harness import PRICE
@@ -39,8 +39,8 @@ def grpc_servicer(key):
     """Give what makes the servicer: an engine belongs to the loop that serves it."""
 
     async def make(stack: AsyncExitStack) -> OperatorServicer:
-        engine = await stack.enter_async_context(Engine("scripted", ScriptedModel("Alone.")))
-        return OperatorServicer(Runner(key, {"scripted": engine}, price=PRICE, clock=SystemClock()))
+        pool = await stack.enter_async_context(Pool({"scripted": ScriptedModel("Alone.")}))
+        return OperatorServicer(Runner(key, pool, price=PRICE, clock=SystemClock()))
 
     return make
 

@@ -89,6 +89,15 @@ class TestProof:
         )
         assert digest_offers([]) == bytes(32)
 
+    def test_abilities_appear_where_they_are_there(self):
+        """What an offer says of exact and embeddings is signed; one that says neither keeps its digest."""
+        able = [Offer(), Offer(exact=True), Offer(embeddings=True), Offer(exact=True, embeddings=True)]
+        for one in able:
+            one.MergeFrom(OFFER)
+
+        assert digest_offers(able[:1]) == digest_offers([OFFER])
+        assert len({digest_offers([one]) for one in able}) == 4
+
     @pytest.mark.parametrize("shift", [-60, 0, 60])
     def test_a_minute_either_way_is_fresh(self, shift):
         """Clocks may differ by a minute."""

@@ -19,7 +19,17 @@ from aos.order import (
     digest_tokens,
     with_defaults,
 )
-from aos.v1.types_pb2 import Chat, ChatMessage, Order, Price, Sampling
+from aos.v1.types_pb2 import (
+    DETERMINISM_BEST_EFFORT,
+    DETERMINISM_EXACT,
+    Chat,
+    ChatMessage,
+    Choices,
+    Constraint,
+    Order,
+    Price,
+    Sampling,
+)
 
 MEBI = 1 << 20
 UINT32 = (1 << 32) - 1
@@ -72,7 +82,7 @@ BEYOND = [
     ("order.chat.messages", chat()),
     ("order.chat.messages", chat(*(("user", ""),) * 1025)),
     ("order.chat.messages", chat(("user", "p" * MEBI), ("user", "p"))),
-    ("order.chat.messages[1].role", chat(("user", "p"), ("tool", "p"))),
+    ("order.chat.messages[1].role", chat(("user", "p"), ("narrator", "p"))),
     ("order.sampling.temperature", sampled(temperature=-0.01)),
     ("order.sampling.temperature", sampled(temperature=2.01)),
     ("order.sampling.temperature", sampled(temperature=math.nan)),
@@ -116,6 +126,11 @@ class TestLimits:
             check_order(order)
         assert caught.value.facts["field"] == field
         assert len(caught.value.facts["value"]) <= 100
+
+    def test_unknown_determinism(self):
+        """A determinism that nobody has heard of is refused: it may mean more than EXACT."""
+        with pytest.raises(InvalidField, match=r"order\.determinism"):
+            check_order(Order(model="m", prompt="p", determinism=3))  # pyright: ignore[reportArgumentType]
 
     def test_the_caller_says_where_the_order_is(self):
         """Fields are named as they stand in the caller's own request."""
@@ -183,6 +198,30 @@ class TestCanonical:
             '{"frequency_penalty":0.5,"logit_bias":{"10":0.5,"9":-100},"logprobs":true,"min_p":0.05,"presence_penalty":-2,'
             '"repetition_penalty":1.1,"top_logprobs":3,"typical_p":0.9}'
         )
+
+    @pytest.mark.parametrize(
+        ("constraint", "written"),
+        [
+            (Constraint(json_object=True), '{"json_object":true}'),
+            (Constraint(json_schema='{"b": 1.0, "a": "é"}'), '{"json_schema":"{\\"b\\": 1.0, \\"a\\": \\"é\\"}"}'),
+            (Constraint(regex="a+"), '{"regex":"a+"}'),
+            (Constraint(choices=Choices(texts=["b", "a"])), '{"choices":["b","a"]}'),
+            (Constraint(lark='start: "a"'), '{"lark":"start: \\"a\\""}'),
+            (Constraint(gbnf='root ::= "a"'), '{"gbnf":"root ::= \\"a\\""}'),
+        ],
+        ids=str,
+    )
+    def test_the_bytes_of_a_constraint(self, constraint, written):
+        """What form the answer must have is part of the request, as it was given."""
+        order = Order(model="m", prompt="p", constraint=constraint)
+        assert canonical_order(order).decode() == f'{{"constraint":{written},"model":"m","prompt":"p","sampling":{{}}}}'
+
+    @pytest.mark.parametrize(("asked", "written"), [(DETERMINISM_EXACT, "exact"), (DETERMINISM_BEST_EFFORT, "best_effort")])
+    def test_the_bytes_of_determinism(self, asked, written):
+        """What is asked for is signed for."""
+        order = Order(model="m", prompt="p", determinism=asked)
+
+        assert f'{{"determinism":"{written}","model":"m",'.encode() in canonical_order(order)
 
     def test_only_what_is_set_appears(self):
         """A prompt alone is little JSON."""

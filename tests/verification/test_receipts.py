@@ -10,7 +10,7 @@ from aos.errors import BadReceipt, BadSignature
 from aos.order import canonical_sampling, digest_order, digest_tokens, with_defaults
 from aos.v1.dispatcher_pb2 import ReceiptBundle
 from aos.v1.receipt_pb2 import Receipt
-from aos.v1.types_pb2 import FINISH_REASON_LENGTH, Order, Price, Sampling
+from aos.v1.types_pb2 import DETERMINISM_EXACT, FINISH_REASON_LENGTH, Order, Price, Sampling
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import address, check_bundle, check_signature, digest, sign, text_digest
 from tests.receipts import JOB, a_receipt
@@ -240,6 +240,16 @@ class TestBundle:
         names = bad(bundle)
         assert len(names) == len(found)
         assert all(name.startswith(start) for name, start in zip(names, found, strict=True))
+
+    @pytest.mark.parametrize(("ran", "kept"), [("exact", True), ("best_effort", False)])
+    def test_what_was_to_be_exact(self, bundle, ran, kept):
+        """An answer that was to be exact, and was not run so, is found."""
+        bundle.order.determinism = DETERMINISM_EXACT
+        bundle.receipt.profile = f"llama.cpp/0.3.36 x86_64 avx2 kv=f16 fa=on ubatch=256 determinism={ran}"
+
+        (finding,) = (one for one in check_bundle(bundle) if one.what == "the answer is exact, as was asked")
+
+        assert finding.good is kept
 
     def test_a_bad_finding_says_both_values(self, bundle):
         """What the receipt says stands beside what was found."""
