@@ -17,7 +17,21 @@ class TestSubmit:
 
     async def test_passes_the_options_on(self, aos, on):
         """Sampling options and the system prompt reach the order."""
-        result = await on("submit", "Hi", "--system", "Be kind.", "--max-tokens", "4", "--seed", "7", "--stop", "END", "--no-wait")
+        result = await on(
+            "submit",
+            "Hi",
+            "--system",
+            "Be kind.",
+            "--max-tokens",
+            "4",
+            "--seed",
+            "7",
+            "--stop",
+            "END",
+            "--no-wait",
+            "--priority",
+            "-3",
+        )
         shown = json.loads((await on("jobs", result.out.strip())).out)
 
         assert shown["order"]["sampling"] | {"temperature": 0} == {
@@ -29,6 +43,7 @@ class TestSubmit:
             "stop": ["END"],
         }
         assert [turn["content"] for turn in shown["order"]["chat"]["messages"]] == ["Be kind.", "Hi"]
+        assert shown["priority"] == -3
 
     async def test_an_unknown_model_is_named_with_those_there_are(self, on):
         """A wrong name fails with status 1 and the list of right ones."""
