@@ -40,6 +40,7 @@ PURE = {
     "aos/operator/batch.py",
     "aos/operator/exact.py",
     "aos/operator/foretold.py",
+    "aos/operator/grouping.py",
     "aos/operator/modes.py",
     "aos/operator/pace.py",
     "aos/operator/prefixes.py",

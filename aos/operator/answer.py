@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from aos.errors import ContextOverflow, InvalidField
-from aos.operator.constraints import Form
-from aos.operator.logprobs import reported
+from aos.operator.constraints import Form, Work
+from aos.operator.logprobs import Likelihood, reported
 from aos.operator.model import Model
 from aos.operator.penalties import History
 from aos.operator.sampling import Draw, Logits, draw, follow
-from aos.operator.stream import End, Reported
+from aos.operator.stream import End
 from aos.operator.text import AnswerText
 from aos.operator.timings import Timings
 from aos.operator.waiting import Terms
@@ -22,18 +22,18 @@ from aos.v1.types_pb2 import FinishReason, Order
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What became of an answer with one more token."""
+    """What one more token made of an answer."""
 
     token: int
-    text: str
+    text: str = ""
     """What became certain."""
-    tokens: list[int]
-    """The token, unless it ended the answer."""
-    logprobs: list[Reported]
-    reason: FinishReason | None
+    tokens: Sequence[int] = ()
+    """The token, if it is a part of the answer and was drawn here."""
+    logprobs: Sequence[Likelihood] = ()
+    reason: FinishReason | None = None
     """Why the answer ends, if it does."""
-    news: bool = True
-    """Whether its reader is to hear of it; not if the token was drawn elsewhere."""
+    forming: Work | None = None
+    """What finds out which tokens may come next, if the answer must have a form; for ``Grammars.ahead``."""
 
 
 @dataclass(slots=True)
@@ -60,10 +60,22 @@ class Answer:
 
     @classmethod
     def of(
-        cls, order: Order, model: Model, *, accepted: Sequence[int], sent_bytes: int | None, terms: Terms, due: float, now: float
+        cls,
+        order: Order,
+        model: Model,
+        *,
+        accepted: list[int],
+        sent_bytes: int | None,
+        terms: Terms,
+        due: float,
+        now: float,
+        form: Callable[[int], Form | None],
     ) -> Self:
-        """Read the order, which takes long if the input is long. Arguments and errors are Engine.generate's."""
-        sampling, tokens = order.sampling, list(accepted)
+        """Read the order, which takes long if the input is long. Arguments and errors are Engine.generate's.
+
+        ``form`` makes its form, behind so many of the accepted tokens.
+        """
+        sampling, tokens = order.sampling, accepted
         prompt = model.tokenise(order)
         if not prompt or order.HasField("embedding"):
             raise InvalidField("order.prompt", "has no tokens")
@@ -77,7 +89,8 @@ class Answer:
         how = Draw.of(sampling, model.vocabulary)
         followed = 0 if how.mirostat else len(tokens)
         history = History(prompt, tokens[:followed])
-        return cls(prompt, tokens, text, how, history, limit, lacking, terms, due, Timings(now), followed=followed)
+        timings, formed = Timings(now), form(followed)
+        return cls(prompt, tokens, text, how, history, limit, lacking, terms, due, timings, followed=followed, form=formed)
 
     @property
     def known(self) -> list[int]:
@@ -91,31 +104,31 @@ class Answer:
             return FinishReason.FINISH_REASON_STOP
         return FinishReason.FINISH_REASON_LENGTH if len(self.tokens) >= self.limit else None
 
-    def draw(self, logits: Logits, model: Model) -> Drawn:
-        """Take the next token from the logits behind the last. Raises InvalidField or ValueError for a token that cannot be."""
+    def draw(self, logits: Logits, model: Model, now: float) -> Drawn:
+        """Take the next token, with the logits behind the last.
+
+        Raises ValueError for broken logits, and what the form raises if it allows no token.
+        """
         left = logits if self.form is None else self.form.permitted(logits)
         if self.followed < len(self.tokens):
             token = self.tokens[self.followed]
             follow(left, self.how, self.history, token)
-            self._went_on(token)
-            return Drawn(token, "", [], [], None, news=False)
+            return Drawn(token, forming=self._goes_on(token))
         token = draw(left, self.how, len(self.tokens), self.history)
+        self.timings.drew(now)
         if token in model.ends:
-            return Drawn(token, self.text.finish(), [], [], FinishReason.FINISH_REASON_STOP)
+            return Drawn(token, self.text.finish(), reason=FinishReason.FINISH_REASON_STOP)
         text, logprobs = self.text.feed(model.piece(token)), reported(logits, token, self.how)
         self.tokens.append(token)
-        reason = self.ended
-        if reason is not None:
-            return Drawn(token, text + self.text.finish(), [token], logprobs, reason)
-        self._went_on(token)
-        return Drawn(token, text, [token], logprobs, None)
+        if self.ended is not None:
+            return Drawn(token, text + self.text.finish(), [token], logprobs, self.ended)
+        return Drawn(token, text, [token], logprobs, forming=self._goes_on(token))
 
     def end(self, reason: FinishReason) -> End:
         """Return how it ended."""
         return End(reason, self.text.stop, self.prompt, self.tokens, self.text.text, self.cached, timings=self.timings)
 
-    def _went_on(self, token: int) -> None:
+    def _goes_on(self, token: int) -> Work | None:
         self.history.add(token)
         self.followed += 1
-        if self.form is not None:  # what may follow is worked out while the model computes
-            self.form.drew(token)
+        return None if self.form is None else self.form.drew(token)

@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol, TypeVar
@@ -21,7 +19,8 @@ from typing import Final, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from aos.errors import AosError, ContextOverflow, Deadline, EngineFailed, InvalidField, ModelUnsuitable, QueueFull, ShuttingDown
+from aos.errors import AosError, ContextOverflow, Deadline, EngineFailed, InvalidField, ModelUnsuitable, ShuttingDown
+from aos.operator.door import Door
 from aos.operator.modes import NEEDS_EXACT
 from aos.operator.stream import End, Piece, Vector
 from aos.operator.waiting import Terms
@@ -156,15 +155,14 @@ class EmbeddingEngine:
     def __init__(self, name: str, model: Embedder, *, waiting: int = WAITING, clock: Callable[[], float] = time.monotonic) -> None:
         """``waiting``: most orders at once; ``clock`` gives seconds from anywhere, for deadlines."""
         self.name, self.model = name, model
-        self._limit, self._tenant_limit, self._clock = waiting, min(waiting, TENANT_WAITING), clock
-        self._tenants: Counter[str] = Counter()
-        self._closed = False
+        self._door = Door(f"embeddings of {name}", limit=waiting, tenant_limit=min(waiting, TENANT_WAITING))
+        self._clock = clock
         self._thread: ThreadPoolExecutor | None = None
 
     @property
     def inside(self) -> int:
         """Orders that are computed or wait for their turn."""
-        return self._tenants.total()
+        return self._door.inside
 
     async def embed(
         self, order: Order, *, accepted: Sequence[Vector] = (), terms: Terms | None = None
@@ -192,7 +190,7 @@ class EmbeddingEngine:
             raise InvalidField("order.embedding.texts", problem, value=len(texts), limit=most)
         if len(accepted) > len(texts) or any(len(one) != size for one in accepted):
             raise InvalidField("accepted_embeddings", "these are no vectors of this order's texts", value=len(accepted))
-        with self._admitted(terms.tenant):
+        with self._door.entered(terms.tenant):
             tokens = await self._within(due, terms, asyncio.to_thread(self._read, texts))
             vectors = list(accepted)
             for turn in turns(tokens, len(accepted)):
@@ -208,7 +206,8 @@ class EmbeddingEngine:
 
     async def aclose(self) -> None:
         """End every order with ShuttingDown, then the thread. Idempotent."""
-        self._closed = True
+        with self._door.shutting():
+            pass
         if self._thread is not None:
             await asyncio.to_thread(self._thread.shutdown)
 
@@ -224,14 +223,14 @@ class EmbeddingEngine:
         return found
 
     async def _turn(self, texts: list[list[int]], due: float, terms: Terms) -> Vectors:
-        if self._closed:
+        if self._door.is_shut:
             raise ShuttingDown
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, f"aos-embedding-{self.name}")
         wanted = True
         # the thread's own queue is first come, first served: orders take turns, a few texts each
         computing = asyncio.get_running_loop().run_in_executor(
-            self._thread, lambda: self.model.embed(texts, go_on=lambda: wanted and not self._closed)
+            self._thread, lambda: self.model.embed(texts, go_on=lambda: wanted and not self._door.is_shut)
         )
         try:
             return await self._within(due, terms, computing)
@@ -250,22 +249,6 @@ class EmbeddingEngine:
                 return await work
         except TimeoutError:
             raise Deadline(f"a request to {self.name}", terms.seconds or 0.0) from None
-
-    @contextmanager
-    def _admitted(self, tenant: str) -> Generator[None]:
-        if self._closed:
-            raise ShuttingDown
-        if self._tenants.total() >= self._limit:
-            raise QueueFull(f"embeddings of {self.name}", self._limit)
-        if self._tenants[tenant] >= self._tenant_limit:
-            raise QueueFull(f"embeddings of {self.name}, one tenant", self._tenant_limit)
-        self._tenants[tenant] += 1
-        try:
-            yield
-        finally:
-            self._tenants[tenant] -= 1
-            if not self._tenants[tenant]:
-                del self._tenants[tenant]
 
 
 def arrays(embeddings: Iterable[Embedding]) -> Vectors:

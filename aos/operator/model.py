@@ -46,6 +46,11 @@ class Model(Protocol):
         ...
 
     @property
+    def step_seconds(self) -> Sequence[float]:
+        """What a ``decode`` of 1, 2, … sequences with a token each takes, as far as that was measured (grouping.py)."""
+        ...
+
+    @property
     def reusable(self) -> bool:
         """Whether ``reuse`` can shorten and copy sequences; if not, it can only empty them: its count is 0."""
         ...

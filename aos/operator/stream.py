@@ -56,7 +56,7 @@ class News:
 
     stream: TokenStream
     text: str
-    tokens: list[int]
+    tokens: Sequence[int]
     end: End | Exception | None = None
     logprobs: Sequence[Likelihood] = ()
 

@@ -111,6 +111,7 @@ class ScriptedModel:
         self.calls = Calls()
         self.reusable = True
         self.exact = True
+        self.step_seconds: Sequence[float] = ()
         self.prompts: list[str] = []
         """Every prompt whose answer was begun, in order."""
         self.steps = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import time
 from collections.abc import Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from aos.errors import EngineFailed
 from aos.operator.batch import Row
 from aos.operator.exact import bit_equal
+from aos.operator.grouping import measure
 from aos.operator.llama.adapter import Adapter
 from aos.operator.llama.binding import begin, build_features, c, loading, reason
 from aos.operator.modes import Layout, Mode, fits, layouts
@@ -86,6 +88,7 @@ class LlamaModel:
         self.exact = self.layout.exact
         version, features = build_features()
         self.profile = f"llama.cpp/{version} {platform.machine()} {'+'.join(features).lower()} {self.layout.profile}"
+        self.step_seconds = measure(self, time.monotonic)
 
     def close(self) -> None:
         """Free the memory of the sequences, and the weights if nobody else uses them. The engine must have been closed before.
