@@ -20,7 +20,7 @@ from aos.v1.types_pb2 import Sampling
 LEAST_SHARE: Final = 2.0**-64
 """Stands for smaller probabilities, of a token that another machine drew and this one would not: ``mu`` stays finite."""
 
-Weights = NDArray[np.float64]
+Weights = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Mirostat:
         ``weights`` are in proportion to the probabilities.
         """
         # compared as probabilities: one power of two in the place of a logarithm a token; beyond these nothing changes
-        keep = np.flatnonzero(weights >= weights.sum() * 2.0 ** -max(-1.0, min(mu, 1000.0)))
+        keep = np.flatnonzero(weights >= weights.sum(dtype=np.float64) * 2.0 ** -max(-1.0, min(mu, 1000.0)))
         return keep if len(keep) else np.array([int(np.argmax(weights))])
 
     def after(self, mu: float, share: float) -> float:

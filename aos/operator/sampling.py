@@ -11,8 +11,9 @@ number picks one.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,13 @@ from aos.v1.types_pb2 import Sampling
 FIRST_CANDIDATES: Final = 256
 """How many tokens are sorted at first for top_p and typical_p; more only if these do not add up to it."""
 
-Weights = NDArray[np.float64]
+LEAST_TEMPERATURE: Final = 2.0**-126
+"""What every lower temperature but 0 is taken for: 32 bits have no room for less."""
+BLOCK: Final = 256
+"""So many weights are added up at a time: a running sum over a whole vocabulary costs more than all the rest of a draw."""
+
+Weights = NDArray[np.float32]
+"""32 bits, as the logits: an exponential of 64 bits costs five times as much. Sums of them have 64."""
 Ids = NDArray[Any]
 
 
@@ -75,10 +82,7 @@ def draw(logits: Logits, how: Draw, position: int, history: History | None = Non
     if how.temperature == 0:
         return best
     ids, weights = _kept(logits, top, how, history)
-    cumulated = np.cumsum(weights)
-    index = int(np.searchsorted(cumulated, uniform(how.seed, position) * cumulated[-1], side="right"))
-    # rounding may carry the number to the very end, where tokens of weight 0 may lie
-    index = min(index, int(np.searchsorted(cumulated, cumulated[-1], side="left")))
+    index = pick(weights, uniform(how.seed, position))
     token = index if ids is None else int(ids[index])
     if how.mirostat is not None:
         history.mu = _mu_after(token, ids, weights, how.mirostat, history)
@@ -110,12 +114,36 @@ def _changed(logits: Logits, how: Draw, history: History) -> tuple[Logits, int, 
 
 def _mu_after(token: int, ids: Ids | None, weights: Weights, mirostat: Mirostat, history: History) -> float:
     own = weights[token : token + 1] if ids is None else weights[ids == token]
-    return mirostat.after(mirostat.start if history.mu is None else history.mu, float(own.sum() / weights.sum()))
+    return mirostat.after(
+        mirostat.start if history.mu is None else history.mu, float(own.sum(dtype=np.float64) / weights.sum(dtype=np.float64))
+    )
 
 
 def uniform(seed: int, position: int) -> float:
     """Return the number in [0, 1) that belongs to a position: 53 random bits."""
     return (int(np.random.Philox(key=seed, counter=position).random_raw()) >> 11) * 2.0**-53
+
+
+def pick(weights: Weights, share: float) -> int:
+    """Return where the weights, added up, first exceed this share of them all, 0 to 1. Never where a weight is 0."""
+    return _passing(weights, lambda total: share * total, "right")
+
+
+def _passing(weights: Weights, level: Callable[[float], float], side: Literal["left", "right"]) -> int:
+    """Return where the weights, added up, first reach (`left`) or exceed (`right`) what ``level`` makes of their total."""
+    whole = len(weights) // BLOCK * BLOCK
+    sums = weights[:whole].reshape(-1, BLOCK).sum(axis=1, dtype=np.float64)
+    cumulated = np.cumsum(np.append(sums, weights[whole:].sum(dtype=np.float64)))
+    value = level(float(cumulated[-1]))
+    block = _first(cumulated, value, side)
+    start, before = block * BLOCK, float(cumulated[block - 1]) if block else 0.0
+    return start + _first(np.cumsum(weights[start : start + BLOCK], dtype=np.float64), value - before, side)
+
+
+def _first(cumulated: NDArray[np.float64], value: float, side: Literal["left", "right"]) -> int:
+    index = int(np.searchsorted(cumulated, value, side=side))
+    # rounding may carry the value to the very end, where there may be nothing more
+    return min(index, int(np.searchsorted(cumulated, cumulated[-1], side="left")))
 
 
 def likeliest(logits: NDArray[Any], count: int) -> Ids:
@@ -133,16 +161,16 @@ def _kept(logits: Logits, top: float, how: Draw, history: History) -> tuple[Ids 
     ids = likeliest(logits, how.top_k) if 0 < how.top_k < len(logits) else None
     left = logits if ids is None else logits[ids]
     with np.errstate(over="ignore", under="ignore"):
-        scaled = (left.astype(np.float64) - top) / how.temperature
+        scaled = (left - np.float32(top)) / np.float32(max(how.temperature, LEAST_TEMPERATURE))
         weights = np.exp(scaled)
     if how.typical_p < 1:
         keep = _typical(scaled, weights, how.typical_p)
         ids, left, weights = (keep if ids is None else ids[keep]), left[keep], weights[keep]
     if how.top_p < 1:
-        keep = _fewest(-left, weights, how.top_p)
+        keep = _heaviest(weights, how.top_p)
         ids, weights = (keep if ids is None else ids[keep]), weights[keep]
     if how.min_p > 0:
-        keep = np.flatnonzero(weights >= how.min_p * weights.max())
+        keep = np.flatnonzero(weights >= np.float32(how.min_p) * weights.max())
         ids, weights = (keep if ids is None else ids[keep]), weights[keep]
     if how.mirostat is not None:
         keep = how.mirostat.kept(weights, how.mirostat.start if history.mu is None else history.mu)
@@ -157,7 +185,18 @@ def _typical(scaled: Weights, weights: Weights, typical_p: float) -> Ids:
     """
     possible = np.flatnonzero(weights)
     scaled, weights = scaled[possible], weights[possible]
-    return possible[_fewest(np.abs(scaled - (weights * scaled).sum() / weights.sum()), weights, typical_p)]
+    mean = (weights * scaled).sum(dtype=np.float64) / weights.sum(dtype=np.float64)
+    return possible[_fewest(np.abs(scaled - np.float32(mean)), weights, typical_p)]
+
+
+def _heaviest(weights: Weights, share: float) -> Ids:
+    """Return where the fewest largest weights are that have such a share of them all, ascending; the first of equals."""
+    needed = float(weights.sum(dtype=np.float64)) * share
+    few = likeliest(weights, FIRST_CANDIDATES)
+    if weights[few].sum(dtype=np.float64) < needed:
+        few = np.arange(len(weights))
+    count = _passing(np.sort(weights[few])[::-1], lambda _: needed, "left") + 1
+    return few[likeliest(weights[few], count)]
 
 
 def _fewest(scores: NDArray[Any], weights: Weights, share: float) -> Ids:
@@ -165,12 +204,11 @@ def _fewest(scores: NDArray[Any], weights: Weights, share: float) -> Ids:
 
     The first wins ties.
     """
-    needed = float(weights.sum()) * share
+    needed = float(weights.sum(dtype=np.float64)) * share
     width = FIRST_CANDIDATES
     while True:
         few = likeliest(-scores, width)
         ranked = few[np.argsort(scores[few], kind="stable")]
-        cumulated = np.cumsum(weights[ranked])
-        if len(few) == len(scores) or cumulated[-1] >= needed:
-            return np.sort(ranked[: int(np.searchsorted(cumulated, needed, side="left")) + 1])
+        if len(few) == len(scores) or weights[ranked].sum(dtype=np.float64) >= needed:
+            return np.sort(ranked[: _passing(weights[ranked], lambda _: needed, "left") + 1])
         width *= 8
