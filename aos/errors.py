@@ -253,6 +253,16 @@ class BadReceipt(AosError):
         super().__init__(f"The receipt for {job!r} is not good: {field}: {problem}.", job=job, field=field)
 
 
+class BadProof(AosError):
+    """A VRF proof or key is not what it is said to be."""
+
+    reason, code = "BAD_PROOF", "INVALID_ARGUMENT"
+
+    def __init__(self, key: bytes, why: str) -> None:
+        shown = key.hex() if len(key) <= SHOWN // 2 else f"{len(key)} bytes"
+        super().__init__(f"The VRF proof said to be of the key {shown!r} is not good: {why}.", key=shown, why=why)
+
+
 class OperatorLost(AosError):
     """Operators were lost or failed as often as is tolerated."""
 

@@ -17,17 +17,15 @@ from aos.v1.dispatcher_pb2 import ReceiptBundle
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import Determinism, Embedding, FinishReason
 from aos.vectors import packed
+from aos.verification.clock import NODE, NODE_CHARS
 from aos.verification.keys import OperatorKey, signer, statement
 
 DIGEST_BYTES: Final = 32
 ADDRESS_BYTES: Final = 20
 PRICE_DIGITS: Final = 78
 """Of 2^256."""
-NODE_CHARS: Final = 128
-"""Longest node id in a clock."""
 # whatever could be written in two ways would let a receipt be changed under its signature
 _PRICE: Final = re.compile(rf"0|[1-9][0-9]{{0,{PRICE_DIGITS - 1}}}")
-_NODE: Final = re.compile(rf"[!-<>-~]{{1,{NODE_CHARS}}}")
 DIGESTS: Final = ("job", "request_digest", "model_digest", "prompt_digest", "output_digest", "output_tokens_digest")
 
 FIELDS: Final = [
@@ -73,7 +71,7 @@ def receipt_statement(receipt: Receipt) -> SignableMessage:
     if receipt.finish_reason not in FinishReason.values():
         raise BadReceipt(job, "finish_reason", "is unknown")
     for node in receipt.clock.counts:
-        if not _NODE.fullmatch(node):
+        if not NODE.fullmatch(node):
             raise BadReceipt(job, "clock", f"has a node whose id is not 1 to {NODE_CHARS} printable ASCII characters without `=`")
     counts = "".join(f"{node}={count}\n" for node, count in sorted(receipt.clock.counts.items()))
     return statement(
