@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from aos.errors import InvalidField
+from aos.nesting import too_deep
 from aos.v1.types_pb2 import Chat, ChatMessage, Constraint, Tool, ToolChoice
 
 MESSAGES: Final = 1024
@@ -119,23 +120,16 @@ def _check_name(name: str, at: str) -> None:
 
 def json_object(text: str, at: str) -> dict[str, Any]:
     """Return the JSON object in the text. Raises InvalidField, naming ``at``, for anything else, and for one nested too deep."""
-    problem, value = "must be a JSON object, as text", None
+    problem = "must be a JSON object, as text"
+    if too_deep(text, SCHEMA_DEPTH):
+        raise InvalidField(at, f"is nested more than {SCHEMA_DEPTH} levels deep", limit=SCHEMA_DEPTH)
     try:
-        value = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        value: Any = json.loads(text, parse_constant=_no_constant)
+    except ValueError as error:
         raise InvalidField(at, problem, value=text) from error
     if not isinstance(value, dict):
         raise InvalidField(at, problem, value=text)
-    layer: list[Any] = [value]
-    for _ in range(SCHEMA_DEPTH):
-        layer = [inner for outer in layer for inner in (outer.values() if isinstance(outer, dict) else outer) if _nests(inner)]
-        if not layer:
-            return value  # pyright: ignore[reportUnknownVariableType]
-    raise InvalidField(at, f"is nested more than {SCHEMA_DEPTH} levels deep", limit=SCHEMA_DEPTH)
-
-
-def _nests(value: object) -> bool:
-    return isinstance(value, dict | list)
+    return value  # pyright: ignore[reportUnknownVariableType]
 
 
 def _no_constant(name: str) -> None:

@@ -178,6 +178,19 @@ class QueueFull(AosError):
         super().__init__(f"The queue {queue!r} is full ({limit}); try again in a moment.", queue=queue, limit=limit)
 
 
+class QuotaExceeded(AosError):
+    """The project has used up what it may use in a time."""
+
+    reason, code = "QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED"
+
+    def __init__(self, project: str, quota: str, limit: int, *, retry_after: float) -> None:
+        super().__init__(
+            f"{project!r} has used up its {quota} ({limit}); try again in {retry_after:.0f} s.",
+            project=project, quota=quota, limit=limit,
+        )  # fmt: skip
+        self.retry_after = retry_after
+
+
 class InsufficientBalance(AosError):
     """The account cannot cover the most that the job may cost."""
 

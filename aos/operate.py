@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,15 @@ from aos.operator.llama import Gpu
 from aos.operator.llama.trial import try_model
 from aos.operator.node import running_operator
 from aos.operator.pool import MEBIBYTE
+from aos.operator.settings import QuestionSettings
 from aos.operator.shelf import Lora, Shelf
 from aos.operator.source import Source
 from aos.rpc.channel import channel
-from aos.rpc.server import serving
-from aos.serve import operator_auth, operator_service
-from aos.settings import NetworkSettings
+from aos.serve_operator import serving_operator
+from aos.settings import NetworkSettings, StartError
 from aos.telemetry import telemetry
-from aos.verification.keys import OperatorKey
+from aos.verification.keys import OperatorKey, load_vrf_key
+from gateway.envoy.run import EnvoyError, EnvoySettings, running_envoy
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +33,33 @@ class Node:
 
     address: str
     """`0x` and 40 hex digits."""
+    url: str = ""
+    """Where its own Envoy serves REST; empty without one."""
 
 
 @asynccontextmanager
-async def running_node(settings: NetworkSettings, *, connect: str, listen: str, key: Path, token: str) -> AsyncGenerator[Node]:
-    """Attach an operator to the network at ``connect`` and serve it at ``listen`` until the block ends."""
+async def running_node(
+    settings: NetworkSettings,
+    *,
+    connect: str,
+    listen: str,
+    key: Path,
+    token: str,
+    questions: QuestionSettings | None = None,
+    rest: bool = False,
+) -> AsyncGenerator[Node]:
+    """Attach an operator to the network at ``connect``, to none if it is empty, and serve it at ``listen`` until the block ends.
+
+    With ``rest``, an Envoy of its own serves it at the settings' host and port, too. Its questions are kept beside its key.
+    Raises StartError.
+    """
     own = await asyncio.to_thread(OperatorKey.load, key)
+    vrf = await asyncio.to_thread(load_vrf_key, key.with_name(f"{key.name}.vrf"))
     for one in settings.models:
         await asyncio.to_thread(try_model, one.path, one.name)
+    clock, random_ = SystemClock(), random.SystemRandom().random
     async with (
-        channel(connect) as network,
+        channel(connect) if connect else nullcontext() as network,
         telemetry("aos-operator", os.environ) as traces,
         running_operator(
             own,
@@ -49,16 +67,40 @@ async def running_node(settings: NetworkSettings, *, connect: str, listen: str, 
             registry=network,
             dispatcher=network,
             price=settings.price,
-            clock=SystemClock(),
-            random=random.SystemRandom().random,
+            clock=clock,
+            random=random_,
             slots=settings.slots,
             memory=settings.memory * MEBIBYTE or default_memory(),
             grace=settings.grace,
             telemetry=traces,
+            vrf=vrf,
         ) as operator,
-        serving(operator_service(operator.servicer), authenticate=operator_auth(token), addresses=(listen,), grace=0),
+        serving_operator(
+            operator,
+            listen=listen,
+            token=token,
+            questions=key.with_suffix(".questions.db"),
+            settings=questions or QuestionSettings(),
+            clock=clock,
+            random=random_,
+            open_to_all=settings.dev,
+        ) as private,
+        AsyncExitStack() as stack,
     ):
-        yield Node(operator.address)
+        url = await stack.enter_async_context(_rest(settings, private)) if rest else ""
+        yield Node(operator.address, url)
+
+
+@asynccontextmanager
+async def _rest(settings: NetworkSettings, upstream: str) -> AsyncGenerator[str]:
+    envoy = EnvoySettings(
+        host=settings.host, port=settings.port, upstream=upstream.removeprefix("unix:"), drain_seconds=settings.grace
+    )
+    try:
+        async with running_envoy(envoy) as port:
+            yield f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
+    except EnvoyError as error:
+        raise StartError(str(error)) from error
 
 
 def sources(settings: NetworkSettings) -> dict[str, Source]:

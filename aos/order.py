@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import rfc8785
 
-from aos.conversation import canonical_chat, check_beside, check_chat, text_bytes
+from aos.conversation import SCHEMA_DEPTH, canonical_chat, check_beside, check_chat, text_bytes
 from aos.errors import InvalidField
+from aos.nesting import too_deep
 from aos.v1.types_pb2 import Constraint, Determinism, Order, Price, Sampling, ToolChoice
 
 PROMPT_BYTES: Final = 1 << 20
@@ -99,6 +100,9 @@ def _check_constraint(constraint: Constraint, at: str) -> None:
     if size > CONSTRAINT_BYTES:
         problem = f"has {size} bytes; at most {CONSTRAINT_BYTES} are accepted"
         raise InvalidField(f"{at}.{kind}", problem, value=size, limit=CONSTRAINT_BYTES)
+    if kind == "json_schema" and too_deep(constraint.json_schema, SCHEMA_DEPTH):
+        problem = f"is nested more than {SCHEMA_DEPTH} levels deep"
+        raise InvalidField(f"{at}.json_schema", problem, limit=SCHEMA_DEPTH)
 
 
 def _constraint(constraint: Constraint) -> dict[str, Any]:

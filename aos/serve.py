@@ -25,11 +25,36 @@ from aos.rpc.channel import channel
 from aos.rpc.server import Service, serving
 from aos.store.sqlite import sqlite_file
 from aos.telemetry import Telemetry
-from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
+from aos.v1 import (
+    broker_pb2,
+    broker_pb2_grpc,
+    callbacks_pb2,
+    callbacks_pb2_grpc,
+    dispatcher_pb2,
+    dispatcher_pb2_grpc,
+    registry_pb2,
+    registry_pb2_grpc,
+)
 from gateway.jobs import JobsServicer
 from gateway.metrics import MetricsServicer
 from gateway.models import ModelsServicer
-from gateway.v1 import jobs_pb2, jobs_pb2_grpc, metrics_pb2, metrics_pb2_grpc, models_pb2, models_pb2_grpc
+from gateway.operators import OperatorsServicer
+from gateway.opml_callbacks import OpmlCallbacksServicer
+from gateway.projects import ProjectsServicer
+from gateway.v1 import (
+    jobs_pb2,
+    jobs_pb2_grpc,
+    metrics_pb2,
+    metrics_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+    operators_pb2,
+    operators_pb2_grpc,
+    opml_pb2,
+    opml_pb2_grpc,
+    projects_pb2,
+    projects_pb2_grpc,
+)
 
 DATABASE: Final = "aos.db"
 
@@ -106,7 +131,7 @@ async def running_services(
                 known_tokens = FixedTokens(admin=admin_token, service="", otherwise=jobs.authenticate, open_as=open_as)
                 asked = [await stack.enter_async_context(channel(one)) for one in beside]
                 counts = _metrics(MetricsServicer(partial(exposition, metrics), asked))
-                everything = (*shared, _dispatcher(jobs.servicer), *_dialects(face, clock), counts)
+                everything = (*shared, _dispatcher(jobs.servicer), _callbacks(jobs.callbacks), *_dialects(face, clock), counts)
                 async with serving(*everything, authenticate=known_tokens, addresses=(public, *addresses), grace=grace) as (
                     _,
                     *ports,
@@ -131,9 +156,21 @@ def _dispatcher(servicer: dispatcher_pb2_grpc.DispatcherServicer) -> Service:
     return Service(descriptor, dispatcher_pb2_grpc.add_DispatcherServicer_to_server, servicer)
 
 
-def _dialects(face: grpc.aio.Channel, clock: Clock) -> tuple[Service, Service]:
+def _callbacks(servicer: callbacks_pb2_grpc.CallbacksServicer) -> Service:
+    descriptor = callbacks_pb2.DESCRIPTOR.services_by_name["Callbacks"]
+    return Service(descriptor, callbacks_pb2_grpc.add_CallbacksServicer_to_server, servicer)
+
+
+def _dialects(face: grpc.aio.Channel, clock: Clock) -> tuple[Service, ...]:
     jobs, models = JobsServicer(face), ModelsServicer(face, clock)
+    projects, operators = ProjectsServicer(face), OperatorsServicer(face)
+    callbacks = opml_pb2.DESCRIPTOR.services_by_name["OpmlCallbacks"]
     return (
+        Service(callbacks, opml_pb2_grpc.add_OpmlCallbacksServicer_to_server, OpmlCallbacksServicer(face)),
+        Service(projects_pb2.DESCRIPTOR.services_by_name["Projects"], projects_pb2_grpc.add_ProjectsServicer_to_server, projects),
+        Service(
+            operators_pb2.DESCRIPTOR.services_by_name["Operators"], operators_pb2_grpc.add_OperatorsServicer_to_server, operators
+        ),
         Service(jobs_pb2.DESCRIPTOR.services_by_name["Jobs"], jobs_pb2_grpc.add_JobsServicer_to_server, jobs),
         Service(models_pb2.DESCRIPTOR.services_by_name["Models"], models_pb2_grpc.add_ModelsServicer_to_server, models),
     )
@@ -151,6 +188,9 @@ def operator_service(servicer: object) -> Service:
     return Service(descriptor, operator_pb2_grpc.add_OperatorServicer_to_server, servicer)
 
 
-def operator_auth(token: str) -> Authenticator:
-    """Return who may call an operator directly: the holder of its access token, or, if it is empty, nobody."""
-    return FixedTokens(admin=token, service="", otherwise=nobody)
+def operator_auth(token: str, open_as: str = "") -> Authenticator:
+    """Return who may call an operator directly: the holder of its access token, or, if it is empty, nobody.
+
+    ``open_as`` lets in callers without a token, as projects; what asks for more than a project's power stays closed.
+    """
+    return FixedTokens(admin=token, service="", otherwise=nobody, open_as=open_as)

@@ -217,6 +217,7 @@ async def _operator(
         *("--threads", str(settings.threads), "--context", str(settings.context)),
         *("--prompt-price", str(settings.prompt_price), "--completion-price", str(settings.completion_price)),
         *("--grace", str(settings.grace)),
+        *(["--dev"] if settings.dev else []),
     ]
     # by environment, because every user of the machine can read a command line
     child = Child(command, os.environ | {"AOS_OPERATOR_TOKEN": token}, data / f"operator-{number}.log")

@@ -30,9 +30,9 @@ SIZES = {
 """The dimensions of llama2.c's models of those names, and of one more in their proportions."""
 
 
-def write(folder: Path, size: Size, context: int) -> Path:
-    """Write the model, all matrices Q8_0, and return its file. The output matrix is the embedding's, as in llama2.c."""
-    path = folder / f"random-{size.name}.gguf"
+def write(folder: Path, size: Size, context: int, kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q8_0) -> Path:
+    """Write the model, all matrices of one kind, and return its file. The output matrix is the embedding's, as in llama2.c."""
+    path = folder / f"random-{size.name}-{kind.name}.gguf"
     random, width, ff = np.random.default_rng(7), size.width, size.feed_forward
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(context)
@@ -65,8 +65,7 @@ def write(folder: Path, size: Size, context: int) -> Path:
         weights = (random.standard_normal(shape, np.float32) * 0.05).astype(np.float32)
         if name == "token_embd":  # the matrix of the logits, too: no answer ends by itself
             weights[: len(SPECIAL)] = 0
-        quantised = gguf.quants.quantize(weights, gguf.GGMLQuantizationType.Q8_0)
-        writer.add_tensor(f"{name}.weight", quantised, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        writer.add_tensor(f"{name}.weight", gguf.quants.quantize(weights, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

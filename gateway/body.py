@@ -13,12 +13,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from aos.errors import SHOWN, InvalidField
+from aos.nesting import DEPTH, too_deep
 
 BODY_BYTES: Final = 2 << 20
 """Largest body that the dialects take unless settings say otherwise."""
-DEPTH: Final = 32
-"""Most objects and lists inside each other."""
-
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -57,7 +55,7 @@ def parse(data: bytes, *, limit: int = BODY_BYTES) -> Body:
     if len(data) > limit:
         raise TooLarge(len(data), limit)
     text = _text(data)
-    if _depth(text) > DEPTH:  # before reading, which would recurse as deep
+    if too_deep(text):  # before reading, which would recurse as deep
         raise Malformed(f"is nested more than {DEPTH} levels deep", limit=DEPTH)
     try:
         value: Any = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
@@ -86,8 +84,6 @@ def _text(data: bytes) -> str:
 
 
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKET = re.compile(r"[\[{]|[\]}]")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -108,14 +104,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise Malformed(f"has the number {text[:SHOWN]}, which no double can hold")
     return number
-
-
-def _depth(text: str) -> int:
-    depth = deepest = 0
-    for bracket in _BRACKET.findall(_STRING.sub("", text)):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def _kind(value: object) -> str:

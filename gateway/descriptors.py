@@ -13,14 +13,18 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.rpc import error_details_pb2
 
 from aos.v1 import broker_pb2, dispatcher_pb2, errors_pb2
-from gateway.v1 import jobs_pb2, metrics_pb2, models_pb2
+from gateway.v1 import jobs_pb2, metrics_pb2, models_pb2, operators_pb2, opml_pb2, projects_pb2
 
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
     dispatcher_pb2.DESCRIPTOR.services_by_name["Dispatcher"],
     broker_pb2.DESCRIPTOR.services_by_name["Broker"],
     jobs_pb2.DESCRIPTOR.services_by_name["Jobs"],
+    operators_pb2.DESCRIPTOR.services_by_name["Operators"],
+    projects_pb2.DESCRIPTOR.services_by_name["Projects"],
     models_pb2.DESCRIPTOR.services_by_name["Models"],
     metrics_pb2.DESCRIPTOR.services_by_name["Metrics"],
+    opml_pb2.DESCRIPTOR.services_by_name["Opml"],
+    opml_pb2.DESCRIPTOR.services_by_name["OpmlCallbacks"],
 )
 """The services that have a REST form."""
 
@@ -74,10 +78,11 @@ def rest() -> Iterator[Rest]:
     """Yield every method that has a REST form."""
     for service in SERVICES:
         for method in service.methods:
-            rule: http_pb2.HttpRule = method.GetOptions().Extensions[annotations_pb2.http]  # pyright: ignore[reportArgumentType]
-            verb = rule.WhichOneof("pattern")
-            if verb is not None:
-                yield Rest(verb.upper(), getattr(rule, verb), path(method))
+            given: http_pb2.HttpRule = method.GetOptions().Extensions[annotations_pb2.http]  # pyright: ignore[reportArgumentType]
+            for rule in (given, *given.additional_bindings):
+                verb = rule.WhichOneof("pattern")
+                if verb is not None:
+                    yield Rest(verb.upper(), getattr(rule, verb), path(method))
 
 
 def streaming() -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from aos.errors import InvalidField
+from aos.nesting import DEPTH, too_deep
 from aos.v1.types_pb2 import Choices, Constraint
 
 _GBNF: Final = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
@@ -24,6 +25,8 @@ def _schema(value: object) -> object:
 def _schema_or_text(value: object) -> object:
     """Return a schema that may come as text, as vLLM's clients send it."""
     if isinstance(value, str):
+        if too_deep(value):
+            raise ValueError(f"is nested more than {DEPTH} levels deep")
         try:
             value = json.loads(value)
         except ValueError as error:

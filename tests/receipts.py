@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
+from aos.v1.operator_pb2 import Trace
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import FINISH_REASON_STOP, Usage, VectorClock
+from aos.verification.trace import Step
 
 JOB = hashlib.sha256(b"job").digest()
+PROMPT = [1, 2, 3]
+"""The tokens of the prompt of ``a_trace``."""
+
+
+def a_trace(tokens: Sequence[int]) -> Trace:
+    """Return a trace of an answer of such tokens, drawn from logits that nobody has looked at."""
+    steps = [Step(at, token, hashlib.sha256(bytes([at % 256])).digest(), ((token, 1 << 16),)) for at, token in enumerate(tokens)]
+    return Trace(prompt_tokens=PROMPT, steps=b"".join(step.packed() for step in steps))
 
 
 def a_receipt(*, job: bytes = JOB, price: str = "11") -> Receipt:
@@ -26,6 +37,7 @@ def a_receipt(*, job: bytes = JOB, price: str = "11") -> Receipt:
         prompt_digest=digest("prompt"),
         output_digest=digest("output"),
         output_tokens_digest=digest("tokens"),
+        state_root=digest("state"),
         usage=Usage(prompt_tokens=3, completion_tokens=4),
         finish_reason=FINISH_REASON_STOP,
         price=price,

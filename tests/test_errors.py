@@ -35,6 +35,7 @@ EXAMPLES: dict[type[AosError], AosError] = {
         errors.ContextOverflow("m", 2000, 1024),
         errors.ModelUnsuitable("m", "chat template"),
         errors.QueueFull("jobs", 100),
+        errors.QuotaExceeded("projects/p", "tokens per day", 1000, retry_after=60),
         errors.InsufficientBalance("projects/p", 10**30, 10**31),
         errors.AccountNotFound("accounts/p"),
         errors.HoldNotFound("holds/1"),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 from google.protobuf.json_format import MessageToJson
@@ -32,6 +32,7 @@ from aos.v1.dispatcher_pb2 import (
 )
 from aos.v1.types_pb2 import Chat, ChatMessage, Order, Sampling
 
+STATES = {name.removeprefix("JOB_STATE_").lower(): cast("JobState", state) for name, state in JobState.items() if state}
 SHOWN = 60
 """Most characters of a prompt in a table."""
 
@@ -212,9 +213,14 @@ def _ask() -> str | None:
 @click.argument("job", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many to list.")
+@click.option("--user", default="", help="Only those of this end user.")
+@click.option("--state", "states", multiple=True, type=click.Choice([*STATES]), help="Only those in this state. Repeatable.")
+@click.option("--model", default="", help="Only those for this model.")
 @click.option("--cancel", is_flag=True, help="Cancel JOB.")
 @click.pass_obj
-def jobs(where: Where, job: str | None, as_json: bool, limit: int, cancel: bool) -> None:
+def jobs(
+    where: Where, job: str | None, as_json: bool, limit: int, user: str, states: tuple[str, ...], model: str, cancel: bool
+) -> None:
     """List the project's jobs, newest first, or show one JOB."""
     if cancel and not job:
         raise click.UsageError("--cancel needs a JOB")
@@ -229,7 +235,9 @@ def jobs(where: Where, job: str | None, as_json: bool, limit: int, cancel: bool)
                     one = await answered(aos.dispatcher.GetJob(GetJobRequest(name=name)))
                 OUT.print_json(MessageToJson(one, preserving_proto_field_name=True))
                 return
-            listed = await answered(aos.dispatcher.ListJobs(ListJobsRequest(page_size=limit)))
+            asked = ListJobsRequest(page_size=limit, user=user, model=model)
+            asked.states.extend([STATES[state] for state in states])
+            listed = await answered(aos.dispatcher.ListJobs(asked))
         if as_json:
             OUT.print_json(MessageToJson(listed, preserving_proto_field_name=True))
             return

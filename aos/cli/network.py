@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from aos.addresses import LOOPBACK, read_networks
 from aos.cli.main import ERR, OUT, Where, run
+from aos.cli.worker_file import UNUSED, WorkerFile, load_worker_file
 from aos.offered import AdapterFile, ModelFile
-from aos.settings import SPLIT_MODES, NetworkSettings, bundled
+from aos.operator.settings import QuestionSettings
+from aos.settings import SPLIT_MODES, NetworkSettings, bundled, is_loopback
 
 if TYPE_CHECKING:
     from aos.up import Network
@@ -186,34 +189,80 @@ def demo(question: str, **options: Any) -> None:
 
 
 @click.command()
-@click.option("--connect", required=True, help="The network: HOST:PORT or unix:PATH.")
-@click.option("--listen", default="127.0.0.1:0", show_default=True, help="Where this operator itself is served.")
-@click.option("--key", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Key file; made if it is not there.")
+@click.option("--connect", help="The network: HOST:PORT or unix:PATH.")
+@click.option("--listen", default="127.0.0.1:0", show_default=True, help="Where this operator itself is served, as gRPC.")
+@click.option("--key", type=click.Path(dir_okay=False, path_type=Path), help="Key file; made if it is not there.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="OPML worker's file: serve its REST API on the host and port that it names.",
+)
+@click.option("--allow-callback", "networks", multiple=True, metavar="NETWORK", help="Network, not public, callbacks may go to.")
+@click.option("--dev", is_flag=True, help="Take questions without a token, with callbacks to this machine. On loopback only.")
 @click.option("--die-with-parent", is_flag=True, help="End when the process that started this one ends.")
 @model_options
-def operator(connect: str, listen: str, key: Path, die_with_parent: bool, **options: Any) -> None:
-    """Run an operator that attaches to a network.
+@click.pass_obj
+def operator(
+    where: Where,
+    connect: str | None,
+    listen: str,
+    key: Path | None,
+    config: Path | None,
+    networks: tuple[str, ...],
+    die_with_parent: bool,
+    **options: Any,
+) -> None:
+    """Run an operator that attaches to a network, or, with --config, one that may also stand alone.
 
     AOS_OPERATOR_TOKEN, if set, lets its holder call this operator directly.
     """
     if die_with_parent:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    token = os.environ.get("AOS_OPERATOR_TOKEN", "")
+    if config is None and (connect is None or key is None):
+        raise click.UsageError("--connect and --key are needed, or --config")
     try:
-        settings = settings_of(options)
+        file = load_worker_file(config) if config else WorkerFile()
+        if file.model is not None and not options["models"]:  # what is typed goes before what is in the file
+            options["models"] = (str(file.model),)
+        settings = settings_of(options, **({"host": file.host, "port": file.port} if config else {}))
+        questions = question_settings(networks, listen, dev=settings.dev)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if config and not token and not settings.dev:
+        raise click.UsageError("AOS_OPERATOR_TOKEN must be set, to the token that callers have to send; or give --dev")
+    kept = key or where.data.expanduser() / "operator.key"
 
     async def work() -> None:
         from aos.operate import running_node
 
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        token = os.environ.get("AOS_OPERATOR_TOKEN", "")
-        async with asked_to_stop() as stop, running_node(settings, connect=connect, listen=listen, key=key, token=token) as node:
+        log = logging.getLogger(__name__)
+        for name in file.unused:
+            log.warning("%s in %s has no effect: %s", name, config, UNUSED[name])
+        node = running_node(
+            settings,
+            connect=file.dispatcher if connect is None else connect,
+            listen=listen,
+            key=kept,
+            token=token,
+            questions=questions,
+            rest=config is not None,
+        )
+        async with asked_to_stop() as stop, node as running:
             names = ", ".join(one.name for one in (*settings.models, *settings.adapters))
-            logging.getLogger(__name__).info("operator %s offers %s", node.address, names)
+            log.info("operator %s offers %s%s", running.address, names, f" at {running.url}" if running.url else "")
             await stop.wait()
 
     run(work())
+
+
+def question_settings(networks: tuple[str, ...], listen: str, *, dev: bool) -> QuestionSettings:
+    """Return the settings that the options make. Raises ValueError, naming the option."""
+    host = listen.rpartition(":")[0].strip("[]")
+    if dev and not listen.startswith("unix:") and not is_loopback(host):
+        raise ValueError(f"dev: lets everyone in without a token, so listen must be a loopback address, not {listen!r}")
+    return QuestionSettings(networks=(*read_networks(networks, "allow-callback"), *(LOOPBACK if dev else ())))
 
 
 COMMANDS = (up, demo, operator)

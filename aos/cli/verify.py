@@ -63,17 +63,22 @@ def unchecked(what: str, how: str) -> Finding:
 @click.command()
 @click.argument("receipt", type=click.Path(path_type=Path))
 @click.option("--model", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights to run the order again on.")
+@click.option(
+    "--replay", is_flag=True, help="Run the order again, step by step, on the weights of --model, which asks for that by itself."
+)
 @click.option("--adapter", default="", metavar="PATH[:SCALE]", help="LoRA file over them, as the operator had it.")
-def verify(receipt: Path, model: Path | None, adapter: str) -> None:
+def verify(receipt: Path, model: Path | None, adapter: str, *, replay: bool) -> None:
     """Check RECEIPT, a file from `aos receipt` (or - for standard input), with no network."""
     from aos.verification.receipts import check_bundle  # slow to import: the other commands need no keys
 
     if adapter and model is None:
         raise click.UsageError("--adapter is over the weights that --model names")
+    if replay and model is None:
+        raise click.UsageError("--replay needs the weights: --model FILE.gguf")
     bundle = read_bundle(receipt)
     findings = list(check_bundle(bundle))
     if model is None:
-        findings.append(unchecked("that the model really gives this answer", "give --model FILE.gguf to run it again"))
+        findings.append(unchecked("that the model really gives this answer", "give --replay --model FILE.gguf to run it again"))
     else:
         with ERR.status(f"running the order again on {model.name}"):
             findings.append(run(rerun(bundle, model, adapter)))

@@ -9,9 +9,13 @@ from datetime import datetime, timedelta
 from typing import Final, NoReturn
 
 from aos.dispatcher.jobs import Job, Submission
+from aos.dispatcher.quotas import Tokens, check_tokens
+from aos.dispatcher.risk import Tag
+from aos.dispatcher.settings import DispatcherSettings
 from aos.errors import InvalidField, ModelUnavailable, ModelUnsuitable, QueueFull, RequestIdReused
+from aos.nesting import DEPTH, too_deep
 from aos.order import canonical_order, canonical_sampling, check_order, cost, digest_order, with_defaults
-from aos.v1.dispatcher_pb2 import CreateJobRequest
+from aos.v1.dispatcher_pb2 import CreateJobRequest, RiskTag
 from aos.v1.registry_pb2 import Model
 from aos.v1.types_pb2 import Chat, Determinism, Order
 
@@ -32,6 +36,9 @@ EDGE_TOKENS: Final = 8
 TOKEN_BYTES: Final = 512
 """Longest text of one token, generously; bounds what an operator may write into a log."""
 NONCE_BYTES: Final = 16
+NANOS: Final = 1_000_000_000
+REDUNDANCY: Final = 16
+"""Most operators that a caller may want to run one job."""
 PRIORITY_LIMIT: Final = 9
 """Priorities go from minus this to this, as an operator's do."""
 
@@ -44,12 +51,17 @@ class Record:
     submission: Submission
 
 
+NO_TOKENS: Final = Tokens(0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many jobs have not ended."""
+    """How many jobs have not ended, and what the project has used."""
 
     project: int
     everywhere: int
+    tokens: Tokens = NO_TOKENS
+    """Of the project's day."""
 
 
 def check_request(request: CreateJobRequest) -> None:
@@ -62,6 +74,11 @@ def check_request(request: CreateJobRequest) -> None:
     if abs(request.priority) > PRIORITY_LIMIT:
         problem = f"must be from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}"
         raise InvalidField("priority", problem, value=request.priority, limit=PRIORITY_LIMIT)
+    if request.tag not in RiskTag.values():
+        raise InvalidField("tag", "must be a risk tag", value=request.tag, limit=", ".join(RiskTag.keys()))
+    if request.redundancy > REDUNDANCY:
+        problem = f"must be at most {REDUNDANCY}"
+        raise InvalidField("redundancy", problem, value=request.redundancy, limit=REDUNDANCY)
     size = len(request.user.encode())
     if size > USER_BYTES:
         raise InvalidField("user", f"has {size} bytes; at most {USER_BYTES} are accepted", value=size, limit=USER_BYTES)
@@ -71,9 +88,11 @@ def check_request(request: CreateJobRequest) -> None:
             "annotation", f"has {size} bytes; at most {ANNOTATION_BYTES} are accepted", value=size, limit=ANNOTATION_BYTES
         )
     if request.annotation:
+        if too_deep(request.annotation):
+            raise InvalidField("annotation", f"is nested more than {DEPTH} levels deep", limit=DEPTH)
         try:
             json.loads(request.annotation, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise InvalidField("annotation", "must be JSON text", value=request.annotation) from error
 
 
@@ -86,6 +105,8 @@ def digest_contents(request: CreateJobRequest) -> bytes:
     parts = [canonical_order(request.order), request.user.encode(), request.annotation.encode()]
     # jobs from before there were priorities keep their digests
     parts += [str(request.priority).encode()] if request.priority else []
+    parts += [f"risk {request.tag} {request.redundancy}".encode()] if request.tag or request.redundancy else []
+    parts += [b"timeout" + request.timeout.SerializeToString(deterministic=True)] if request.HasField("timeout") else []
     return hashlib.sha256(b"aos.contents.v1" + b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
 
@@ -134,8 +155,18 @@ def _indented(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, indent=4)
 
 
-def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetime, nonce: bytes, job_seconds: float) -> Record:
-    """Return the job that a good request makes, its hold still to be asked for."""
+def job_time(request: CreateJobRequest, settings: DispatcherSettings) -> timedelta:
+    """Return how long the job may take. Raises InvalidField."""
+    if not request.HasField("timeout"):
+        return timedelta(seconds=settings.job_seconds)
+    seconds, most = request.timeout.seconds + request.timeout.nanos / NANOS, settings.longest_job_seconds
+    if not 0 < seconds <= most:
+        raise InvalidField("timeout", f"must be above 0 and at most {most:g} s", value=f"{seconds:g}", limit=f"{most:g}")
+    return timedelta(seconds=seconds)
+
+
+def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetime, nonce: bytes, time: timedelta) -> Record:
+    """Return the job that a good request makes, its hold still to be asked for. It may take ``time``."""
     identity = job_id(project=project, request_digest=digest_order(request.order), created=now, nonce=nonce)
     order = with_defaults(request.order, job=bytes.fromhex(identity))
     prompt = prompt_bound(order, model.context_length)
@@ -152,10 +183,20 @@ def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetim
         completion_bound=completion,
         amount=cost(model.price, prompt_tokens=prompt, completion_tokens=completion),
         created=now,
-        deadline=now + timedelta(seconds=job_seconds),
+        deadline=now + time,
         priority=request.priority,
     )
-    submission = Submission(request.request_id, order, request.user, request.annotation, digest_contents(request))
+    submission = Submission(
+        request.request_id,
+        order,
+        request.user,
+        request.annotation,
+        digest_contents(request),
+        tag=Tag(request.tag),
+        redundancy=request.redundancy,
+        # who leaves it open gets the same answer from each operator, where all of them can
+        exact=model.exact and order.determinism != Determinism.DETERMINISM_BEST_EFFORT,
+    )
     return Record(job, submission)
 
 
@@ -166,12 +207,15 @@ def same(existing: Record, contents: bytes) -> Record:
     return existing
 
 
-def admit(new: Record, existing: Record | None, load: Load, *, project_jobs: int, queue_jobs: int) -> Record:
-    """Return the record to keep: the first with its request_id. Raises RequestIdReused or QueueFull."""
+def admit(new: Record, existing: Record | None, load: Load, settings: DispatcherSettings) -> Record:
+    """Return the record to keep: the first with its request_id. Raises RequestIdReused, QueueFull or QuotaExceeded."""
     if existing is not None:
         return same(existing, new.submission.contents)
-    if load.project >= project_jobs:
-        raise QueueFull(f"unfinished jobs of {new.job.project}", project_jobs)
-    if load.everywhere >= queue_jobs:
-        raise QueueFull("unfinished jobs", queue_jobs)
+    job = new.job
+    if load.project >= settings.project_jobs:
+        raise QueueFull(f"unfinished jobs of {job.project}", settings.project_jobs)
+    if load.everywhere >= settings.queue_jobs:
+        raise QueueFull("unfinished jobs", settings.queue_jobs)
+    wanted = job.prompt_bound + job.completion_bound
+    check_tokens(job.project, wanted, load.tokens, per_day=settings.project_tokens, now=job.created)
     return new

@@ -6,11 +6,12 @@ from typing import Final
 
 from aos.errors import BadReceipt
 from aos.order import EMBEDDING_VALUES, LEAST_LOGPROB, cost, digest_tokens
-from aos.v1.operator_pb2 import Chunk, TokenLogprob
+from aos.v1.operator_pb2 import Chunk, Finish, TokenLogprob
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import FinishReason, Price, Sampling
 from aos.vectors import length
 from aos.verification.receipts import address
+from aos.verification.states import check_state
 
 RECEIPT_BYTES: Final = 64 << 10
 """Largest receipt that is kept; its profile and clock are the operator's own words."""
@@ -73,6 +74,15 @@ def check_answer(
         raise BadReceipt(job, "price", f"must be {due}, as the operator offered")
     if due > amount:
         raise BadReceipt(job, "price", f"{due} is more than is held, {amount}")
+
+
+def untraced(finish: Finish, *, embeds: bool) -> BadReceipt | None:
+    """Return why the receipt's `state_root` is not that of the trace that came with it; None if it is. Slow for long answers."""
+    try:
+        check_state(finish.receipt, finish.trace, embeds=embeds)
+    except BadReceipt as error:
+        return error
+    return None
 
 
 def check_logprobs(chunk: Chunk, sampling: Sampling, *, job: str) -> None:

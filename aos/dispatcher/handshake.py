@@ -22,8 +22,8 @@ _ADDRESS: Final = re.compile(r"0x[0-9A-Fa-f]{40}")
 
 async def greet(
     hello: Hello, nonce: bytes, *, registry: registry_pb2_grpc.RegistryAsyncStub, settings: DispatcherSettings, clock: Clock
-) -> tuple[str, Sequence[Offer]]:
-    """Return the operator's address, lower-case, and its offers.
+) -> tuple[str, OperatorInfo]:
+    """Return the operator's address, lower-case, and what the registry knows of it; ``hello.offers`` are good.
 
     Raises InvalidField, BadSignature, OperatorNotFound, LeaseExpired, PermissionDenied or ServiceUnavailable.
     """
@@ -38,7 +38,8 @@ async def greet(
         if known.expires.ToNanoseconds() <= clock.now().timestamp() * 1e9:
             raise LeaseExpired(operator)
         raise PermissionDenied(f"a registration that can be used, and this one cannot: {known.reason}")
-    return operator, check_offers(hello.offers, known)
+    check_offers(hello.offers, known)
+    return operator, known
 
 
 def check_offers(offers: Sequence[Offer], known: OperatorInfo) -> Sequence[Offer]:

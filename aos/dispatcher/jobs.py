@@ -13,10 +13,11 @@ from datetime import datetime
 from typing import cast
 
 from aos.dispatcher.answers import check_answer
+from aos.dispatcher.risk import Tag
 from aos.errors import AosError, BadReceipt, Deadline, JobCancelled, OperatorLost
 from aos.toolcalls import add_calls
-from aos.v1.dispatcher_pb2 import JobError, JobEvent, JobState, Outcome
-from aos.v1.operator_pb2 import Chunk, Finish
+from aos.v1.dispatcher_pb2 import JobError, JobEvent, JobResult, JobState, Outcome
+from aos.v1.operator_pb2 import Chunk, Finish, Trace
 from aos.v1.types_pb2 import Embedding, Order, Price, Usage
 from aos.verification.clock import merge
 from aos.verification.receipts import embeddings_digest, text_digest
@@ -69,6 +70,11 @@ class Submission:
     annotation: str
     contents: bytes
     """Digest of what was sent: two submissions with equal contents are the same request."""
+    tag: Tag = Tag.NONE
+    redundancy: int = 0
+    """How many operators are to run it, at least; 0: as the tag and the settings say."""
+    exact: bool = False
+    """Whether each operator's answer must be the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +141,8 @@ class View:
     """How many events the dispatcher has counted of itself, over all jobs and restarts."""
     output: Callable[[], Output]
     """Reads the answer so far."""
+    known: Callable[[], Mapping[str, int]] = dict
+    """Reads the dispatcher's whole clock: all that it has heard, over all jobs and restarts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +161,10 @@ class Move:
     job: Job
     events: tuple[JobEvent, ...] = ()
     outcome: Outcome | None = None
+    result: JobResult | None = None
+    """What the operator said and signed, if it ended the job with an answer."""
+    trace: Trace | None = None
+    """What the `state_root` of the outcome's receipt is of."""
 
 
 def accept(view: View, at: At) -> Move | None:
@@ -197,25 +209,7 @@ def complete(view: View, at: At, *, lease: str, finish: Finish, order: Order) ->
     if job.lease != lease:
         return None
     output = view.output()
-    vectors, wanted = output.embeddings, len(order.embedding.texts)
-    if len(vectors) != wanted:
-        raise BadReceipt(job.name, "embeddings", f"has {len(vectors)} vectors of {wanted} texts")
-    check_answer(
-        finish.receipt,
-        job=job.name,
-        operator=job.operator,
-        request_digest=job.request_digest,
-        parameters=job.parameters,
-        seed=job.seed,
-        model_digest=job.model_digest,
-        price=job.price or Price(),
-        prompt_bound=job.prompt_bound,
-        completion_bound=job.completion_bound,
-        amount=job.amount,
-        reason=finish.reason,
-        output_digest=embeddings_digest(vectors) if wanted else text_digest(output.text),
-        tokens=output.tokens,
-    )
+    check_finish(job, finish, output, order, operator=job.operator, price=job.price or Price(), amount=job.amount)
     used = finish.receipt.usage
     usage = Usage(
         prompt_tokens=used.prompt_tokens,
@@ -228,10 +222,35 @@ def complete(view: View, at: At, *, lease: str, finish: Finish, order: Order) ->
         stop=finish.stop,
         usage=usage,
         receipt=finish.receipt,
-        embeddings=vectors,
+        embeddings=output.embeddings,
     )
     add_calls(outcome, order, job.name)
     return _end(State.COMPLETED, outcome, view, at)
+
+
+def check_finish(job: Job, finish: Finish, output: Output, order: Order, *, operator: str, price: Price, amount: int) -> None:
+    """Raise BadReceipt if the receipt, whose signature is good, is not for this output, or asks more than ``amount`` neurons."""
+    vectors, wanted = output.embeddings, len(order.embedding.texts)
+    if len(vectors) != wanted:
+        raise BadReceipt(job.name, "embeddings", f"has {len(vectors)} vectors of {wanted} texts")
+    check_answer(
+        finish.receipt,
+        job=job.name,
+        operator=operator,
+        request_digest=job.request_digest,
+        parameters=job.parameters,
+        seed=job.seed,
+        model_digest=job.model_digest,
+        price=price,
+        prompt_bound=job.prompt_bound,
+        completion_bound=job.completion_bound,
+        amount=amount,
+        reason=finish.reason,
+        output_digest=embeddings_digest(vectors) if wanted else text_digest(output.text),
+        tokens=output.tokens,
+    )
+    if finish.stop and finish.stop not in order.sampling.stop:
+        raise BadReceipt(job.name, "stop", "is not a stop string of the order")
 
 
 def lose(view: View, at: At, *, lease: str, max_attempts: int) -> Move | None:
@@ -311,4 +330,4 @@ def _end(state: State, outcome: Outcome, view: View, at: At) -> Move:
 
 def _tick(view: View, at: At) -> dict[str, int]:
     # the dispatcher counts its own events over all jobs, so that no two of them share a number
-    return merge(view.job.clock, at.seen, {at.node: view.count + 1})
+    return merge(view.known(), view.job.clock, at.seen, {at.node: view.count + 1})

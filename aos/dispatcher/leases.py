@@ -7,25 +7,24 @@ import enum
 import logging
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aos.clock import Clock
 from aos.dispatcher import jobs
-from aos.dispatcher.admission import TOKEN_BYTES
-from aos.dispatcher.answers import check_embeddings, check_logprobs
-from aos.dispatcher.jobs import At
+from aos.dispatcher.answers import untraced
+from aos.dispatcher.checks import Risk, check_signed, clock_evidence, false_claim_evidence, result_of
+from aos.dispatcher.jobs import At, Job, Move, View
 from aos.dispatcher.log import EventLog
+from aos.dispatcher.meter import Meter
 from aos.dispatcher.settings import DispatcherSettings
-from aos.dispatcher.store import Change, Leased
+from aos.dispatcher.store import Change, CheckStore, Leased
 from aos.errors import REASONS, AosError, BadReceipt, BadSignature, JobNotFound
-from aos.v1.dispatcher_pb2 import JobError, LeaseFailed, OperatorMessage
+from aos.v1.dispatcher_pb2 import Draw, JobError, LeaseFailed, LeaseFinished, OperatorMessage
 from aos.v1.errors_pb2 import ErrorReason
-from aos.v1.operator_pb2 import Chunk, Finish
+from aos.v1.operator_pb2 import Chunk
 from aos.verification.receipts import check_signature
 
-HELD_BACK_TOKENS: Final = 16
-"""Room for text that comes without tokens of its own, in tokens."""
 MESSAGE_CHARS: Final = 1000
 """Most characters of an operator's error message that are kept."""
 FACTS: Final = 16
@@ -51,12 +50,12 @@ class End(enum.Enum):
 class Said:
     """Something the operator said, and its clock then."""
 
-    what: Chunk | Finish | LeaseFailed | AosError | None
+    what: Chunk | LeaseFinished | LeaseFailed | AosError | None
     """None: it began. An AosError: what it said cannot be."""
     seen: Mapping[str, int]
 
 
-def read(message: OperatorMessage) -> tuple[str, Chunk | Finish | LeaseFailed | None]:
+def read(message: OperatorMessage) -> tuple[str, Chunk | LeaseFinished | LeaseFailed | None]:
     """Return which lease an operator speaks of, and what it says; an empty lease for a heartbeat."""
     match message.WhichOneof("message"):
         case "started":
@@ -64,7 +63,7 @@ def read(message: OperatorMessage) -> tuple[str, Chunk | Finish | LeaseFailed | 
         case "chunk":
             return message.chunk.lease, message.chunk.chunk
         case "finished":
-            return message.finished.lease, message.finished.finish
+            return message.finished.lease, message.finished
         case "failed":
             return message.failed.lease, message.failed
         case _:
@@ -78,6 +77,8 @@ def counts(message: OperatorMessage) -> Mapping[str, int]:
             return message.heartbeat.clock.counts
         case "started":
             return message.started.clock.counts
+        case "claimed":
+            return message.claimed.clock.counts
         case "finished":
             return message.finished.finish.receipt.clock.counts
         case _:
@@ -87,7 +88,18 @@ def counts(message: OperatorMessage) -> Mapping[str, int]:
 class LeaseRun:
     """Writes one lease into the log. Hearing never waits; what is unwritten is bounded by the job's longest answer."""
 
-    def __init__(self, leased: Leased, operator: str, *, log: EventLog, clock: Clock, settings: DispatcherSettings) -> None:
+    def __init__(
+        self,
+        leased: Leased,
+        operator: str,
+        *,
+        log: EventLog,
+        checks: CheckStore,
+        clock: Clock,
+        settings: DispatcherSettings,
+        proves: tuple[Draw, bytes] | None = None,
+    ) -> None:
+        """``proves`` is the draw that the operator proves with its result, and its VRF key; None if it has no key in force."""
         self.job = leased.change.job
         self.id = self.job.lease
         self.operator = operator
@@ -96,19 +108,16 @@ class LeaseRun:
         self.blamed = False
         """Whether the operator failed it, so that another is to be preferred."""
         self._order = leased.submission.order
-        self._sampling = self._order.sampling
-        self._log, self._clock, self._settings = log, clock, settings
+        self._risk, self._proves = leased.risk, proves
+        self._log, self._checks, self._clock, self._settings = log, checks, clock, settings
         self._unwritten = deque[Said | End]()
         self._news = asyncio.Event()
         self._closed = False
-        self._tokens_left = self.job.completion_bound - len(leased.output.tokens)
-        most = (self.job.completion_bound + HELD_BACK_TOKENS) * TOKEN_BYTES
-        self._bytes_left = most - len(leased.output.text.encode())
-        vectors = leased.output.embeddings
-        self._vectors_left = len(self._order.embedding.texts) - len(vectors)
-        self._dimensions = len(vectors[0].values) if vectors else 0
+        self._meter = Meter(self.job, self._order, leased.output)
+        self._began = 0
+        """The operator's own count when it began."""
 
-    def hear(self, what: Chunk | Finish | LeaseFailed | None, seen: Mapping[str, int]) -> None:
+    def hear(self, what: Chunk | LeaseFinished | LeaseFailed | None, seen: Mapping[str, int]) -> None:
         """Take what the operator says. What comes behind the end is ignored."""
         if self._closed:
             return
@@ -117,23 +126,14 @@ class LeaseRun:
             if not (what.text or what.tokens or what.embeddings):
                 return
             try:
-                self._check(what)
+                self._meter.count(what)
             except BadReceipt as error:
                 said = Said(error, seen)
-        self.said_last = isinstance(said.what, Finish | LeaseFailed)
+        elif what is None:
+            self._began = max(self._began, seen.get(self.operator, 0))
+        self.said_last = isinstance(said.what, LeaseFinished | LeaseFailed)
         self._closed = not isinstance(said.what, Chunk | None)
         self._put(said)
-
-    def _check(self, chunk: Chunk) -> None:
-        self._tokens_left -= len(chunk.tokens)
-        self._bytes_left -= len(chunk.text.encode())
-        if min(self._tokens_left, self._bytes_left) < 0:
-            raise BadReceipt(self.job.name, "usage.completion_tokens", "more came than was asked for")
-        check_logprobs(chunk, self._sampling, job=self.job.name)
-        self._vectors_left -= len(chunk.embeddings)
-        if self._vectors_left < 0:
-            raise BadReceipt(self.job.name, "embeddings", "more came than was asked for")
-        self._dimensions = check_embeddings(chunk, self._dimensions, texts=len(self._order.embedding.texts), job=self.job.name)
 
     def end(self, how: End) -> None:
         """Let the lease end, behind what was heard."""
@@ -191,27 +191,42 @@ class LeaseRun:
             case Chunk() as chunk:
                 change = await self._log.change(self.job.id, lambda view: jobs.extend(view, at, lease=self.id, chunk=chunk))
                 return change, change is None
-            case Finish() as finish:
-                return await self._finish(finish, at), True
+            case LeaseFinished() as finished:
+                return await self._finish(finished, at), True
             case LeaseFailed() as failed:
                 return await self._fail(failed, at), True
             case AosError() as error:
                 return await self._retry(error, at), True
 
-    async def _finish(self, finish: Finish, at: At) -> Change | None:
+    async def _finish(self, finished: LeaseFinished, at: At) -> Change | None:
         try:
-            if finish.stop and finish.stop not in self._sampling.stop:
-                raise BadReceipt(self.job.name, "stop", "is not a stop string of the order")  # noqa: TRY301  # one way out
-            order = self._order
-            # in a thread: recovering a key takes milliseconds
-            await asyncio.to_thread(check_signature, finish.receipt)
-            return await self._log.change(
-                self.job.id, lambda view: jobs.complete(view, at, lease=self.id, finish=finish, order=order)
+            # in a thread: recovering a key and hashing a trace take milliseconds
+            await asyncio.to_thread(check_signature, finished.finish.receipt)
+            refusal = await asyncio.to_thread(untraced, finished.finish, embeds=self._order.HasField("embedding"))
+            await prove(
+                finished,
+                self.job,
+                self.operator,
+                proves=self._proves,
+                risk=self._risk,
+                began=self._began,
+                checks=self._checks,
+                clock=self._clock,
             )
+            return await self._log.change(self.job.id, lambda view: self._completed(view, at, finished, refusal))
         except BadSignature as error:
             return await self._retry(BadReceipt(self.job.name, "signature", error.message), at)
         except BadReceipt as error:
             return await self._retry(error, at)
+
+    def _completed(self, view: View, at: At, finished: LeaseFinished, refusal: BadReceipt | None) -> Move | None:
+        move = jobs.complete(view, at, lease=self.id, finish=finished.finish, order=self._order)
+        if move is None or move.outcome is None:
+            return move
+        if refusal is not None:  # what contradicts the job was said first
+            raise refusal
+        result = result_of(finished, move.outcome.text, risk=self._risk, now=at.now)
+        return replace(move, result=result, trace=finished.finish.trace if finished.finish.HasField("trace") else None)
 
     async def _fail(self, failed: LeaseFailed, at: At) -> Change | None:
         error = _clean(failed.error)
@@ -238,6 +253,43 @@ class LeaseRun:
                 return await self._log.change(self.job.id, lambda view: jobs.give_back(view, at, lease=self.id))
             case End.OVER:
                 return None
+
+
+async def prove(
+    finished: LeaseFinished,
+    job: Job,
+    operator: str,
+    *,
+    proves: tuple[Draw, bytes] | None,
+    risk: Risk,
+    began: int,
+    checks: CheckStore,
+    clock: Clock,
+) -> None:
+    """Check what comes with a receipt whose signature is good: that its clock did not go back, and the VRF's claim.
+
+    ``proves`` is the draw and the operator's VRF key, None if it has no key in force; ``began`` is its own count when it began.
+    Raises BadReceipt or BadSignature; what is false is then on record.
+    """
+    receipt, now = finished.finish.receipt, clock.now()
+    own = max((count for node, count in receipt.clock.counts.items() if node.lower() == operator), default=0)
+    if own < began:
+        evidence = clock_evidence(operator, job=job.name, before=began, after=own, receipt=receipt)
+        await checks.accuse(evidence, now=now)
+        raise BadReceipt(job.name, "clock", f"went back from {began} to {own}")
+    if proves is None:
+        # nothing is kept that nobody has checked
+        finished.ClearField("vrf")
+        finished.ClearField("signature")
+        return
+    draw, key = proves
+    # in a thread: a signature and a proof take milliseconds
+    false = await asyncio.to_thread(check_signed, finished, job.name, draw=draw, key=key, tag=risk.tag)
+    if false is not None:
+        message = result_of(finished, "", risk=risk, now=now)
+        evidence = false_claim_evidence(false, job=job.name, message=message, proves=True)
+        await checks.accuse(evidence, now=now)
+        raise BadReceipt(job.name, "vrf", f"is false: {false.what.value}")
 
 
 def _clean(error: JobError) -> JobError:

@@ -10,13 +10,17 @@ from functools import partial
 
 from aos.clock import Clock
 from aos.dispatcher import jobs
+from aos.dispatcher.callbacks import CallbacksServicer
 from aos.dispatcher.holds import Holds
 from aos.dispatcher.jobs import At, Job, State
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.metrics import DispatcherMetrics
 from aos.dispatcher.projects import Randomness
 from aos.dispatcher.relay import Relay
+from aos.dispatcher.retention import Retention
+from aos.dispatcher.reviews import Reviews
 from aos.dispatcher.servicer import DispatcherServicer
+from aos.dispatcher.sessions import Session
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Waiting
 from aos.dispatcher.submissions import Submissions
@@ -24,7 +28,7 @@ from aos.dispatcher.tokens import ProjectAuthenticator
 from aos.dispatcher.tracing import JobSpans
 from aos.metrics import CollectorRegistry
 from aos.rpc.auth import Authenticator
-from aos.store import sqlite_jobs, sqlite_projects
+from aos.store import sqlite_checks, sqlite_jobs, sqlite_projects
 from aos.store.sqlite import SqliteFile
 from aos.telemetry import Telemetry
 from aos.v1 import broker_pb2_grpc, registry_pb2_grpc
@@ -38,8 +42,10 @@ class DispatcherNode:
     servicer: DispatcherServicer
     authenticate: Authenticator
     """Knows the projects' tokens."""
+    callbacks: CallbacksServicer
     _submissions: Submissions
     _relay: Relay
+    _reviews: Reviews
     _log: EventLog
 
     async def drain(self, seconds: float = 0.0) -> None:
@@ -48,6 +54,7 @@ class DispatcherNode:
         To be called while the server still stands, so that its streams end by themselves. Idempotent.
         """
         await self._submissions.close()
+        await self._reviews.close()
         await self._relay.drain(seconds)
         self._log.close()
 
@@ -71,7 +78,8 @@ async def running_dispatcher(
     """
     for migrations in (sqlite_projects.MIGRATIONS, sqlite_jobs.MIGRATIONS):
         await file.transact(migrations.apply)
-    store = sqlite_jobs.SqliteJobStore(file, node=settings.node)
+    store = sqlite_jobs.SqliteJobStore(file, node=settings.node, risk=settings.risk)
+    checks = sqlite_checks.SqliteCheckStore(file, risk=settings.risk)
     project_store = sqlite_projects.SqliteProjectStore(file)
     tokens = ProjectAuthenticator(project_store)
 
@@ -80,16 +88,29 @@ async def running_dispatcher(
     def accepted(waiting: Waiting) -> None:
         counts.entered(State.QUEUED)
         relay.add(waiting)
+        reviews.look()
 
     def ended(job: Job, outcome: Outcome) -> None:
         counts.entered(job.state)
         spans.end(job, outcome)
+        reviews.look()
         relay.forget(job)
         holds.ended()
 
     log = EventLog(store, ended=ended)
     holds = Holds(log, broker, settings=settings, clock=clock)
-    relay = Relay(log, registry=registry, settings=settings, clock=clock, randomness=randomness)
+    sessions: dict[str, Session] = {}
+    reviews = Reviews(store, checks, sessions, settings=settings, clock=clock)
+    relay = Relay(
+        log,
+        sessions=sessions,
+        reviews=reviews,
+        checks=checks,
+        registry=registry,
+        settings=settings,
+        clock=clock,
+        randomness=randomness,
+    )
     counts.watch(queued=lambda: relay.queued, attached=lambda: relay.attached)
     submissions = Submissions(
         store,
@@ -104,19 +125,23 @@ async def running_dispatcher(
     await _recover(log, At(clock.now(), settings.node))
     for waiting in await store.waiting():
         relay.add(waiting)
+    retention = Retention(store, settings=settings, clock=clock)
     servicer = DispatcherServicer(
         log=log,
         projects=project_store,
         tokens=tokens,
         submissions=submissions,
         relay=relay,
+        retention=retention,
+        checks=checks,
         settings=settings,
         clock=clock,
         randomness=randomness,
     )
-    node = DispatcherNode(servicer, tokens, submissions, relay, log)
+    callbacks = CallbacksServicer(store, registry, rpc_seconds=settings.rpc_seconds)
+    node = DispatcherNode(servicer, tokens, callbacks, submissions, relay, reviews, log)
     loops = [relay.place_forever(), relay.sweep_forever(), holds.settle_forever(), holds.reconcile_forever()]
-    tasks = [asyncio.create_task(loop) for loop in loops]
+    tasks = [asyncio.create_task(loop) for loop in (*loops, reviews.run_forever(), retention.purge_forever())]
     try:
         yield node
     finally:

@@ -127,6 +127,12 @@ class Queue:
         """Return the waiting job; None if it is not there."""
         return self._jobs.get(job_id)
 
+    def ahead(self, job_id: str) -> int:
+        """Return how many jobs of its project go before the waiting job to its model, by rank."""
+        wanted = self._jobs[job_id]
+        ranked = self._models[wanted.model, wanted.model_digest][wanted.project].ranked
+        return bisect_left(ranked, _rank(wanted), key=_rank)
+
     def add(self, wanted: Wanted) -> None:
         """Put the job in its place. Does nothing if it is there."""
         if wanted.job_id in self._jobs:

@@ -14,6 +14,8 @@ from aos.rpc.auth import hash_token
 
 TOKEN_BYTES: Final = 32
 RANDOM_ID_BYTES: Final = 8
+DISPLAY_NAME: Final = 128
+"""Most characters of a display name."""
 OWN: Final = "-"
 """Stands for the caller's own project, so it cannot be an id."""
 
@@ -33,6 +35,8 @@ class Project:
     id: str
     token_hash: str
     created: datetime
+    display_name: str = ""
+    """What people call it."""
 
     @property
     def name(self) -> str:
@@ -59,8 +63,11 @@ def new_token(randomness: Randomness) -> str:
     return base64.urlsafe_b64encode(randomness(TOKEN_BYTES)).decode().rstrip("=")
 
 
-def new_project(project_id: str, token: str, *, randomness: Randomness, now: datetime) -> Project:
+def new_project(project_id: str, token: str, *, randomness: Randomness, now: datetime, display_name: str = "") -> Project:
     """Return a new project; an empty id becomes a random one. Raises InvalidField."""
+    if len(display_name) > DISPLAY_NAME or not (display_name.isprintable() or not display_name):
+        problem = f"must have at most {DISPLAY_NAME} characters on one line"
+        raise InvalidField("display_name", problem, value=display_name, limit=DISPLAY_NAME)
     if project_id:
         check_id(project_id, "project_id")
-    return Project(project_id or f"p-{randomness(RANDOM_ID_BYTES).hex()}", hash_token(token), now)
+    return Project(project_id or f"p-{randomness(RANDOM_ID_BYTES).hex()}", hash_token(token), now, display_name)

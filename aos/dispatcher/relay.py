@@ -7,22 +7,25 @@ import hashlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any, Final
 
 from aos.clock import Clock, within
 from aos.dispatcher import jobs
+from aos.dispatcher.checks import clock_evidence, draw_for, in_force, sent_tag
+from aos.dispatcher.explain import Placement, Placements, consider
 from aos.dispatcher.handshake import NONCE_BYTES, greet
 from aos.dispatcher.jobs import At, Job
 from aos.dispatcher.leases import AGAIN_SECONDS, End, LeaseRun, counts, read
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.placement import Candidate, Queue, Wanted, explain
+from aos.dispatcher.reviews import Reviews
 from aos.dispatcher.sessions import Session
 from aos.dispatcher.settings import DispatcherSettings
-from aos.dispatcher.store import Change, Leased, Waiting
+from aos.dispatcher.store import Change, CheckStore, Leased, Waiting
 from aos.errors import AosError, InvalidField, JobNotFound, ServiceUnavailable, Unauthenticated
 from aos.v1 import registry_pb2_grpc
-from aos.v1.dispatcher_pb2 import Challenge, DispatcherMessage, Hello, Lease, LeaseFailed, OperatorMessage
+from aos.v1.dispatcher_pb2 import Challenge, DispatcherMessage, Draw, Hello, Lease, LeaseFailed, OperatorMessage
 from aos.v1.errors_pb2 import ErrorReason
 from aos.v1.types_pb2 import VectorClock
 
@@ -43,20 +46,26 @@ class Relay:
         self,
         log: EventLog,
         *,
+        sessions: dict[str, Session],
+        reviews: Reviews,
+        checks: CheckStore,
         registry: registry_pb2_grpc.RegistryAsyncStub,
         settings: DispatcherSettings,
         clock: Clock,
         randomness: Callable[[int], bytes],
     ) -> None:
+        """``sessions`` is filled here: the attached operators, by address."""
         self._log, self._registry, self._settings, self._clock, self._randomness = log, registry, settings, clock, randomness
-        self._sessions: dict[str, Session] = {}
+        self._sessions, self._reviews, self._checks = sessions, reviews, checks
         self._queue = Queue()
+        self._placements = Placements()
         self._runs: dict[str, tuple[LeaseRun, Session]] = {}
         self._ended_early: set[str] = set()
         """Jobs that ended while they were about to be leased."""
         self._leasing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+        reviews.freed = self._changed.set
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
@@ -105,8 +114,15 @@ class Relay:
         nonce, stream, settings = self._randomness(NONCE_BYTES), aiter(messages), self._settings
         yield DispatcherMessage(challenge=Challenge(nonce=nonce, dispatcher=settings.identity))
         hello = await self._hello(stream)
-        operator, offers = await greet(hello, nonce, registry=self._registry, settings=settings, clock=self._clock)
-        session = Session(operator, offers, most=settings.operator_leases, now=self._clock.now())
+        operator, known = await greet(hello, nonce, registry=self._registry, settings=settings, clock=self._clock)
+        session = Session(
+            operator,
+            hello.offers,
+            most=settings.operator_leases,
+            now=self._clock.now(),
+            vrf_key=known.vrf_key,
+            vrf_key_since=known.vrf_key_since.ToDatetime(UTC) if known.HasField("vrf_key_since") else None,
+        )
         if self._closing:
             raise ServiceUnavailable("dispatcher")
         if replaced := self._sessions.get(operator):
@@ -149,12 +165,19 @@ class Relay:
     def _hear(self, session: Session, message: OperatorMessage) -> None:
         if message.WhichOneof("message") in (None, "hello"):
             raise InvalidField("message", "is not one that comes after the hello", value=message.WhichOneof("message"))
+        if went_back := session.went_back(message):
+            evidence = clock_evidence(session.operator, job="", before=session.count, after=went_back[0])
+            self._spawn(self._checks.accuse(evidence, now=self._clock.now()))
+            problem = f"your own count went back from {session.count} to {went_back[0]}"
+            raise InvalidField("clock", problem, value=went_back[0], limit=session.count)
         seen = session.hear(counts(message), self._clock.now())
         lease, what = read(message)
         if isinstance(what, LeaseFailed) and what.retryable and what.error.reason == ErrorReason.ERROR_REASON_SHUTTING_DOWN:
             session.leaving = True
         if run := self._run(session, lease):
             run.hear(what, seen)
+        else:
+            self._reviews.hear(session, message, seen)
 
     def _run(self, session: Session, lease: str) -> LeaseRun | None:
         """Return the lease if this stream has it now. What is said about any other comes too late and is ignored."""
@@ -170,14 +193,16 @@ class Relay:
         for run, holder in self._runs.values():
             if holder is session:
                 run.end(End.LOST)
+        self._reviews.left(session)
 
     async def place_forever(self) -> None:
         """Lease waiting jobs as places become free."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            while not self._closing and (taken := self._queue.take(self._candidates())):
+            while not self._closing and (taken := self._queue.take(candidates := self._candidates())):
                 wanted, candidate = taken
+                self._placements.note(wanted, candidate, candidates)
                 session = self._sessions[candidate.operator]
                 session.take_slot(candidate.model)
                 self._leasing.add(wanted.job_id)
@@ -220,7 +245,16 @@ class Relay:
 
     async def _follow(self, leased: Leased, session: Session) -> tuple[LeaseRun, Change | None]:
         job = leased.change.job
-        run = LeaseRun(leased, session.operator, log=self._log, clock=self._clock, settings=self._settings)
+        draw = await self._draw(leased, session)
+        run = LeaseRun(
+            leased,
+            session.operator,
+            log=self._log,
+            checks=self._checks,
+            clock=self._clock,
+            settings=self._settings,
+            proves=draw and (draw, session.vrf_key),
+        )
         self._runs[job.id] = (run, session)
         if job.id in self._ended_early:
             run.end(End.OVER)
@@ -240,12 +274,24 @@ class Relay:
                     priority=job.priority,
                     traceparent=job.traceparent,
                     seconds=max(0.0, (job.deadline - self._clock.now()).total_seconds()) + LATE_SECONDS,
+                    draw=draw,
+                    tag=sent_tag(leased.risk.tag),
                 )
             )
         change = await run.run()
         if not run.said_last:
             session.cancel(run.id)
         return run, change
+
+    async def _draw(self, leased: Leased, session: Session) -> Draw | None:
+        """Return the job's draw; None if the operator has no VRF key that counts in it."""
+        job, seconds = leased.change.job, self._settings.epoch_seconds
+        if not session.vrf_key:
+            return None
+        order, width = leased.submission.order, leased.risk.width
+        # in a thread: a prompt may have 1 MiB
+        draw = await asyncio.to_thread(draw_for, job.id, order, job.created, width=width, epoch_seconds=seconds)
+        return draw if in_force(session.vrf_key_since, draw, seconds) else None
 
     async def sweep_forever(self) -> None:
         """Look for silent operators and jobs out of time."""
@@ -265,10 +311,18 @@ class Relay:
                 self._leave(session)
 
     async def _expire(self) -> None:
-        now, limit = self._clock.now(), self._settings.job_seconds
+        now = self._clock.now()
         for job in await self._log.store.due(now, limit=BATCH):
-            at, why = At(now, self._settings.node), self.why(job.id)
-            await self._log.change(job.id, lambda view, at=at, why=why: jobs.expire(view, at, limit=limit, why=why))
+            at, why, limit = At(now, self._settings.node), self.why(job.id), (job.deadline - job.created).total_seconds()
+            await self._log.change(job.id, lambda view, at=at, why=why, limit=limit: jobs.expire(view, at, limit=limit, why=why))
+
+    def placement(self, job_id: str) -> Placement | None:
+        """Return what is known of why the job is where it is."""
+        wanted = self._queue.get(job_id)
+        if wanted is None:
+            return self._placements.get(job_id)
+        seen = consider(wanted, self._candidates())
+        return replace(seen, ahead=self._queue.ahead(job_id), waiting=len(self._queue))
 
     def why(self, job_id: str) -> str:
         """Say why a job waits; empty if it does not."""

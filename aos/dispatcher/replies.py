@@ -6,11 +6,15 @@ from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from aos.dispatcher.jobs import Output, State
+from aos.dispatcher.checks import POSITIONS, sent_tag
+from aos.dispatcher.explain import Placement, summary
+from aos.dispatcher.jobs import Job, Output, State
 from aos.dispatcher.projects import Project
+from aos.dispatcher.risk import RiskSettings, Standing
 from aos.dispatcher.store import Row
 from aos.errors import InvalidField, JobNotFound, ReceiptNotFound
 from aos.v1 import dispatcher_pb2 as pb
+from aos.v1.operator_pb2 import Trace
 from aos.v1.types_pb2 import VectorClock
 
 ID_DIGITS = 64
@@ -42,13 +46,17 @@ def job_proto(row: Row) -> pb.Job:
         created=_timestamp(job.created),
         outcome=row.outcome,
         priority=job.priority,
+        deadline=_timestamp(job.deadline),
     )
+    risk = row.risk
+    said.tag, said.position, said.redundancy = sent_tag(risk.tag), POSITIONS[risk.position], risk.redundancy
+    said.verdict, said.verdict_reason = risk.verdict, risk.reason
     if job.ended is not None:
         said.ended.CopyFrom(_timestamp(job.ended))
     return said
 
 
-def bundle(row: Row, output: Output) -> pb.ReceiptBundle:
+def bundle(row: Row, output: Output, trace: Trace | None) -> pb.ReceiptBundle:
     """Return the receipt with what it speaks of. Raises ReceiptNotFound unless the job is COMPLETED."""
     job = row.job
     if job.state is not State.COMPLETED or row.outcome is None:
@@ -60,11 +68,48 @@ def bundle(row: Row, output: Output) -> pb.ReceiptBundle:
         output_tokens=output.tokens,
         price=job.price,
         embeddings=output.embeddings,
+        trace=trace,
     )
 
 
+def explanation(job: Job, placement: Placement | None) -> pb.JobExplanation:
+    """Return why the job is where it is, as far as that is known."""
+    said = pb.JobExplanation(name=job.name, state=job.state.wire, summary=summary(job, placement))
+    if placement is None or placement.chosen not in ("", job.operator):
+        return said
+    said.ahead, said.waiting, said.chosen, said.not_shown = (
+        placement.ahead,
+        placement.waiting,
+        placement.chosen,
+        placement.not_shown,
+    )
+    said.operators.extend(
+        pb.ConsideredOperator(
+            operator=one.operator,
+            free=one.free,
+            reason=one.reason,
+            running=one.running,
+            slots=one.slots,
+            failed_before=one.failed_before,
+        )
+        for one in placement.considered
+    )
+    return said
+
+
 def project_proto(project: Project) -> pb.Project:
-    return pb.Project(name=project.name, created=_timestamp(project.created))
+    return pb.Project(name=project.name, created=_timestamp(project.created), display_name=project.display_name)
+
+
+def user_proto(project: str, user: str, standing: Standing, settings: RiskSettings) -> pb.User:
+    return pb.User(
+        project=project,
+        user=user,
+        tag=sent_tag(standing.tag),
+        jobs_left=standing.left,
+        clean_reviews=standing.clean,
+        clean_reviews_needed=settings.clean_reviews if standing.tag else 0,
+    )
 
 
 def _timestamp(time: datetime) -> Timestamp:

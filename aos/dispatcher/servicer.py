@@ -9,11 +9,13 @@ from typing import Any, Final
 from aos.clock import Clock
 from aos.dispatcher import jobs, projects, replies
 from aos.dispatcher.jobs import At
+from aos.dispatcher.listing import read_filter, read_time
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.projects import Randomness
 from aos.dispatcher.relay import Relay
+from aos.dispatcher.retention import Retention
 from aos.dispatcher.settings import DispatcherSettings
-from aos.dispatcher.store import ProjectStore
+from aos.dispatcher.store import CheckStore, ProjectStore
 from aos.dispatcher.submissions import Submissions
 from aos.dispatcher.tokens import ProjectAuthenticator
 from aos.errors import InvalidField, PermissionDenied
@@ -22,6 +24,8 @@ from aos.rpc.auth import Kind, caller, hash_token, own_project
 from aos.rpc.channel import traceparent
 from aos.v1 import dispatcher_pb2 as pb
 from aos.v1 import dispatcher_pb2_grpc
+from aos.v1.types_pb2 import VectorClock
+from aos.verification.clock import compare
 
 PAGE_BYTES: Final = 2 << 20
 """About how much a page of jobs holds at most; jobs carry their prompts and answers."""
@@ -38,18 +42,22 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
         tokens: ProjectAuthenticator,
         submissions: Submissions,
         relay: Relay,
+        retention: Retention,
+        checks: CheckStore,
         settings: DispatcherSettings,
         clock: Clock,
         randomness: Randomness,
     ) -> None:
         self._log, self._jobs, self._projects, self._tokens = log, log.store, projects, tokens
-        self._submissions, self._relay = submissions, relay
+        self._submissions, self._relay, self._retention = submissions, relay, retention
+        self._checks = checks
         self._settings, self._clock, self._randomness = settings, clock, randomness
 
     async def CreateProject(self, request: pb.CreateProjectRequest, context: Any) -> pb.CreatedProject:
         """Make a project and its token."""
         token = projects.new_token(self._randomness)
-        project = projects.new_project(request.project_id, token, randomness=self._randomness, now=self._clock.now())
+        now, name = self._clock.now(), request.display_name
+        project = projects.new_project(request.project_id, token, randomness=self._randomness, now=now, display_name=name)
         await self._projects.create(project)
         return pb.CreatedProject(project=replies.project_proto(project), token=token)
 
@@ -88,9 +96,9 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
     async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
         """Show a page of jobs."""
         length, before = page_length(request.page_size), page_start_number("ListJobs", request.page_token)
-        project = _visible()
-        shown = await self._jobs.page(project=project, before=before or None, limit=length, size=PAGE_BYTES)
-        more = bool(shown) and await self._jobs.page(project=project, before=shown[-1].number, limit=1, size=1)
+        only = read_filter(request, _visible())
+        shown = await self._jobs.page(only, before=before or None, limit=length, size=PAGE_BYTES)
+        more = bool(shown) and await self._jobs.page(only, before=shown[-1].number, limit=1, size=1)
         following = page_token("ListJobs", str(shown[-1].number)) if more else ""
         return pb.ListJobsResponse(jobs=[replies.job_proto(row) for row in shown], next_page_token=following)
 
@@ -101,6 +109,21 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
         at = At(self._clock.now(), self._settings.node)
         await self._log.change(job_id, lambda view: jobs.cancel(view, at))
         return replies.job_proto(await self._jobs.get(job_id, project=project))
+
+    async def ExplainJob(self, request: pb.ExplainJobRequest, context: Any) -> pb.JobExplanation:
+        """Say why a job is where it is."""
+        job = await self._jobs.standing(replies.job_id(request.name), project=_visible())
+        return replies.explanation(job, self._relay.placement(job.id))
+
+    async def PurgeJobs(self, request: pb.PurgeJobsRequest, context: Any) -> pb.PurgeJobsResponse:
+        """Delete ended jobs."""
+        if not request.HasField("ended_before"):
+            raise InvalidField("ended_before", "is missing")
+        before, project = read_time(request.ended_before, "ended_before"), request.project or None
+        if project is not None:
+            projects.read_name(project)
+        purged, more = await self._retention.purge(ended_before=before, project=project, most=request.max_jobs)
+        return pb.PurgeJobsResponse(purged=purged, more=more)
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Any) -> AsyncGenerator[pb.JobEvent]:
         """Stream a job's events."""
@@ -115,7 +138,37 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
     async def GetReceipt(self, request: pb.GetReceiptRequest, context: Any) -> pb.ReceiptBundle:
         """Show a receipt and what it speaks of."""
         row = await self._jobs.get(replies.job_id(request.name), project=_visible())
-        return replies.bundle(row, await self._jobs.output(row.job.id))
+        return replies.bundle(row, await self._jobs.output(row.job.id), await self._jobs.trace(row.job.id))
+
+    async def ListResults(self, request: pb.ListResultsRequest, context: Any) -> pb.ListResultsResponse:
+        """Show what each operator said about a job."""
+        job = await self._jobs.standing(replies.job_id(request.name), project=_visible())
+        return pb.ListResultsResponse(results=await self._checks.results(job.id))
+
+    async def ListEvidence(self, request: pb.ListEvidenceRequest, context: Any) -> pb.ListEvidenceResponse:
+        """Show a page of what is on record against operators."""
+        length, before = page_length(request.page_size), page_start_number("ListEvidence", request.page_token)
+        job = f"jobs/{replies.job_id(request.job)}" if request.job else ""
+        found = await self._checks.evidence(project=_visible(), job=job, before=before or None, limit=length + 1)
+        shown = found[:length]
+        following = page_token("ListEvidence", str(shown[-1][0])) if len(found) > length else ""
+        return pb.ListEvidenceResponse(evidence=[one for _, one in shown], next_page_token=following)
+
+    async def CompareJobs(self, request: pb.CompareJobsRequest, context: Any) -> pb.CompareJobsResponse:
+        """Say which of two jobs came first."""
+        project = _visible()
+        one = await self._jobs.standing(replies.job_id(request.name), project=project)
+        other = await self._jobs.standing(replies.job_id(request.other), project=project)
+        order = f"CLOCK_ORDER_{compare(one.clock, other.clock).name}"
+        return pb.CompareJobsResponse(order=order, clock=VectorClock(counts=one.clock), other_clock=VectorClock(counts=other.clock))
+
+    async def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.User:
+        """Show how closely a user's jobs are looked at."""
+        name = request.project or own_project()
+        projects.read_name(name)
+        if caller().kind is Kind.PROJECT and caller().project != name:
+            raise PermissionDenied("the project's own token, or the administrator's")
+        return replies.user_proto(name, request.user, await self._checks.standing(name, request.user), self._settings.risk)
 
     async def Attach(
         self, request_iterator: AsyncIterator[pb.OperatorMessage], context: Any

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from aos.dispatcher.placement import Candidate
-from aos.v1.dispatcher_pb2 import CancelLease, DispatcherMessage, Lease, Welcome
+from aos.v1.dispatcher_pb2 import CancelLease, DispatcherMessage, DrawAsked, Lease, OperatorMessage, Welcome
 from aos.v1.registry_pb2 import Offer
 
 UNSENT: Final = 1024
@@ -19,10 +19,20 @@ UNSENT: Final = 1024
 class Session:
     """One attached operator. Sending never waits: an operator that does not read loses its stream."""
 
-    def __init__(self, operator: str, offers: Sequence[Offer], *, most: int, now: datetime) -> None:
+    def __init__(
+        self,
+        operator: str,
+        offers: Sequence[Offer],
+        *,
+        most: int,
+        now: datetime,
+        vrf_key: bytes = b"",
+        vrf_key_since: datetime | None = None,
+    ) -> None:
         self.operator = operator
         """`0x` and 40 lower-case hex digits."""
         self.offers: Mapping[str, Offer] = {offer.model: offer for offer in offers}
+        self.vrf_key, self.vrf_key_since = vrf_key, vrf_key_since
         self.heard = now
         self.count = 0
         """The operator's own event count, as it last said."""
@@ -32,6 +42,7 @@ class Session:
         self._given: dict[str, int] = dict.fromkeys(self.offers, 0)
         self._unsent = deque[DispatcherMessage]()
         self._news = asyncio.Event()
+        self._freed = asyncio.Event()
 
     def candidates(self) -> list[Candidate]:
         """Return the offers as placement looks at them."""
@@ -54,12 +65,35 @@ class Session:
 
     def free_slot(self, model: str) -> None:
         self._given[model] -= 1
+        self._freed.set()
+
+    async def slot(self, model: str) -> bool:
+        """Take a place once one is free; False if the stream ended before. Put a timeout around it."""
+        while not self.ended and self._given[model] >= min(self.offers[model].slots, self._most):
+            self._freed.clear()
+            await self._freed.wait()
+        if self.ended:
+            return False
+        self.take_slot(model)
+        return True
 
     def hear(self, counts: Mapping[str, int], now: datetime) -> dict[str, int]:
         """Note that the operator is there, and return what its clock adds: its own count, and nobody else's."""
         self.heard = now
         self.count = max([self.count, *(count for node, count in counts.items() if node.lower() == self.operator)])
         return self.seen
+
+    def went_back(self, message: OperatorMessage) -> tuple[int] | None:
+        """Return the operator's own count if it is lower than before, in a message that carries its clock as it is sent.
+
+        Receipts and claims carry it as it was when they were signed.
+        """
+        kind = message.WhichOneof("message")
+        if kind not in ("heartbeat", "started") or not getattr(message, kind).HasField("clock"):
+            return None
+        counts = getattr(message, kind).clock.counts
+        own = max((count for node, count in counts.items() if node.lower() == self.operator), default=0)
+        return (own,) if own < self.count else None
 
     @property
     def seen(self) -> dict[str, int]:
@@ -70,6 +104,9 @@ class Session:
 
     def give(self, lease: Lease) -> None:
         self._send(DispatcherMessage(lease=lease))
+
+    def ask(self, asked: DrawAsked) -> None:
+        self._send(DispatcherMessage(asked=asked))
 
     def cancel(self, lease: str) -> None:
         self._send(DispatcherMessage(cancel=CancelLease(lease=lease)))
@@ -86,6 +123,7 @@ class Session:
         self.ended = True
         self._unsent.clear()
         self._news.set()
+        self._freed.set()
 
     async def messages(self) -> AsyncGenerator[DispatcherMessage]:
         """Yield what is to be sent, until the end."""

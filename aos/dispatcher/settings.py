@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from aos.dispatcher.risk import RiskSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,13 +22,25 @@ class DispatcherSettings:
     handshake_seconds: float = 10.0
     """How long an operator may take to answer the challenge."""
     job_seconds: float = 600.0
-    """How long after its creation a job may take, waiting included; then it is EXPIRED."""
+    """How long after its creation a job may take, waiting included, if its caller does not say; then it is EXPIRED."""
+    longest_job_seconds: float = 86_400.0
+    """The most that a caller may say."""
     max_attempts: int = 5
     """After so many operators were lost or failed, the job has FAILED."""
     project_jobs: int = 1000
     """Most jobs of one project that have not ended."""
     queue_jobs: int = 10_000
     """Most jobs of all projects together that have not ended."""
+    project_requests: int = 60_000
+    """Requests for jobs that one project may make in a minute, retries included; so many may come at once."""
+    project_tokens: int = 1_000_000_000
+    """Tokens of prompts and answers that one project may use in a day of UTC. What a job may take at most counts until it ends."""
+    retention_seconds: float = 2_592_000.0
+    """How long an ended job is kept, with its prompt, answer and receipt."""
+    kept_jobs: int = 100_000
+    """Most ended jobs of one project that are kept; the oldest go first."""
+    purge_seconds: float = 60.0
+    """How often to look for jobs that have been kept long enough."""
     operator_leases: int = 256
     """Most leases that one operator gets for one model, whatever it offers."""
     rpc_seconds: float = 5.0
@@ -36,9 +50,22 @@ class DispatcherSettings:
     reconcile_seconds: float = 5.0
     """How often to try again what the broker has not confirmed."""
 
+    epoch_seconds: float = 60.0
+    """How long an epoch is: an operator's VRF key counts for jobs from the epoch after that of its registration."""
+    draw_seconds: float = 5.0
+    """How long operators may take to say what their VRF says about a job."""
+    review_seconds: float = 600.0
+    """How long an operator may take to check a job, waiting for a place included."""
+    checks: int = 64
+    """Most jobs that are checked at once."""
+    risk: RiskSettings = field(default_factory=RiskSettings)
+    """How many operators check a job, by its tag and position."""
+
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
+            if isinstance(value, RiskSettings):
+                continue
             if isinstance(value, str) and not value:
                 raise ValueError(f"dispatcher setting {name} must not be empty")
             if not isinstance(value, str) and not value > 0:

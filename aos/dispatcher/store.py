@@ -5,15 +5,19 @@ A ``decide`` is pure. A store runs it inside its transaction, and may run it aga
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from aos.dispatcher.admission import Load, Record
+from aos.dispatcher.checks import NO_RISK, CheckKey, Conclusion, Risk
 from aos.dispatcher.jobs import Job, Money, Move, Output, Submission, View
+from aos.dispatcher.listing import JobFilter
 from aos.dispatcher.projects import Project
-from aos.v1.dispatcher_pb2 import JobEvent, Outcome
+from aos.dispatcher.risk import Standing
+from aos.v1.dispatcher_pb2 import Evidence, JobEvent, JobResult, Outcome
+from aos.v1.operator_pb2 import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Leased:
     change: Change
     submission: Submission
     output: Output
+    risk: Risk = NO_RISK
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Row:
     job: Job
     submission: Submission
     outcome: Outcome | None
+    risk: Risk = NO_RISK
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,9 @@ Decide = Callable[[View], Move | None]
 class JobStore(Protocol):
     """Jobs, their logs, and the dispatcher's own event count, which never goes back."""
 
-    async def admit(self, project: str, request_id: str, decide: Callable[[Record | None, Load], Record]) -> Record:
+    async def admit(
+        self, project: str, request_id: str, decide: Callable[[Record | None, Load], Record], *, now: datetime
+    ) -> Record:
         """Show ``decide`` what the request_id made before, if anything, and keep what it returns."""
         ...
 
@@ -81,8 +89,8 @@ class JobStore(Protocol):
         """Return an accepted job of the project (None: of any). Raises JobNotFound."""
         ...
 
-    async def page(self, *, project: str | None, before: int | None, limit: int, size: int) -> Sequence[Row]:
-        """Return accepted jobs, newest first, with numbers below ``before``: at most ``limit``, and about ``size`` bytes."""
+    async def page(self, only: JobFilter, *, before: int | None, limit: int, size: int) -> Sequence[Row]:
+        """Return accepted jobs that fit, newest first, with numbers below ``before``: at most ``limit``, about ``size`` bytes."""
         ...
 
     async def standing(self, job_id: str, *, project: str | None) -> Job:
@@ -95,6 +103,10 @@ class JobStore(Protocol):
 
     async def output(self, job_id: str) -> Output:
         """Return what the log holds of the answer."""
+        ...
+
+    async def trace(self, job_id: str) -> Trace | None:
+        """Return what the `state_root` of the job's receipt is of; None if it has none."""
         ...
 
     async def waiting(self) -> Sequence[Waiting]:
@@ -117,8 +129,52 @@ class JobStore(Protocol):
         """Return jobs whose hold is PENDING, oldest first."""
         ...
 
+    async def purge(self, *, ended_before: datetime, project: str | None, limit: int) -> int:
+        """Delete jobs of the project (None: of any) that ended before and are settled, oldest first; return how many."""
+        ...
+
+    async def purge_beyond(self, keep: int, *, limit: int) -> int:
+        """Delete the oldest settled jobs of a project that has more than ``keep`` of them; return how many; 0: none has more."""
+        ...
+
     async def unsettled(self, *, limit: int) -> Sequence[Row]:
         """Return jobs that have ended while their money is still HELD, oldest first."""
+        ...
+
+
+class CheckStore(Protocol):
+    """Checks of jobs, what operators said, what is on record against them, and how closely users are looked at."""
+
+    async def ready(self, *, limit: int, beside: Collection[CheckKey]) -> Sequence[CheckKey]:
+        """Return checks of COMPLETED jobs that are not concluded and not among ``beside``, oldest job first."""
+        ...
+
+    async def width(self, key: CheckKey) -> int | None:
+        """Return what part of all operators is to check the job, in ten-thousandths; None if there is no such check any more."""
+        ...
+
+    async def results(self, job_id: str) -> Sequence[JobResult]:
+        """Return what operators said about the job, in the order in which it came."""
+        ...
+
+    async def keep(self, job_id: str, result: JobResult) -> None:
+        """Add a result. Does nothing if the job is gone."""
+        ...
+
+    async def conclude(self, key: CheckKey, found: Conclusion, *, now: datetime) -> None:
+        """End a check: the verdict, each operator's part in it, the evidence, and what follows for the user."""
+        ...
+
+    async def accuse(self, evidence: Evidence, *, now: datetime) -> None:
+        """Keep evidence. Does nothing if it is there."""
+        ...
+
+    async def evidence(self, *, project: str | None, job: str, before: int | None, limit: int) -> Sequence[tuple[int, Evidence]]:
+        """Return evidence with its number, newest first: of a project's jobs (None: all), of one job (empty: all)."""
+        ...
+
+    async def standing(self, project: str, user: str) -> Standing:
+        """Return what is known of a user."""
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 from aos.clock import Clock
@@ -14,6 +15,7 @@ from aos.dispatcher.holds import HoldGone, Holds, lock_key
 from aos.dispatcher.jobs import Money
 from aos.dispatcher.peers import ask
 from aos.dispatcher.projects import Randomness
+from aos.dispatcher.quotas import Requests
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import JobStore, Row, Waiting
 from aos.dispatcher.tracing import JobSpans
@@ -45,28 +47,31 @@ class Submissions:
         self._store, self._registry, self._holds, self._accepted = store, registry, holds, accepted
         self._spans, self._settings, self._clock, self._randomness = spans, settings, clock, randomness
         self._running = set[asyncio.Task[Row]]()
+        self._requests = Requests(settings.project_requests)
         self._closed = False
 
     async def submit(self, request: CreateJobRequest, project: str, *, traceparent: str = "") -> Row:
         """Return the job, accepted: a new one, in the caller's trace, or the one that the same request made before."""
+        self._requests.take(project, self._clock.now())
         admission.check_request(request)
+        time = admission.job_time(request, self._settings)
         if self._closed:
             raise ServiceUnavailable("dispatcher")
         # shielded: if the caller leaves now, it can retry and find either the job or nothing
-        task = asyncio.create_task(self._submit(request, project, traceparent))
+        task = asyncio.create_task(self._submit(request, project, traceparent, time))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
-    async def _submit(self, request: CreateJobRequest, project: str, traceparent: str) -> Row:
+    async def _submit(self, request: CreateJobRequest, project: str, traceparent: str, time: timedelta) -> Row:
         for _ in range(TRIES):
             try:
-                return await self._once(request, project, traceparent)
+                return await self._once(request, project, traceparent, time)
             except HoldGone:
                 continue
         raise ServiceUnavailable("broker")
 
-    async def _once(self, request: CreateJobRequest, project: str, traceparent: str) -> Row:
+    async def _once(self, request: CreateJobRequest, project: str, traceparent: str, time: timedelta) -> Row:
         span: Span | None = None
         existing = await self._store.find(project, request.request_id)
         if existing is not None:
@@ -82,7 +87,7 @@ class Submissions:
                 project=project,
                 now=self._clock.now(),
                 nonce=self._randomness(NONCE_BYTES),
-                job_seconds=self._settings.job_seconds,
+                time=time,
             )
             span = self._spans.begin(record.job.id, record.submission.order, traceparent)
             record = replace(record, job=replace(record.job, traceparent=span.traceparent))
@@ -98,13 +103,11 @@ class Submissions:
             return row
 
     async def _admit(self, record: Record) -> Record:
-        settings = self._settings
         return await self._store.admit(
             record.job.project,
             record.submission.request_id,
-            lambda existing, load: admission.admit(
-                record, existing, load, project_jobs=settings.project_jobs, queue_jobs=settings.queue_jobs
-            ),
+            lambda existing, load: admission.admit(record, existing, load, self._settings),
+            now=record.job.created,
         )
 
     async def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,12 +12,14 @@ from aos.operator.logprobs import Likelihood, reported
 from aos.operator.model import Model
 from aos.operator.penalties import History
 from aos.operator.sampling import Draw, Logits, draw, follow
+from aos.operator.steps import Steps
 from aos.operator.stream import End
 from aos.operator.text import AnswerText
 from aos.operator.timings import Timings
 from aos.operator.waiting import Terms
 from aos.order import DEFAULT_MAX_TOKENS
 from aos.v1.types_pb2 import FinishReason, Order
+from aos.verification.trace import MOST_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,11 @@ class Answer:
     due: float
     """When it must be done, by the engine's clock."""
     timings: Timings
+    steps: Steps
     cached: int = 0
     followed: int = 0
-    """How many of ``tokens`` need no computing of their own: with mirostat, those drawn elsewhere are computed as if drawn here."""
+    """How many of ``tokens`` the model has given logits for: those drawn elsewhere are computed as if drawn here, because the
+    receipt speaks of each step, and this operator's signs for its own logits only."""
     form: Form | None = None
     """What it must look like, if anything."""
 
@@ -69,11 +73,12 @@ class Answer:
         terms: Terms,
         due: float,
         now: float,
-        form: Callable[[int], Form | None],
+        form: Form | None,
+        steps: Steps,
     ) -> Self:
         """Read the order, which takes long if the input is long. Arguments and errors are Engine.generate's.
 
-        ``form`` makes its form, behind so many of the accepted tokens.
+        ``form`` is that of an answer that begins here; ``steps`` takes what its receipt speaks of.
         """
         sampling, tokens = order.sampling, accepted
         prompt = model.tokenise(order)
@@ -85,17 +90,11 @@ class Answer:
             raise InvalidField("accepted_tokens", "these are no tokens that this model's answers can have")
         text = AnswerText(sampling.stop)
         lacking = text.resume((model.piece(token) for token in tokens), sent_bytes)
-        limit = min(sampling.max_tokens or DEFAULT_MAX_TOKENS, model.context - len(prompt))
-        how = Draw.of(sampling, model.vocabulary)
-        followed = 0 if how.mirostat else len(tokens)
-        history = History(prompt, tokens[:followed])
-        timings, formed = Timings(now), form(followed)
-        return cls(prompt, tokens, text, how, history, limit, lacking, terms, due, timings, followed=followed, form=formed)
-
-    @property
-    def known(self) -> list[int]:
-        """What the sequence begins with."""
-        return self.prompt + self.tokens[: self.followed]
+        limit = min(sampling.max_tokens or DEFAULT_MAX_TOKENS, model.context - len(prompt), MOST_TOKENS)
+        if len(tokens) > MOST_TOKENS:
+            raise InvalidField("accepted_tokens", f"must be at most {MOST_TOKENS}", value=len(tokens), limit=MOST_TOKENS)
+        how, history = Draw.of(sampling, model.vocabulary), History(prompt, [])
+        return cls(prompt, tokens, text, how, history, limit, lacking, terms, due, Timings(now), steps, form=form)
 
     @property
     def ended(self) -> FinishReason | None:
@@ -113,8 +112,12 @@ class Answer:
         if self.followed < len(self.tokens):
             token = self.tokens[self.followed]
             follow(left, self.how, self.history, token)
+            self.steps.saw(token, logits)
+            if self.followed + 1 == len(self.tokens) and self.ended is not None:
+                return Drawn(token, self.text.finish(), reason=self.ended)
             return Drawn(token, forming=self._goes_on(token))
         token = draw(left, self.how, len(self.tokens), self.history)
+        self.steps.saw(token, logits)
         self.timings.drew(now)
         if token in model.ends:
             return Drawn(token, self.text.finish(), reason=FinishReason.FINISH_REASON_STOP)
@@ -126,7 +129,9 @@ class Answer:
 
     def end(self, reason: FinishReason) -> End:
         """Return how it ended."""
-        return End(reason, self.text.stop, self.prompt, self.tokens, self.text.text, self.cached, timings=self.timings)
+        self.steps.end()
+        text = self.text
+        return End(reason, text.stop, self.prompt, self.tokens, text.text, self.cached, timings=self.timings, steps=self.steps)
 
     def _goes_on(self, token: int) -> Work | None:
         self.history.add(token)

@@ -11,8 +11,9 @@ from typing import Any, Final
 import grpc
 
 from aos.clock import Clock
-from aos.errors import AosError, EngineFailed, LeaseExpired, OperatorNotFound, ShuttingDown
+from aos.errors import AosError, EngineFailed, InvalidField, LeaseExpired, OperatorNotFound, ShuttingDown
 from aos.operator.backoff import Backoff
+from aos.operator.drawing import Drawer
 from aos.operator.embedding import arrays
 from aos.operator.registration import Registration
 from aos.operator.runner import Runner
@@ -21,6 +22,7 @@ from aos.rpc.status import from_rpc_error
 from aos.v1.dispatcher_pb2 import (
     Challenge,
     DispatcherMessage,
+    DrawAsked,
     Heartbeat,
     Hello,
     JobError,
@@ -42,6 +44,8 @@ HANDSHAKE_SECONDS: Final = 10.0
 """How long the dispatcher may take with each step until it has welcomed us."""
 FAREWELL_SECONDS: Final = 5.0
 """How long the last messages may take to be sent, and the dispatcher to close the stream."""
+DRAWS: Final = 1024
+"""Most draws that wait for their answer; more are not answered."""
 CALLERS_FAULT: Final = frozenset({"INVALID_FIELD", "CONTEXT_OVERFLOW", "MODEL_UNSUITABLE"})
 """Failures that another operator would repeat."""
 
@@ -60,11 +64,16 @@ class Attachment:
         registration: Registration,
         clock: Clock,
         random: Callable[[], float],
+        drawer: Drawer | None = None,
     ) -> None:
+        """``drawer`` has the keys with which draws are answered; without it they are not."""
+        self._drawer = drawer
         self._runner, self._offers, self._registration, self._clock = runner, offers, registration, clock
         self._stub: Any = DispatcherStub(dispatcher)
         self._backoff = Backoff(random)
         self._leases: dict[str, asyncio.Task[None]] = {}
+        self._draws: set[asyncio.Task[None]] = set()
+        self._sending = asyncio.Lock()
         self._outbox: asyncio.Queue[OperatorMessage | None] = asyncio.Queue(OUTBOX)
         self._stopping = False
         self.ending = False
@@ -164,6 +173,11 @@ class Attachment:
                 task = self._leases.get(message.cancel.lease)
                 if task is not None:
                     task.cancel()
+            case "asked":
+                if self._drawer is not None and len(self._draws) < DRAWS:
+                    draw = asyncio.create_task(self._claim(self._drawer, message.asked))
+                    self._draws.add(draw)
+                    draw.add_done_callback(self._draws.discard)
             case other:
                 log.debug("the dispatcher says %s, which this operator does not know", other)
 
@@ -190,13 +204,24 @@ class Attachment:
                 async for event in events:
                     if isinstance(event, Chunk):
                         await self._send(chunk=LeaseChunk(lease=lease.id, chunk=event))
-                    else:
+                    elif self._drawer is None:
                         await self._send(finished=LeaseFinished(lease=lease.id, finish=event))
+                    else:
+                        await self._send(finished=await asyncio.to_thread(self._drawer.finished, lease, event))
         except AosError as error:
             await self._send(failed=_failed(lease.id, error))
         except Exception:
             log.exception("lease %s failed", lease.id)
             await self._send(failed=_failed(lease.id, EngineFailed(lease.order.model)))
+
+    async def _claim(self, drawer: Drawer, asked: DrawAsked) -> None:
+        """Say what the VRF says about a job."""
+        try:
+            claimed = await asyncio.to_thread(drawer.claim, asked, self._runner.clock)
+        except InvalidField as error:
+            log.warning("the dispatcher asks about a draw that cannot be: %s", error)
+            return
+        await self._send(claimed=claimed)
 
     def _done(self, lease: str, task: asyncio.Task[None]) -> None:
         if self._leases.get(lease) is task:
@@ -205,13 +230,15 @@ class Attachment:
             self._idle.set()
 
     async def _drop_leases(self) -> None:
-        tasks = list(self._leases.values())
+        tasks = [*self._leases.values(), *self._draws]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send(self, **message: Any) -> None:
-        await self._outbox.put(OperatorMessage(**message))
+        # in the order of the calls, also when the outbox is full: a clock that comes late would seem to go back
+        async with self._sending:
+            await self._outbox.put(OperatorMessage(**message))
 
     def _explain(self, error: TimeoutError | grpc.aio.AioRpcError) -> None:
         refusal = from_rpc_error(error) if isinstance(error, grpc.aio.AioRpcError) else None

@@ -26,6 +26,7 @@ from aos.operator.model import Model
 from aos.operator.modes import NEEDS_EXACT
 from aos.operator.pace import Pace
 from aos.operator.sampling import Logits
+from aos.operator.steps import Steps, Witness
 from aos.operator.stream import End, News, Piece, TokenStream, deliver
 from aos.operator.tools import CALLS_FIELD, effective_constraint
 from aos.operator.waiting import PRIORITY_LIMIT, TENANT_CHARS, Terms
@@ -73,6 +74,7 @@ class Engine:
         self._due: list[tuple[float, int]] = []
         self._live: dict[int, tuple[Answer, TokenStream]] = {}
         self._grammars = Grammars(name, model)
+        self._witness = Witness(name, model.vocabulary)
         # of those whose form was not worked out when the model was done: what to draw from
         self._late: dict[int, Logits] = {}
         self._forming: list[Work] = []
@@ -102,9 +104,9 @@ class Engine:
     ) -> AsyncGenerator[Piece | End]:
         """Stream the answer: pieces, then one End. Leaving early frees the sequence within one step.
 
-        ``accepted`` are tokens drawn elsewhere: the answer goes on behind them, and they are not given again. ``sent_bytes``
-        says how much of its text the reader has; None: all that was certain with those tokens. Orders for embeddings are for
-        ``embedding``.
+        ``accepted`` are tokens drawn elsewhere: the answer goes on behind them, and they are not given again, but computed one by
+        one, as the receipt speaks of their steps, too. ``sent_bytes`` says how much of its text the reader has; None: all that was
+        certain with those tokens. Orders for embeddings are for ``embedding``.
 
         Raises, before any work, InvalidField, ModelUnsuitable, ContextOverflow, QueueFull or ShuttingDown; and, at any time,
         EngineFailed, ShuttingDown or, when the time that ``terms`` give is over, Deadline.
@@ -124,11 +126,6 @@ class Engine:
             answer = await self._read(order, list(accepted), sent_bytes, terms, due)
             if answer.lacking:
                 yield Piece(answer.lacking, [])
-            if answer.ended is not None:  # all tokens were drawn elsewhere; what they leave uncertain is certain now
-                if rest := answer.text.finish():
-                    yield Piece(rest, [])
-                yield answer.end(answer.ended)
-                return
             key, stream = next(self._keys), TokenStream()
             self._send(lambda: self._add(key, answer, stream))
             try:
@@ -151,6 +148,7 @@ class Engine:
         if self.embedding is not None:
             await self.embedding.aclose()
         self._grammars.close()
+        await asyncio.to_thread(self._witness.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -162,9 +160,6 @@ class Engine:
         constraint, field = effective_constraint(order, self.model.calls), CALLS_FIELD if may_call(order) else ""
         matcher = None if constraint is None else await self._grammars.compiled(constraint, field=field)
 
-        def form(taken: int) -> Form | None:
-            return None if matcher is None else Form(matcher, self._grammars, accepted, taken)
-
         def read() -> Answer:
             return Answer.of(
                 order,
@@ -174,7 +169,8 @@ class Engine:
                 terms=terms,
                 due=due,
                 now=self._clock(),
-                form=form,
+                form=None if matcher is None else Form(matcher, self._grammars, accepted, 0),
+                steps=Steps(self._witness),
             )
 
         # two changes of thread take longer than to read a short order
@@ -209,7 +205,7 @@ class Engine:
 
     def _add(self, key: int, answer: Answer, stream: TokenStream) -> None:
         self._live[key] = answer, stream
-        self._batcher.add(key, answer.known, answer.terms)
+        self._batcher.add(key, answer.prompt, answer.terms)
         if answer.due < math.inf:
             heapq.heappush(self._due, (answer.due, key))
 

@@ -13,6 +13,7 @@ import grpc
 from aos.clock import Clock
 from aos.metrics import CollectorRegistry
 from aos.operator.attach import FAREWELL_SECONDS, Attachment
+from aos.operator.drawing import Drawer
 from aos.operator.engine import WAITING
 from aos.operator.metrics import OperatorMetrics
 from aos.operator.model import Model
@@ -26,6 +27,7 @@ from aos.telemetry import Telemetry
 from aos.v1.registry_pb2 import Offer
 from aos.v1.types_pb2 import Price
 from aos.verification.keys import OperatorKey
+from aos.verification.vrf import VrfKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,13 @@ class OperatorNode:
     """Its models."""
     servicer: OperatorServicer
     """Its own service, to be served by whoever wants to be asked directly."""
-    attachment: Attachment
+    attachment: Attachment | None
+    """None: it belongs to no network."""
+    runner: Runner
 
     async def attached(self) -> None:
         """Return once the operator is registered and the dispatcher has welcomed it; put a timeout around it."""
+        assert self.attachment is not None, "it was given no network"
         await self.attachment.attached()
 
 
@@ -50,8 +55,8 @@ async def running_operator(
     key: OperatorKey,
     models: Mapping[str, Model | Source],
     *,
-    registry: grpc.aio.Channel,
-    dispatcher: grpc.aio.Channel,
+    registry: grpc.aio.Channel | None,
+    dispatcher: grpc.aio.Channel | None,
     price: Price,
     clock: Clock,
     random: Callable[[], float],
@@ -62,13 +67,17 @@ async def running_operator(
     waiting: int = WAITING,
     memory: int = UNLIMITED,
     grace: float = 10.0,
+    vrf: VrfKey | None = None,
 ) -> AsyncGenerator[OperatorNode]:
     """Offer the models to the network until the block ends; then let leases run for ``grace`` seconds and give the rest back.
 
     It comes up whether or not the others are there, and attaches as soon as they are. ``random`` gives numbers in [0, 1), for the
     pauses between attempts; ``monotonic`` seconds, for its metrics, which it keeps in the registry ``metrics``, or in one of its
     own. ``slots`` is the most jobs that one model runs at once, at most and by default the model's own. Sources are opened when
-    they are needed, as far as ``memory``, in bytes, allows; models stay the caller's to close.
+    they are needed, as far as ``memory``, in bytes, allows; models stay the caller's to close. With ``vrf``, the operator can be
+    drawn to check others' jobs.
+
+    Without ``registry`` and ``dispatcher`` it belongs to no network, and there is only its own service.
 
     Raises what Pool raises for a model that cannot be opened or never fits.
     """
@@ -80,12 +89,20 @@ async def running_operator(
         counts = OperatorMetrics(registry_of_metrics, operator=key.address, monotonic=monotonic)
         counts.watch(pool.facts, pool.engines, pool.waiting)
         runner = Runner(key, pool, price=price, clock=clock, measured=counts.measured, telemetry=telemetry)
+        servicer = OperatorServicer(runner, counts.exposition)
+        if registry is None or dispatcher is None:
+            yield OperatorNode(key.address, pool, servicer, None, runner)
+            return
         offers = [_offer(name, pool.facts[name], price) for name in models]
-        registration = Registration(key, offers, registry, clock=clock, random=random)
-        attachment = Attachment(runner, dispatcher, offers=offers, registration=registration, clock=clock, random=random)
+        public = vrf.public if vrf is not None else b""
+        registration = Registration(key, offers, registry, clock=clock, random=random, vrf_key=public)
+        drawer = Drawer(key, vrf) if vrf is not None else None
+        attachment = Attachment(
+            runner, dispatcher, offers=offers, registration=registration, clock=clock, random=random, drawer=drawer
+        )
         registering, attaching = asyncio.create_task(registration.run()), asyncio.create_task(attachment.run())
         try:
-            yield OperatorNode(key.address, pool, OperatorServicer(runner, counts.exposition), attachment)
+            yield OperatorNode(key.address, pool, servicer, attachment, runner)
         finally:
             await _cancelled(registering)
             await asyncio.gather(registration.stop(), attachment.stop(grace))

@@ -37,9 +37,17 @@ class Registration:
     """Keeps the operator's offers in the Registry."""
 
     def __init__(
-        self, key: OperatorKey, offers: Sequence[Offer], registry: grpc.aio.Channel, *, clock: Clock, random: Callable[[], float]
+        self,
+        key: OperatorKey,
+        offers: Sequence[Offer],
+        registry: grpc.aio.Channel,
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+        vrf_key: bytes = b"",
     ) -> None:
-        self._key, self._offers, self._clock = key, list(offers), clock
+        """``vrf_key`` is the public one; without it the operator is never drawn."""
+        self._key, self._offers, self._clock, self._vrf_key = key, list(offers), clock, vrf_key
         self._stub: Any = RegistryStub(registry)
         self._backoff = Backoff(random)
         self._registered, self._lapsed = asyncio.Event(), asyncio.Event()
@@ -84,8 +92,8 @@ class Registration:
                 await self._stub.UnregisterOperator(UnregisterOperatorRequest(proof=proof), timeout=CALL_SECONDS)
 
     async def _register(self) -> OperatorInfo:
-        proof = await self._prove("register", self._offers)
-        request = RegisterOperatorRequest(proof=proof, offers=self._offers)
+        proof = await self._prove("register", self._offers, self._vrf_key)
+        request = RegisterOperatorRequest(proof=proof, offers=self._offers, vrf_key=self._vrf_key)
         return await self._stub.RegisterOperator(request, timeout=CALL_SECONDS)
 
     async def _renew(self) -> OperatorInfo:
@@ -98,9 +106,9 @@ class Registration:
                 raise refusal from error
             raise
 
-    async def _prove(self, action: str, offers: list[Offer]) -> OperatorProof:
+    async def _prove(self, action: str, offers: list[Offer], vrf_key: bytes = b"") -> OperatorProof:
         issued_at = int(self._clock.now().timestamp())
-        return await asyncio.to_thread(prove, self._key, action, offers, issued_at=issued_at)
+        return await asyncio.to_thread(prove, self._key, action, offers, issued_at=issued_at, vrf_key=vrf_key)
 
     async def _sleep(self, seconds: float) -> None:
         """Wait until it is time, or someone says that the registration lapsed."""

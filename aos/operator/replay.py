@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from aos.errors import AosError
 from aos.operator.engine import Engine
@@ -18,9 +20,14 @@ from aos.order import digest_tokens
 from aos.v1.dispatcher_pb2 import ReceiptBundle
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import FinishReason, Order
+from aos.verification.compared import apart, first_other, parted
 from aos.verification.receipts import Finding
+from aos.verification.trace import STEP, Step, step_leaves
 
-WHAT = "the model gives this answer"
+WHAT: Final = "the model gives this answer"
+LOGIT_TOLERANCE: Final = 2.0
+"""How far a logit may be from ours where bits may differ: twice the largest difference that was measured between honest runs, of
+other instruction sets, kernels and batches (docs/reference/receipt.md)."""
 
 
 async def replay(bundle: ReceiptBundle, path: Path, lora: Lora | None = None) -> Finding:
@@ -38,10 +45,12 @@ async def replay(bundle: ReceiptBundle, path: Path, lora: Lora | None = None) ->
 
 
 async def replay_on(bundle: ReceiptBundle, model: Model) -> Finding:
-    """Run the order again on a loaded model, and say whether the same tokens and the same text come.
+    """Run the order again on a loaded model, and say whether the same steps, and with them the same text, come.
 
-    ``good`` is None where a difference proves nothing: other weights, a build whose numbers may differ, or a model that is not
-    bit-equal. One that is computes the answer in large pieces, and token by token only if a difference comes of that.
+    Where both are exact, the steps must be the same bit by bit; the first that is not is named. The model is told the answer and
+    computes it in large pieces, and token by token only if a difference comes of that. Else the logits of each step, behind the
+    tokens of the receipt, must be within LOGIT_TOLERANCE; ``good`` is then None if another token is drawn, as that proves nothing.
+    It is also None for other weights.
     """
     receipt = bundle.receipt
     if model.digest != receipt.model_digest.hex():
@@ -55,45 +64,62 @@ async def replay_on(bundle: ReceiptBundle, model: Model) -> Finding:
     own_end = receipt.finish_reason == FinishReason.FINISH_REASON_STOP
     order.sampling.max_tokens = max(1, receipt.usage.completion_tokens + own_end)
     try:
-        end = None
+        ran = None
         if model.exact and isinstance(model, LlamaModel):
-            end = await _run(order, cast("Model", Foretold(model, bundle.output_tokens)))
-        if end is None or _difference(bundle, end):
-            end = await _run(order, model)
+            ran = await _run(order, cast("Model", Foretold(model, bundle.output_tokens)))
+        if ran is None or _difference(bundle, *ran):
+            ran = await _run(order, model)
+        why = _difference(bundle, *ran)
+        if not why:
+            return Finding(f"{WHAT}: {len(bundle.trace.steps) // STEP.size} steps, run again, are the same", good=True)
+        doubt = _doubt(receipt, model)
+        if not doubt:
+            return Finding(WHAT, good=False, why=why)
+        return _within_tolerance(bundle, await _run(order, model, bundle.output_tokens), why + doubt)
     except AosError as error:
         return Finding(WHAT, good=False, why=f"the order cannot be run: {error.message}")
-    why = _difference(bundle, end)
-    if not why:
-        return Finding(f"{WHAT}: {len(end.tokens)} tokens, run again, are the same", good=True)
-    doubt = _doubt(receipt, model)
-    return Finding(WHAT, good=None if doubt else False, why=why + doubt)
 
 
 def _doubt(receipt: Receipt, model: Model) -> str:
-    """Return why a difference proves nothing; empty if it does."""
+    """Return why a difference of bits proves nothing; empty if it does."""
     if model.profile != receipt.profile:
         return f"; but here runs {model.profile}, the receipt names {receipt.profile}"
     return "" if model.exact else "; but with best_effort, the last bits depend on what else was computed"
 
 
-async def _run(order: Order, model: Model) -> End:
-    async with Engine(order.model, model, slots=1) as engine, aclosing(engine.generate(order)) as pieces:
+def _within_tolerance(bundle: ReceiptBundle, ran: tuple[End, bytes], why: str) -> Finding:
+    """Compare the logits of steps behind the same tokens; ``why`` is what differs beyond them."""
+    for here, there in zip(step_leaves(ran[1]), step_leaves(bundle.trace.steps), strict=False):
+        off = apart(here, there)
+        if off > LOGIT_TOLERANCE:
+            at = Step.of(there).position + 1
+            return Finding(
+                WHAT, good=False, why=f"the logits of step {at} are {off:.2f} from ours; honest ones are within {LOGIT_TOLERANCE}"
+            )
+    return Finding(f"{WHAT}, within {LOGIT_TOLERANCE} of each logit", good=None, why=why)
+
+
+async def _run(order: Order, model: Model, accepted: Sequence[int] = ()) -> tuple[End, bytes]:
+    """Return the end of the answer, and its steps."""
+    async with Engine(order.model, model, slots=1) as engine, aclosing(engine.generate(order, accepted=accepted)) as pieces:
         async for piece in pieces:
-            if isinstance(piece, End):
-                return piece
+            if isinstance(piece, End) and piece.steps is not None:
+                return piece, await asyncio.to_thread(piece.steps.packed)
     raise AssertionError("every answer ends")
 
 
-def _difference(bundle: ReceiptBundle, end: End) -> str:
+def _difference(bundle: ReceiptBundle, end: End, steps: bytes) -> str:
     """Return where the answer that came differs from the bundle's; empty if nowhere."""
     receipt, tokens = bundle.receipt, list(bundle.output_tokens)
-    if digest_tokens(end.prompt) != receipt.prompt_digest:
+    if digest_tokens(end.prompt) != receipt.prompt_digest or end.prompt != list(bundle.trace.prompt_tokens):
         return "the prompt has other tokens"
-    if end.tokens != tokens:
-        same = next(
-            (at for at, (a, b) in enumerate(zip(end.tokens, tokens, strict=False)) if a != b), min(len(end.tokens), len(tokens))
-        )
-        return f"token {same + 1} of the answer is another"
+    least = first_other(end.tokens, tokens)
+    if (at := first_other(step_leaves(steps), step_leaves(bundle.trace.steps))) is not None and (least is None or at <= least):
+        if why := parted(steps, bundle.trace.steps, at):
+            return why
+        least = at
+    if least is not None:
+        return f"token {least + 1} of the answer is another"
     if end.text != bundle.output:
         return "the same tokens make another text"
     return "" if end.reason == receipt.finish_reason else "the answer ends for another reason"

@@ -20,12 +20,13 @@ from aos.operator.tracing import traced
 from aos.operator.waiting import Terms
 from aos.order import canonical_sampling, check_order, cost, digest_order, digest_tokens, with_defaults
 from aos.telemetry import Telemetry
-from aos.v1.operator_pb2 import Chunk, Finish
+from aos.v1.operator_pb2 import Chunk, Finish, Trace
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import Order, Price, Usage, VectorClock
 from aos.verification import clock as vector
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import embeddings_digest, sign, text_digest
+from aos.verification.states import NOTHING, state_root
 
 NODES: Final = 1024
 """Most nodes that the operator's clock knows: a dispatcher may claim any number."""
@@ -155,6 +156,16 @@ class Runner:
             clock=self.tick(),
             issued_at=int(self._clock.now().timestamp()),
         )
-        # secp256k1 in Python takes milliseconds
-        receipt = await asyncio.to_thread(sign, unsigned, self.key)
-        return Finish(reason=end.reason, stop=end.stop, receipt=receipt, cached_tokens=end.cached)
+
+        def signed() -> Finish:
+            finish = Finish(reason=end.reason, stop=end.stop, cached_tokens=end.cached)
+            unsigned.operator = bytes.fromhex(self.key.address[2:])
+            unsigned.state_root = NOTHING
+            if end.steps is not None:
+                finish.trace.CopyFrom(Trace(prompt_tokens=end.prompt, steps=end.steps.packed()))
+                unsigned.state_root = state_root(unsigned, finish.trace)
+            finish.receipt.CopyFrom(sign(unsigned, self.key))
+            return finish
+
+        # hashing the steps and secp256k1 in Python take milliseconds
+        return await asyncio.to_thread(signed)

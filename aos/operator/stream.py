@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aos.operator.logprobs import Likelihood
+from aos.operator.steps import Steps
 from aos.operator.timings import Timings
 from aos.v1.types_pb2 import FinishReason
 
@@ -48,6 +49,8 @@ class End:
     """Those of all texts, for an order for embeddings."""
     timings: Timings | None = field(default=None, compare=False)
     """When it was computed; None if nothing was drawn here."""
+    steps: Steps | None = field(default=None, compare=False)
+    """What its receipt speaks of; None for an order for embeddings."""
 
 
 @dataclass(slots=True)

@@ -17,6 +17,8 @@ SHOWN_OPERATORS: Final = 3
 """Most operators that a model's reason speaks of."""
 SHOWN_DIGITS: Final = 12
 """Digits of a digest in a reason."""
+JOB_TYPES: Final = ("opml",)
+"""The kinds of jobs that an operator takes: whatever it offers it runs itself, and signs for."""
 
 
 @dataclass(frozen=True, slots=True)

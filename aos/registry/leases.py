@@ -73,6 +73,10 @@ class Registration:
     """Of the latest proof."""
     used: tuple[str, ...]
     """What the proofs of that second said, oldest first."""
+    vrf_key: bytes = b""
+    """32 bytes; empty if it has none."""
+    vrf_key_since: datetime | None = None
+    """When this key was registered."""
 
 
 def register(
@@ -84,21 +88,27 @@ def register(
     now: datetime,
     lease: timedelta,
     claim: timedelta,
+    vrf_key: bytes = b"",
 ) -> Registration:
-    """Return the registration that offers these models from now on.
+    """Return the registration that offers these models, with this VRF key, from now on.
 
     The same proof again changes nothing while it is what holds. Raises BadSignature for a proof that is out of order or used up.
     """
     if before is not None and _used(before, proof):
-        if before.lease.live(now) and tuple(one.offer for one in before.offers) == tuple(offers):
+        same = tuple(one.offer for one in before.offers) == tuple(offers) and before.vrf_key == vrf_key
+        if before.lease.live(now) and same:
             return before
         raise BadSignature(operator, "it was used before; sign a later one")
+    # the key that it had is in force since then; another one is new, however often it was there before
+    kept = before.vrf_key_since if before is not None and before.vrf_key == vrf_key else now
     earlier = {one.offer.model: one for one in before.offers} if before is not None and before.lease.claims(now, claim) else {}
     return Registration(
         lease=Lease(operator, before.lease.registered if before is not None else now, now + lease),
         offers=tuple(Offered(offer, _since(earlier.get(offer.model), offer, now)) for offer in offers),
         issued_at=proof.issued_at,
         used=_using(before, operator, proof),
+        vrf_key=vrf_key,
+        vrf_key_since=kept if vrf_key else None,
     )
 
 

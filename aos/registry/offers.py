@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from aos.errors import InvalidField
+from aos.errors import BadProof, InvalidField
 from aos.order import MODEL_NAME
 from aos.v1 import registry_pb2
 from aos.v1.types_pb2 import Price
+from aos.verification.vrf import KEY_BYTES, check_key
 
 OFFERS: Final = 64
 """Most offers of one operator."""
@@ -81,6 +82,16 @@ def _price(digits: str, at: str) -> int:
     if not _PRICE.fullmatch(digits):
         raise InvalidField(at, f"must be an integer of 1 to {PRICE_DIGITS} decimal digits", value=digits, limit=PRICE_DIGITS)
     return int(digits)
+
+
+def check_vrf_key(key: bytes, at: str = "vrf_key") -> bytes:
+    """Return the key, which may be empty. Raises InvalidField for one that no output can be trusted from."""
+    if key:
+        try:
+            check_key(key)
+        except BadProof as error:
+            raise InvalidField(at, f"is no VRF key: {error.message}", value=key.hex(), limit=KEY_BYTES) from error
+    return key
 
 
 def offer_proto(offer: Offer) -> registry_pb2.Offer:

@@ -17,7 +17,7 @@ from aos.paging import page_length, page_start, page_token
 from aos.registry import catalog
 from aos.registry.catalog import Listing
 from aos.registry.leases import Proof, Registration, register, renew, unregister
-from aos.registry.offers import check_offers, offer_proto
+from aos.registry.offers import check_offers, check_vrf_key, offer_proto
 from aos.registry.settings import RegistrySettings
 from aos.registry.store import RegistryStore
 from aos.v1 import registry_pb2 as pb
@@ -40,15 +40,15 @@ class RegistryServicer(registry_pb2_grpc.RegistryServicer):
 
     async def RegisterOperator(self, request: pb.RegisterOperatorRequest, context: Any) -> pb.OperatorInfo:
         """Begin or replace a registration."""
-        offers = check_offers(request.offers)
-        operator, proof = await self._checked(request.proof, "register", request.offers)
+        offers, vrf_key = check_offers(request.offers), check_vrf_key(request.vrf_key)
+        operator, proof = await self._checked(request.proof, "register", request.offers, vrf_key)
         now = self._clock.now()
         await self._store.forget(now - self._memory)
         if await self._store.get(operator, since=now - self._memory) is None:
             await self._refuse_if_full()
 
         def decide(before: Registration | None) -> Registration:
-            return register(before, operator, offers, proof, now=now, lease=self._lease, claim=self._claim)
+            return register(before, operator, offers, proof, now=now, lease=self._lease, claim=self._claim, vrf_key=vrf_key)
 
         return await self._info(await self._store.change(operator, decide), now)
 
@@ -118,12 +118,14 @@ class RegistryServicer(registry_pb2_grpc.RegistryServicer):
         following = page_token("ListModels", shown[-1]) if len(names) > length else ""
         return pb.ListModelsResponse(models=[_model(one) for one in models], next_page_token=following)
 
-    async def _checked(self, proof: pb.OperatorProof, action: str, offers: Sequence[pb.Offer] = ()) -> tuple[str, Proof]:
+    async def _checked(
+        self, proof: pb.OperatorProof, action: str, offers: Sequence[pb.Offer] = (), vrf_key: bytes = b""
+    ) -> tuple[str, Proof]:
         """Return the operator's address, lower-case, and what its proof says. Raises BadSignature."""
         now = int(self._clock.now().timestamp())
         # in a thread: recovering a key takes milliseconds. `last` is looked at inside the transaction, by leases.py
-        operator = await asyncio.to_thread(check_proof, proof, action, list(offers), now=now, last=0)
-        says = hashlib.sha256(action.encode() + b"\0" + digest_offers(list(offers))).hexdigest()
+        operator = await asyncio.to_thread(check_proof, proof, action, list(offers), now=now, last=0, vrf_key=vrf_key)
+        says = hashlib.sha256(action.encode() + b"\0" + digest_offers(list(offers), vrf_key)).hexdigest()
         return operator.lower(), Proof(proof.issued_at, says)
 
     async def _refuse_if_full(self) -> None:
@@ -153,6 +155,8 @@ def _operator(registration: Registration, reason: str) -> pb.OperatorInfo:
         expires=_timestamp(lease.ends),
         routable=not reason,
         reason=reason,
+        vrf_key=registration.vrf_key,
+        vrf_key_since=None if registration.vrf_key_since is None else _timestamp(registration.vrf_key_since),
     )
 
 
@@ -169,6 +173,7 @@ def _model(model: catalog.Model) -> pb.Model:
         created=_timestamp(model.created),
         exact=model.exact,
         embeddings=model.embeddings,
+        job_types=catalog.JOB_TYPES if model.operators else (),
     )
 
 

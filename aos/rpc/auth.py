@@ -101,12 +101,18 @@ POLICY: Final[dict[str, Access]] = {
     "/grpc.reflection.v1alpha.ServerReflection/": Access.ANYONE,
     "/gateway.v1.Jobs/": Access.ANYONE,
     "/gateway.v1.Models/": Access.ANYONE,
+    "/gateway.v1.Opml/": Access.ANYONE,
+    "/gateway.v1.OpmlCallbacks/": Access.ANYONE,
+    "/gateway.v1.Operators/": Access.ANYONE,
+    "/gateway.v1.Projects/": Access.ANYONE,
     "/gateway.v1.Metrics/": Access.ADMIN,
     "/aos.v1.Dispatcher/": Access.PROJECT,
     "/aos.v1.Dispatcher/CreateProject": Access.ADMIN,
     "/aos.v1.Dispatcher/ListProjects": Access.ADMIN,
     "/aos.v1.Dispatcher/RotateProjectToken": Access.ADMIN,
+    "/aos.v1.Dispatcher/PurgeJobs": Access.ADMIN,
     "/aos.v1.Dispatcher/Attach": Access.ANYONE,
+    "/aos.v1.Callbacks/": Access.ANYONE,
     "/aos.v1.Registry/": Access.PROJECT,
     "/aos.v1.Registry/RegisterOperator": Access.ANYONE,
     "/aos.v1.Registry/RenewOperator": Access.ANYONE,
@@ -116,6 +122,8 @@ POLICY: Final[dict[str, Access]] = {
     "/aos.v1.Broker/Reserve": Access.SERVICE,
     "/aos.v1.Broker/Settle": Access.SERVICE,
     "/aos.v1.Operator/": Access.ADMIN,
+    # in loopback dev mode callers without a token are a project, here as elsewhere
+    "/aos.v1.Questions/": Access.PROJECT,
 }
 """By method, or by service with a trailing slash; the method's own row wins."""
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -13,8 +14,11 @@ from sqlite_utils.migrations import Migrations
 
 from aos.dispatcher.admission import Load, Record
 from aos.dispatcher.jobs import Job, Money, Output, State, View
+from aos.dispatcher.listing import JobFilter
+from aos.dispatcher.risk import RiskSettings
 from aos.dispatcher.store import Change, Decide, Leased, Row, Waiting
 from aos.errors import JobNotFound
+from aos.store import job_keeping, job_traces, sqlite_checks
 from aos.store.job_rows import (
     ALL,
     JOB,
@@ -30,6 +34,7 @@ from aos.store.job_rows import (
 )
 from aos.store.sqlite import SqliteFile
 from aos.v1.dispatcher_pb2 import JobEvent
+from aos.v1.operator_pb2 import Trace
 
 MIGRATIONS: Final = Migrations("jobs")
 _UNENDED: Final = f"state < {int(State.COMPLETED)}"
@@ -102,22 +107,29 @@ def _add_priority(db: Database) -> None:
     db.execute("ALTER TABLE jobs ADD COLUMN traceparent TEXT NOT NULL DEFAULT ''")
 
 
+MIGRATIONS(name="0003_job_keeping")(job_keeping.create)
+MIGRATIONS(name="job_traces")(job_traces.create)
+MIGRATIONS(name="0004_checks")(sqlite_checks.create)
+
+
 class SqliteJobStore:
     """Satisfies JobStore. The file must have had MIGRATIONS applied; ``node`` is whose events it counts."""
 
-    def __init__(self, file: SqliteFile, *, node: str) -> None:
-        self._file, self._node = file, node
+    def __init__(self, file: SqliteFile, *, node: str, risk: RiskSettings | None = None) -> None:
+        self._file, self._node, self._risk = file, node, risk or RiskSettings()
 
-    async def admit(self, project: str, request_id: str, decide: Callable[[Record | None, Load], Record]) -> Record:
+    async def admit(
+        self, project: str, request_id: str, decide: Callable[[Record | None, Load], Record], *, now: datetime
+    ) -> Record:
         def work(db: Database) -> Record:
             existing = _find(db, project, request_id)
-            own = _value(db, f"SELECT count(*) FROM jobs WHERE project = ? AND {_UNENDED}", project)
-            record = decide(existing, Load(own, _value(db, f"SELECT count(*) FROM jobs WHERE {_UNENDED}")))
+            record = decide(existing, job_keeping.load(db, project, now))
             if record is not existing:
                 row = {**write_job(record.job), "request_id": record.submission.request_id or None}
                 _insert(db, "jobs", row)
                 number = _value(db, "SELECT number FROM jobs WHERE id = ?", record.job.id)
                 _insert(db, "job_requests", {"number": number, **write_submission(record.submission)})
+                sqlite_checks.admitted(db, number, record)
             return record
 
         return await self._file.transact(work)
@@ -134,7 +146,8 @@ class SqliteJobStore:
             if change is None:
                 return None
             row = _row(db, f"SELECT {ALL} FROM jobs JOIN job_requests USING (number) WHERE id = ?", job_id)
-            return Leased(change, read_record(row).submission, _output(db, row["number"]))
+            risk = sqlite_checks.risk_of(db, row["number"])
+            return Leased(change, read_record(row).submission, _output(db, row["number"]), risk)
 
         return await self._file.transact(work)
 
@@ -142,7 +155,7 @@ class SqliteJobStore:
         row = _row(db, f"SELECT number, {JOB} FROM jobs WHERE id = ?", job_id)
         number, job = row["number"], read_job(row)
         count = _value(db, "SELECT count FROM node_counts WHERE node = ?", self._node)
-        move = decide(View(job, count, lambda: _output(db, number)))
+        move = decide(View(job, count, lambda: _output(db, number), lambda: _known(db, self._node)))
         if move is None:
             return None
         if move.job != job:
@@ -150,8 +163,16 @@ class SqliteJobStore:
             db.execute(f"UPDATE jobs SET {', '.join(f'{name} = :{name}' for name in values)} WHERE id = :id", values)
         if (counted := move.job.clock.get(self._node, 0)) > count:
             db.execute("INSERT OR REPLACE INTO node_counts VALUES (?, ?)", [self._node, counted])
+            # a clock that counts on holds all that the dispatcher has heard by then
+            db.execute("INSERT OR REPLACE INTO node_clocks VALUES (?, ?)", [self._node, json.dumps(dict(move.job.clock))])
+        sqlite_checks.moved(db, number, job, move.job, self._risk)
+        if move.result is not None:
+            sqlite_checks.keep_result(db, number, move.result)
         if move.outcome is not None:
             _insert(db, "job_outcomes", {"number": number, "outcome": move.outcome.SerializeToString()})
+            job_keeping.note_usage(db, move.job, move.outcome)
+        if move.trace is not None:
+            job_traces.keep(db, number, move.trace)
         sequence = _value(db, "SELECT max(sequence) FROM job_events WHERE number = ?", number)
         numbered: list[JobEvent] = []
         for event in move.events:
@@ -172,10 +193,9 @@ class SqliteJobStore:
 
         return await self._file.transact(work)
 
-    async def page(self, *, project: str | None, before: int | None, limit: int, size: int) -> Sequence[Row]:
-        where, values = [_ACCEPTED], list[object]()
-        if project is not None:
-            where, values = [*where, "project = ?"], [*values, project]
+    async def page(self, only: JobFilter, *, before: int | None, limit: int, size: int) -> Sequence[Row]:
+        fits, values = job_keeping.conditions(only)
+        where = [_ACCEPTED, *fits]
         if before is not None:
             where, values = [*where, "number < ?"], [*values, before]
         sql = f"{_WHOLE} WHERE {' AND '.join(where)} ORDER BY number DESC LIMIT ?"
@@ -195,6 +215,9 @@ class SqliteJobStore:
     async def standing(self, job_id: str, *, project: str | None) -> Job:
         sql = f"SELECT {JOB} FROM jobs WHERE id = ? AND {_ACCEPTED}"
         return await self._file.transact(lambda db: read_job(_row(db, sql, job_id, project=project)))
+
+    async def trace(self, job_id: str) -> Trace | None:
+        return await self._file.transact(lambda db: job_traces.find(db, job_id))
 
     async def events(self, job_id: str, *, after: int, limit: int) -> Sequence[JobEvent]:
         sql = """SELECT sequence, state, chunk, CASE WHEN state IS NULL AND chunk IS NULL THEN
@@ -226,12 +249,21 @@ class SqliteJobStore:
             WHERE {_PENDING} ORDER BY number LIMIT ?"""
         return await self._file.transact(lambda db: [read_record(row) for row in db.query(sql, [limit])])
 
+    async def purge(self, *, ended_before: datetime, project: str | None, limit: int) -> int:
+        return await self._file.transact(
+            lambda db: job_keeping.purge(db, ended_before=ended_before, project=project, limit=limit)
+        )
+
+    async def purge_beyond(self, keep: int, *, limit: int) -> int:
+        return await self._file.transact(lambda db: job_keeping.purge_beyond(db, keep, limit=limit))
+
     async def unsettled(self, *, limit: int) -> Sequence[Row]:
         sql = f"{_WHOLE} WHERE {_UNSETTLED} ORDER BY number LIMIT ?"
         return await self._file.transact(lambda db: [_read(row) for row in db.query(sql, [limit])])
 
 
-_WHOLE: Final = f"SELECT number, {ALL}, outcome FROM jobs JOIN job_requests USING (number) LEFT JOIN job_outcomes USING (number)"
+_WHOLE: Final = f"""SELECT number, {ALL}, outcome, {sqlite_checks.RISK} FROM jobs JOIN job_requests USING (number)
+    LEFT JOIN job_outcomes USING (number) LEFT JOIN job_risk USING (number)"""
 
 
 def _row(db: Database, sql: str, job_id: str, *, project: str | None = None) -> dict[str, Any]:
@@ -243,7 +275,12 @@ def _row(db: Database, sql: str, job_id: str, *, project: str | None = None) -> 
 
 def _read(row: dict[str, Any]) -> Row:
     record = read_record(row)
-    return Row(row["number"], record.job, record.submission, read_outcome(row))
+    return Row(row["number"], record.job, record.submission, read_outcome(row), sqlite_checks.read_risk(row))
+
+
+def _known(db: Database, node: str) -> dict[str, int]:
+    row = db.execute("SELECT clock FROM node_clocks WHERE node = ?", [node]).fetchone()
+    return {} if row is None else json.loads(row[0])
 
 
 def _value(db: Database, sql: str, *values: object) -> int:

@@ -24,6 +24,11 @@ def _create_projects(db: Database) -> None:
     db.table("projects").create_index(["token_hash"], unique=True)
 
 
+@MIGRATIONS(name="0002_display_name")
+def _add_display_name(db: Database) -> None:
+    db.execute("ALTER TABLE projects ADD COLUMN display_name TEXT NOT NULL DEFAULT ''")
+
+
 class SqliteProjectStore:
     """Satisfies ProjectStore. The file must have had MIGRATIONS applied."""
 
@@ -35,7 +40,8 @@ class SqliteProjectStore:
             if _one(db, "SELECT * FROM projects WHERE id = ?", project.id) is not None:
                 raise ProjectExists(project.name)
             created = (project.created - _EPOCH) // _MICROSECOND
-            db.table("projects").insert({"id": project.id, "token_hash": project.token_hash, "created": created})
+            row = {"id": project.id, "token_hash": project.token_hash, "created": created}
+            db.table("projects").insert(row | {"display_name": project.display_name})
 
         await self._file.transact(work)
 
@@ -75,4 +81,4 @@ def _project(db: Database, project_id: str) -> Project:
 
 
 def _read(row: Mapping[str, Any]) -> Project:
-    return Project(row["id"], row["token_hash"], _EPOCH + timedelta(microseconds=row["created"]))
+    return Project(row["id"], row["token_hash"], _EPOCH + timedelta(microseconds=row["created"]), row["display_name"])

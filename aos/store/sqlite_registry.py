@@ -58,6 +58,12 @@ def _exact_and_embeddings(db: Database) -> None:
         db.execute(f"ALTER TABLE registry_offers ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
 
 
+@MIGRATIONS(name="0003_vrf_keys")
+def _vrf_keys(db: Database) -> None:
+    db.execute("ALTER TABLE registry_operators ADD COLUMN vrf_key BLOB NOT NULL DEFAULT x''")
+    db.execute("ALTER TABLE registry_operators ADD COLUMN vrf_key_since INTEGER")
+
+
 class SqliteRegistryStore:
     """A RegistryStore in one file."""
 
@@ -146,7 +152,8 @@ def _offers(db: Database, operator: str) -> list[Offered]:
 
 
 def _registration(row: dict[str, Any], offers: Iterable[Offered]) -> Registration:
-    return Registration(_lease(row), tuple(offers), row["issued_at"], tuple(row["used"].split()))
+    since = None if row["vrf_key_since"] is None else _time(row["vrf_key_since"])
+    return Registration(_lease(row), tuple(offers), row["issued_at"], tuple(row["used"].split()), row["vrf_key"], since)
 
 
 def _lease(row: dict[str, Any]) -> Lease:
@@ -179,6 +186,8 @@ def _write(db: Database, registration: Registration, *, offers: bool) -> None:
         "ends": _write_time(lease.ends),
         "issued_at": registration.issued_at,
         "used": " ".join(registration.used),
+        "vrf_key": registration.vrf_key,
+        "vrf_key_since": None if registration.vrf_key_since is None else _write_time(registration.vrf_key_since),
     }
     db.table("registry_operators").upsert(values, pk="operator")
     if not offers:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from aos.addresses import LOOPBACK
 from aos.client import Client
 from aos.clock import Clock
+from aos.dispatcher.settings import DispatcherSettings
 from aos.operator.model import Model
 from aos.operator.node import OperatorNode, running_operator
+from aos.operator.settings import QuestionSettings
 from aos.rpc.channel import channel
 from aos.rpc.status import answered
 from aos.serve import running_services
@@ -31,6 +35,7 @@ from aos.v1 import (
 )
 from aos.v1.types_pb2 import Price
 from aos.verification.keys import OperatorKey
+from aos.verification.vrf import SEED_BYTES, VrfKey
 
 MODEL: Final = "scripted"
 """What a test's model is called, unless told otherwise."""
@@ -96,12 +101,17 @@ async def running_aos(
     balance: int = BALANCE,
     open_to_all: bool = False,
     telemetry: Telemetry | None = None,
+    dispatcher: DispatcherSettings | None = None,
+    vrf: bool = False,
+    questions: QuestionSettings | None = None,
 ) -> AsyncGenerator[Aos]:
     """Run a network until the block ends; nothing of it is left.
 
     One operator a model, all offering it as ``name``; without models, one operator with a ScriptedModel. ``clock`` is a ManualClock
     unless one is given. ``database`` may be a file, to be opened again by a later network. ``open_to_all`` lets callers without a
-    token act as the project. ``telemetry`` traces the dispatcher's jobs and the operators' answers.
+    token act as the project. ``telemetry`` traces the dispatcher's jobs and the operators' answers. ``dispatcher`` are its
+    settings. With ``vrf``, operators have VRF keys and can be drawn to check each other's jobs. ``questions`` are the limits of
+    questions to an operator; unless they are given, callbacks may go to this machine, and nowhere else that is not public.
     """
     models = models or (ScriptedModel(),)
     clock = clock or ManualClock()
@@ -113,6 +123,7 @@ async def running_aos(
                 admin_token=ADMIN_TOKEN,
                 clock=clock,
                 operators=len(models),
+                dispatcher=dispatcher,
                 open_as=f"projects/{PROJECT}" if open_to_all else "",
                 telemetry=telemetry,
                 grace=0,
@@ -134,15 +145,19 @@ async def running_aos(
                     slots=model.slots,
                     grace=0,
                     telemetry=telemetry,
+                    vrf=VrfKey(secrets.token_bytes(SEED_BYTES)) if vrf else None,
                 )
             )
             for number, model in enumerate(models)
         ]
         await _ready(admin, name, running)
-        direct = [await enter(_served(one.servicer, at)) for one, at in zip(running, services.operators, strict=True)]
+        direct = [
+            await enter(_served(one, at, clock, questions, open_to_all=open_to_all))
+            for one, at in zip(running, services.operators, strict=True)
+        ]
         address, url = services.address, ""
         if envoy:
-            url = await enter(_envoy(services.address))
+            url = await enter(_envoy(services.address, services.operators[0]))
             address = url.removeprefix("http://")
         mine = Client(await enter(channel(address, token)), clock=clock)
         yield Aos(
@@ -194,22 +209,30 @@ async def _ready(admin: Client, name: str, running: list[OperatorNode]) -> None:
 
 @asynccontextmanager
 async def _served(
-    servicer: operator_pb2_grpc.OperatorServicer, address: str
+    node: OperatorNode, address: str, clock: Clock, questions: QuestionSettings | None, *, open_to_all: bool
 ) -> AsyncGenerator[operator_pb2_grpc.OperatorAsyncStub]:
-    from aos.rpc.server import serving
-    from aos.serve import operator_auth, operator_service
+    from aos.serve_operator import serving_operator
 
-    service = operator_service(servicer)
     async with (
-        serving(service, authenticate=operator_auth(ADMIN_TOKEN), addresses=(address,), grace=0),
+        serving_operator(
+            node,
+            listen=address,
+            token=ADMIN_TOKEN,
+            questions=":memory:",
+            settings=questions or QuestionSettings(networks=LOOPBACK),
+            clock=clock,
+            random=random.Random(0).random,  # noqa: S311  # jitter
+            open_to_all=open_to_all,
+        ),
         channel(address, ADMIN_TOKEN) as opened,
     ):
         yield operator_pb2_grpc.OperatorStub(opened)
 
 
 @asynccontextmanager
-async def _envoy(address: str) -> AsyncGenerator[str]:
+async def _envoy(address: str, operator: str) -> AsyncGenerator[str]:
     from gateway.envoy.run import EnvoySettings, running_envoy
 
-    async with running_envoy(EnvoySettings(port=0, upstream=address.removeprefix("unix:"), drain_seconds=0)) as port:
+    upstream, beside = address.removeprefix("unix:"), operator.removeprefix("unix:")
+    async with running_envoy(EnvoySettings(port=0, upstream=upstream, operator=beside, drain_seconds=0)) as port:
         yield f"http://127.0.0.1:{port}"

@@ -78,6 +78,16 @@ class DispatcherStub:
                 request_serializer=aos_dot_v1_dot_dispatcher__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=aos_dot_v1_dot_dispatcher__pb2.Job.FromString,
                 _registered_method=True)
+        self.ExplainJob = channel.unary_unary(
+                '/aos.v1.Dispatcher/ExplainJob',
+                request_serializer=aos_dot_v1_dot_dispatcher__pb2.ExplainJobRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_dispatcher__pb2.JobExplanation.FromString,
+                _registered_method=True)
+        self.PurgeJobs = channel.unary_unary(
+                '/aos.v1.Dispatcher/PurgeJobs',
+                request_serializer=aos_dot_v1_dot_dispatcher__pb2.PurgeJobsRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_dispatcher__pb2.PurgeJobsResponse.FromString,
+                _registered_method=True)
         self.WatchJob = channel.unary_stream(
                 '/aos.v1.Dispatcher/WatchJob',
                 request_serializer=aos_dot_v1_dot_dispatcher__pb2.WatchJobRequest.SerializeToString,
@@ -87,6 +97,26 @@ class DispatcherStub:
                 '/aos.v1.Dispatcher/GetReceipt',
                 request_serializer=aos_dot_v1_dot_dispatcher__pb2.GetReceiptRequest.SerializeToString,
                 response_deserializer=aos_dot_v1_dot_dispatcher__pb2.ReceiptBundle.FromString,
+                _registered_method=True)
+        self.ListResults = channel.unary_unary(
+                '/aos.v1.Dispatcher/ListResults',
+                request_serializer=aos_dot_v1_dot_dispatcher__pb2.ListResultsRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_dispatcher__pb2.ListResultsResponse.FromString,
+                _registered_method=True)
+        self.ListEvidence = channel.unary_unary(
+                '/aos.v1.Dispatcher/ListEvidence',
+                request_serializer=aos_dot_v1_dot_dispatcher__pb2.ListEvidenceRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_dispatcher__pb2.ListEvidenceResponse.FromString,
+                _registered_method=True)
+        self.CompareJobs = channel.unary_unary(
+                '/aos.v1.Dispatcher/CompareJobs',
+                request_serializer=aos_dot_v1_dot_dispatcher__pb2.CompareJobsRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_dispatcher__pb2.CompareJobsResponse.FromString,
+                _registered_method=True)
+        self.GetUser = channel.unary_unary(
+                '/aos.v1.Dispatcher/GetUser',
+                request_serializer=aos_dot_v1_dot_dispatcher__pb2.GetUserRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_dispatcher__pb2.User.FromString,
                 _registered_method=True)
         self.Attach = channel.stream_stream(
                 '/aos.v1.Dispatcher/Attach',
@@ -148,7 +178,7 @@ class DispatcherServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Lists the caller's jobs, newest first.
+        """Lists the caller's jobs, the administrator's all, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,6 +186,22 @@ class DispatcherServicer:
 
     def CancelJob(self, request, context):
         """Ends a job that has not ended; it stops computing within one step. Cancelling one that has ended changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainJob(self, request, context):
+        """Says why a job is where it is: which operators were looked at, what kept each from it, and what made the choice. Known of
+        jobs that wait, and of the latest that this dispatcher placed since it started.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeJobs(self, request, context):
+        """Deletes ended jobs with all that belongs to them, oldest first, a bounded number a call. The administrator only. A job that
+        has not ended, or whose money is not settled, is never deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +217,34 @@ class DispatcherServicer:
 
     def GetReceipt(self, request, context):
         """Returns what `aos verify` checks: the receipt with the order and the answer that it speaks of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListResults(self, request, context):
+        """Lists what each operator that ran the job said about it, the one that the caller was served by first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvidence(self, request, context):
+        """Lists what is on record against operators, newest first: a project's for its own jobs, all for the administrator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareJobs(self, request, context):
+        """Says which of two jobs came first, as far as their clocks tell.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUser(self, request, context):
+        """Returns how closely an end user's jobs are looked at. A user that handed nothing in has no tag.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,6 +303,16 @@ def add_DispatcherServicer_to_server(servicer, server):
                     request_deserializer=aos_dot_v1_dot_dispatcher__pb2.CancelJobRequest.FromString,
                     response_serializer=aos_dot_v1_dot_dispatcher__pb2.Job.SerializeToString,
             ),
+            'ExplainJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainJob,
+                    request_deserializer=aos_dot_v1_dot_dispatcher__pb2.ExplainJobRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_dispatcher__pb2.JobExplanation.SerializeToString,
+            ),
+            'PurgeJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeJobs,
+                    request_deserializer=aos_dot_v1_dot_dispatcher__pb2.PurgeJobsRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_dispatcher__pb2.PurgeJobsResponse.SerializeToString,
+            ),
             'WatchJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJob,
                     request_deserializer=aos_dot_v1_dot_dispatcher__pb2.WatchJobRequest.FromString,
@@ -238,6 +322,26 @@ def add_DispatcherServicer_to_server(servicer, server):
                     servicer.GetReceipt,
                     request_deserializer=aos_dot_v1_dot_dispatcher__pb2.GetReceiptRequest.FromString,
                     response_serializer=aos_dot_v1_dot_dispatcher__pb2.ReceiptBundle.SerializeToString,
+            ),
+            'ListResults': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListResults,
+                    request_deserializer=aos_dot_v1_dot_dispatcher__pb2.ListResultsRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_dispatcher__pb2.ListResultsResponse.SerializeToString,
+            ),
+            'ListEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvidence,
+                    request_deserializer=aos_dot_v1_dot_dispatcher__pb2.ListEvidenceRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_dispatcher__pb2.ListEvidenceResponse.SerializeToString,
+            ),
+            'CompareJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareJobs,
+                    request_deserializer=aos_dot_v1_dot_dispatcher__pb2.CompareJobsRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_dispatcher__pb2.CompareJobsResponse.SerializeToString,
+            ),
+            'GetUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUser,
+                    request_deserializer=aos_dot_v1_dot_dispatcher__pb2.GetUserRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_dispatcher__pb2.User.SerializeToString,
             ),
             'Attach': grpc.stream_stream_rpc_method_handler(
                     servicer.Attach,
@@ -476,6 +580,60 @@ class Dispatcher:
             _registered_method=True)
 
     @staticmethod
+    def ExplainJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Dispatcher/ExplainJob',
+            aos_dot_v1_dot_dispatcher__pb2.ExplainJobRequest.SerializeToString,
+            aos_dot_v1_dot_dispatcher__pb2.JobExplanation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Dispatcher/PurgeJobs',
+            aos_dot_v1_dot_dispatcher__pb2.PurgeJobsRequest.SerializeToString,
+            aos_dot_v1_dot_dispatcher__pb2.PurgeJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def WatchJob(request,
             target,
             options=(),
@@ -519,6 +677,114 @@ class Dispatcher:
             '/aos.v1.Dispatcher/GetReceipt',
             aos_dot_v1_dot_dispatcher__pb2.GetReceiptRequest.SerializeToString,
             aos_dot_v1_dot_dispatcher__pb2.ReceiptBundle.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListResults(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Dispatcher/ListResults',
+            aos_dot_v1_dot_dispatcher__pb2.ListResultsRequest.SerializeToString,
+            aos_dot_v1_dot_dispatcher__pb2.ListResultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Dispatcher/ListEvidence',
+            aos_dot_v1_dot_dispatcher__pb2.ListEvidenceRequest.SerializeToString,
+            aos_dot_v1_dot_dispatcher__pb2.ListEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Dispatcher/CompareJobs',
+            aos_dot_v1_dot_dispatcher__pb2.CompareJobsRequest.SerializeToString,
+            aos_dot_v1_dot_dispatcher__pb2.CompareJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Dispatcher/GetUser',
+            aos_dot_v1_dot_dispatcher__pb2.GetUserRequest.SerializeToString,
+            aos_dot_v1_dot_dispatcher__pb2.User.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,15 +54,31 @@ class DispatcherStub:
     GetJob: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.GetJobRequest, _dispatcher_pb2.Job]
     """Returns a job as it stands."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ListJobsRequest, _dispatcher_pb2.ListJobsResponse]
-    """Lists the caller's jobs, newest first."""
+    """Lists the caller's jobs, the administrator's all, newest first."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.CancelJobRequest, _dispatcher_pb2.Job]
     """Ends a job that has not ended; it stops computing within one step. Cancelling one that has ended changes nothing."""
+    ExplainJob: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ExplainJobRequest, _dispatcher_pb2.JobExplanation]
+    """Says why a job is where it is: which operators were looked at, what kept each from it, and what made the choice. Known of
+    jobs that wait, and of the latest that this dispatcher placed since it started.
+    """
+    PurgeJobs: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.PurgeJobsRequest, _dispatcher_pb2.PurgeJobsResponse]
+    """Deletes ended jobs with all that belongs to them, oldest first, a bounded number a call. The administrator only. A job that
+    has not ended, or whose money is not settled, is never deleted.
+    """
     WatchJob: _grpc.UnaryStreamMultiCallable[_dispatcher_pb2.WatchJobRequest, _dispatcher_pb2.JobEvent]
     """Streams the job's events in order, starting after `after_sequence`, and closes once the outcome is sent. Cancelling this
     call stops the watching, never the job.
     """
     GetReceipt: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.GetReceiptRequest, _dispatcher_pb2.ReceiptBundle]
     """Returns what `aos verify` checks: the receipt with the order and the answer that it speaks of."""
+    ListResults: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ListResultsRequest, _dispatcher_pb2.ListResultsResponse]
+    """Lists what each operator that ran the job said about it, the one that the caller was served by first."""
+    ListEvidence: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ListEvidenceRequest, _dispatcher_pb2.ListEvidenceResponse]
+    """Lists what is on record against operators, newest first: a project's for its own jobs, all for the administrator."""
+    CompareJobs: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.CompareJobsRequest, _dispatcher_pb2.CompareJobsResponse]
+    """Says which of two jobs came first, as far as their clocks tell."""
+    GetUser: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.GetUserRequest, _dispatcher_pb2.User]
+    """Returns how closely an end user's jobs are looked at. A user that handed nothing in has no tag."""
     Attach: _grpc.StreamStreamMultiCallable[_dispatcher_pb2.OperatorMessage, _dispatcher_pb2.DispatcherMessage]
     """Connects an operator, which opens the stream so that it works from behind NAT. No REST form: both sides talk at will.
 
@@ -96,15 +112,31 @@ class DispatcherAsyncStub(DispatcherStub):
     GetJob: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.GetJobRequest, _dispatcher_pb2.Job]  # type: ignore[assignment]
     """Returns a job as it stands."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ListJobsRequest, _dispatcher_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """Lists the caller's jobs, newest first."""
+    """Lists the caller's jobs, the administrator's all, newest first."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.CancelJobRequest, _dispatcher_pb2.Job]  # type: ignore[assignment]
     """Ends a job that has not ended; it stops computing within one step. Cancelling one that has ended changes nothing."""
+    ExplainJob: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ExplainJobRequest, _dispatcher_pb2.JobExplanation]  # type: ignore[assignment]
+    """Says why a job is where it is: which operators were looked at, what kept each from it, and what made the choice. Known of
+    jobs that wait, and of the latest that this dispatcher placed since it started.
+    """
+    PurgeJobs: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.PurgeJobsRequest, _dispatcher_pb2.PurgeJobsResponse]  # type: ignore[assignment]
+    """Deletes ended jobs with all that belongs to them, oldest first, a bounded number a call. The administrator only. A job that
+    has not ended, or whose money is not settled, is never deleted.
+    """
     WatchJob: _aio.UnaryStreamMultiCallable[_dispatcher_pb2.WatchJobRequest, _dispatcher_pb2.JobEvent]  # type: ignore[assignment]
     """Streams the job's events in order, starting after `after_sequence`, and closes once the outcome is sent. Cancelling this
     call stops the watching, never the job.
     """
     GetReceipt: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.GetReceiptRequest, _dispatcher_pb2.ReceiptBundle]  # type: ignore[assignment]
     """Returns what `aos verify` checks: the receipt with the order and the answer that it speaks of."""
+    ListResults: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ListResultsRequest, _dispatcher_pb2.ListResultsResponse]  # type: ignore[assignment]
+    """Lists what each operator that ran the job said about it, the one that the caller was served by first."""
+    ListEvidence: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ListEvidenceRequest, _dispatcher_pb2.ListEvidenceResponse]  # type: ignore[assignment]
+    """Lists what is on record against operators, newest first: a project's for its own jobs, all for the administrator."""
+    CompareJobs: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.CompareJobsRequest, _dispatcher_pb2.CompareJobsResponse]  # type: ignore[assignment]
+    """Says which of two jobs came first, as far as their clocks tell."""
+    GetUser: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.GetUserRequest, _dispatcher_pb2.User]  # type: ignore[assignment]
+    """Returns how closely an end user's jobs are looked at. A user that handed nothing in has no tag."""
     Attach: _aio.StreamStreamMultiCallable[_dispatcher_pb2.OperatorMessage, _dispatcher_pb2.DispatcherMessage]  # type: ignore[assignment]
     """Connects an operator, which opens the stream so that it works from behind NAT. No REST form: both sides talk at will.
 
@@ -177,7 +209,7 @@ class DispatcherServicer(metaclass=_abc_1.ABCMeta):
         request: _dispatcher_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dispatcher_pb2.ListJobsResponse, _abc.Awaitable[_dispatcher_pb2.ListJobsResponse]]:
-        """Lists the caller's jobs, newest first."""
+        """Lists the caller's jobs, the administrator's all, newest first."""
 
     @_abc_1.abstractmethod
     def CancelJob(
@@ -186,6 +218,26 @@ class DispatcherServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dispatcher_pb2.Job, _abc.Awaitable[_dispatcher_pb2.Job]]:
         """Ends a job that has not ended; it stops computing within one step. Cancelling one that has ended changes nothing."""
+
+    @_abc_1.abstractmethod
+    def ExplainJob(
+        self,
+        request: _dispatcher_pb2.ExplainJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.JobExplanation, _abc.Awaitable[_dispatcher_pb2.JobExplanation]]:
+        """Says why a job is where it is: which operators were looked at, what kept each from it, and what made the choice. Known of
+        jobs that wait, and of the latest that this dispatcher placed since it started.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeJobs(
+        self,
+        request: _dispatcher_pb2.PurgeJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.PurgeJobsResponse, _abc.Awaitable[_dispatcher_pb2.PurgeJobsResponse]]:
+        """Deletes ended jobs with all that belongs to them, oldest first, a bounded number a call. The administrator only. A job that
+        has not ended, or whose money is not settled, is never deleted.
+        """
 
     @_abc_1.abstractmethod
     def WatchJob(
@@ -204,6 +256,38 @@ class DispatcherServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dispatcher_pb2.ReceiptBundle, _abc.Awaitable[_dispatcher_pb2.ReceiptBundle]]:
         """Returns what `aos verify` checks: the receipt with the order and the answer that it speaks of."""
+
+    @_abc_1.abstractmethod
+    def ListResults(
+        self,
+        request: _dispatcher_pb2.ListResultsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ListResultsResponse, _abc.Awaitable[_dispatcher_pb2.ListResultsResponse]]:
+        """Lists what each operator that ran the job said about it, the one that the caller was served by first."""
+
+    @_abc_1.abstractmethod
+    def ListEvidence(
+        self,
+        request: _dispatcher_pb2.ListEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ListEvidenceResponse, _abc.Awaitable[_dispatcher_pb2.ListEvidenceResponse]]:
+        """Lists what is on record against operators, newest first: a project's for its own jobs, all for the administrator."""
+
+    @_abc_1.abstractmethod
+    def CompareJobs(
+        self,
+        request: _dispatcher_pb2.CompareJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.CompareJobsResponse, _abc.Awaitable[_dispatcher_pb2.CompareJobsResponse]]:
+        """Says which of two jobs came first, as far as their clocks tell."""
+
+    @_abc_1.abstractmethod
+    def GetUser(
+        self,
+        request: _dispatcher_pb2.GetUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.User, _abc.Awaitable[_dispatcher_pb2.User]]:
+        """Returns how closely an end user's jobs are looked at. A user that handed nothing in has no tag."""
 
     @_abc_1.abstractmethod
     def Attach(

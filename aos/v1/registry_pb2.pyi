@@ -41,23 +41,27 @@ class Offer(_message.Message):
     def __init__(self, model: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., slots: _Optional[int] = ..., exact: _Optional[bool] = ..., embeddings: _Optional[bool] = ...) -> None: ...
 
 class OperatorInfo(_message.Message):
-    __slots__ = ("name", "offers", "registered", "expires", "routable", "reason")
+    __slots__ = ("name", "offers", "registered", "expires", "routable", "reason", "vrf_key", "vrf_key_since")
     NAME_FIELD_NUMBER: _ClassVar[int]
     OFFERS_FIELD_NUMBER: _ClassVar[int]
     REGISTERED_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_FIELD_NUMBER: _ClassVar[int]
     ROUTABLE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    VRF_KEY_FIELD_NUMBER: _ClassVar[int]
+    VRF_KEY_SINCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     offers: _containers.RepeatedCompositeFieldContainer[Offer]
     registered: _timestamp_pb2.Timestamp
     expires: _timestamp_pb2.Timestamp
     routable: bool
     reason: str
-    def __init__(self, name: _Optional[str] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., registered: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., routable: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+    vrf_key: bytes
+    vrf_key_since: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., registered: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., routable: _Optional[bool] = ..., reason: _Optional[str] = ..., vrf_key: _Optional[bytes] = ..., vrf_key_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "digest", "context_length", "chat", "price", "operators", "routable", "reason", "created", "exact", "embeddings")
+    __slots__ = ("name", "digest", "context_length", "chat", "price", "operators", "routable", "reason", "created", "exact", "embeddings", "job_types")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +73,7 @@ class Model(_message.Message):
     CREATED_FIELD_NUMBER: _ClassVar[int]
     EXACT_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    JOB_TYPES_FIELD_NUMBER: _ClassVar[int]
     name: str
     digest: str
     context_length: int
@@ -80,15 +85,18 @@ class Model(_message.Message):
     created: _timestamp_pb2.Timestamp
     exact: bool
     embeddings: bool
-    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., operators: _Optional[_Iterable[str]] = ..., routable: _Optional[bool] = ..., reason: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., exact: _Optional[bool] = ..., embeddings: _Optional[bool] = ...) -> None: ...
+    job_types: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., operators: _Optional[_Iterable[str]] = ..., routable: _Optional[bool] = ..., reason: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., exact: _Optional[bool] = ..., embeddings: _Optional[bool] = ..., job_types: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RegisterOperatorRequest(_message.Message):
-    __slots__ = ("proof", "offers")
+    __slots__ = ("proof", "offers", "vrf_key")
     PROOF_FIELD_NUMBER: _ClassVar[int]
     OFFERS_FIELD_NUMBER: _ClassVar[int]
+    VRF_KEY_FIELD_NUMBER: _ClassVar[int]
     proof: OperatorProof
     offers: _containers.RepeatedCompositeFieldContainer[Offer]
-    def __init__(self, proof: _Optional[_Union[OperatorProof, _Mapping]] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ...) -> None: ...
+    vrf_key: bytes
+    def __init__(self, proof: _Optional[_Union[OperatorProof, _Mapping]] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., vrf_key: _Optional[bytes] = ...) -> None: ...
 
 class RenewOperatorRequest(_message.Message):
     __slots__ = ("proof",)

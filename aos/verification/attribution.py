@@ -35,7 +35,9 @@ class Attributed:
     """Of what was asked: 64 hex digits, the receipt's."""
     operator: str
     """`0x` and 40 hex digits."""
-    result: str
+    result: str = ""
+    result_digest: str = ""
+    """SHA-256 of the text, 64 hex digits, for who has no more than that; empty: that of ``result``."""
     reason: str = ""
     """Why there is no result."""
     state_root: str = ""
@@ -51,8 +53,9 @@ def statement_of(said: Attributed) -> bytes:
 
     Raises BadSignature for what has no canonical form.
     """
-    if not (_DIGEST.fullmatch(said.job_id) and _DIGEST.fullmatch(said.request_digest)):
-        raise BadSignature(said.operator, "a job's id and a request's digest have 64 lower-case hex digits")
+    digests = [said.job_id, said.request_digest, *filter(None, [said.result_digest])]
+    if not all(_DIGEST.fullmatch(one) for one in digests):
+        raise BadSignature(said.operator, "a job's id, a request's digest and a result's have 64 lower-case hex digits")
     what: dict[str, object] = {
         "job_id": said.job_id,
         "request_digest": said.request_digest,
@@ -64,7 +67,7 @@ def statement_of(said: Attributed) -> bytes:
         "clock": to_wire(said.clock),
     }
     try:
-        what["result_digest"] = hashlib.sha256(said.result.encode()).hexdigest()
+        what["result_digest"] = said.result_digest or hashlib.sha256(said.result.encode()).hexdigest()
         return f"{PURPOSE}\n".encode() + rfc8785.dumps(what)  # pyright: ignore[reportArgumentType]  # it checks what it gets
     except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise BadSignature(said.operator, f"what was said has no canonical form: {error}") from error

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from aos.errors import InvalidField
+from aos.nesting import too_deep
 
 DEPTH: Final = 64
 """Most levels of nesting."""
-# a string, whether it ends or not, so that every character is looked at once; or a bracket
-_MARKS: Final = re.compile(r'"(?:[^"\\]|\\.?)*"?|[\[\]{}]', re.DOTALL)
 _PLAIN: Final = range(-4, 17)
 """Where the decimal point may be, counted from a float's first digit, for it to be written without an exponent."""
 
@@ -50,21 +48,13 @@ def dump(value: object) -> str:
 
 def load(text: str) -> object:
     """Return the JSON value, numbers Spelt. Raises InvalidField for what is none, repeats a key or is nested too deeply."""
-    if _levels(text) > DEPTH:
+    # before the parser recurses: where a library has raised Python's recursion limit, a deep text would end the process
+    if too_deep(text, DEPTH):
         raise InvalidField("json", f"is nested more than {DEPTH} levels deep", limit=DEPTH)
     try:
         return json.loads(text, parse_float=Spelt, parse_int=Spelt, parse_constant=_no_constant, object_pairs_hook=_no_repetition)
     except ValueError as error:
         raise InvalidField("json", f"is malformed: {error}", value=text) from None
-
-
-def _levels(text: str) -> int:
-    # looked at before the parser recurses: where a library has raised Python's recursion limit, a deep text would end the process
-    deepest = level = 0
-    for mark in _MARKS.finditer(text):
-        level += {"[": 1, "{": 1, "]": -1, "}": -1}.get(mark[0], 0)
-        deepest = max(deepest, level)
-    return deepest
 
 
 def _no_constant(name: str) -> None:

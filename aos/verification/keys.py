@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from eth_account.signers.local import LocalAccount
 
 from aos.errors import BadSignature
 from aos.v1.registry_pb2 import Offer, OperatorProof
+from aos.verification.vrf import SEED_BYTES, VrfKey
 
 DOMAIN: Final = {"name": "AOS", "version": "1"}
 """The EIP-712 domain of every statement. Bound to no chain: receipts are good wherever they are settled."""
@@ -43,14 +45,7 @@ class OperatorKey:
         """
         with suppress(FileNotFoundError):
             return cls._read(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # written whole under another name first: a crash leaves no empty key file, and of two who do this at once one wins
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as file:  # has mode 0600
-            file.write(f"{cls.create()._account.key.hex()}\n")  # noqa: SLF001  # its own
-            file.flush()
-            os.fsync(file.fileno())
-            with suppress(FileExistsError):
-                os.link(file.name, path)
+        _write_secret(path, cls.create()._account.key.hex())  # noqa: SLF001  # its own
         return cls._read(path)
 
     @classmethod
@@ -72,6 +67,31 @@ class OperatorKey:
 
     def __repr__(self) -> str:
         return f"OperatorKey({self.address})"
+
+
+def load_vrf_key(path: Path) -> VrfKey:
+    """Return the VRF key in the file, a seed of 64 hex digits; a new one is made, as OperatorKey.load does.
+
+    Raises ValueError, which does not repeat the contents, for a file that holds something else.
+    """
+    if not path.exists():
+        _write_secret(path, secrets.token_bytes(SEED_BYTES).hex())
+    try:
+        return VrfKey(bytes.fromhex(path.read_text().strip()))
+    except ValueError:
+        raise ValueError(f"{path} holds no VRF key: {2 * SEED_BYTES} hex digits are needed") from None
+
+
+def _write_secret(path: Path, digits: str) -> None:
+    """Make the file, readable by its owner only, unless another has made it meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # written whole under another name first: a crash leaves no empty key file, and of two who do this at once one wins
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as file:  # has mode 0600
+        file.write(f"{digits}\n")
+        file.flush()
+        os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(file.name, path)
 
 
 def signer(statement: SignableMessage, signature: bytes, claimed: str) -> str:
@@ -104,8 +124,8 @@ def registration_statement(action: str, operator: str, offers: bytes, issued_at:
     return statement("Registration", fields, {"action": action, "operator": operator, "offers": offers, "issuedAt": issued_at})
 
 
-def digest_offers(offers: list[Offer]) -> bytes:
-    """Return the SHA-256 of the offers' RFC 8785 JSON; 32 zero bytes for none.
+def digest_offers(offers: list[Offer], vrf_key: bytes = b"") -> bytes:
+    """Return the SHA-256 of the offers' RFC 8785 JSON and, behind it, the VRF key if there is one; 32 zero bytes for none.
 
     ``exact`` and ``embeddings`` appear where they are true: offers without them keep their digest.
     """
@@ -123,16 +143,16 @@ def digest_offers(offers: list[Offer]) -> bytes:
         | {name: True for name in ("exact", "embeddings") if getattr(offer, name)}
         for offer in offers
     ]
-    return hashlib.sha256(rfc8785.dumps(what)).digest()
+    return hashlib.sha256(rfc8785.dumps(what) + vrf_key).digest()
 
 
-def prove(key: OperatorKey, action: str, offers: list[Offer], *, issued_at: int) -> OperatorProof:
+def prove(key: OperatorKey, action: str, offers: list[Offer], *, issued_at: int, vrf_key: bytes = b"") -> OperatorProof:
     """Return the proof that goes with a registration."""
-    said = registration_statement(action, key.address, digest_offers(offers), issued_at)
+    said = registration_statement(action, key.address, digest_offers(offers, vrf_key), issued_at)
     return OperatorProof(operator=key.address, issued_at=issued_at, signature=key.sign(said))
 
 
-def check_proof(proof: OperatorProof, action: str, offers: list[Offer], *, now: int, last: int) -> str:
+def check_proof(proof: OperatorProof, action: str, offers: list[Offer], *, now: int, last: int, vrf_key: bytes = b"") -> str:
     """Return the operator's address. Raises BadSignature for a wrong key, changed contents, or a proof out of date or used.
 
     ``last`` is the `issued_at` of the last proof taken from this operator, 0 for none.
@@ -142,7 +162,7 @@ def check_proof(proof: OperatorProof, action: str, offers: list[Offer], *, now: 
     if proof.issued_at < last:
         raise BadSignature(proof.operator, "a later one was used before")
     try:
-        said = registration_statement(action, proof.operator, digest_offers(offers), proof.issued_at)
+        said = registration_statement(action, proof.operator, digest_offers(offers, vrf_key), proof.issued_at)
     except Exception as error:  # an address that is none
         raise BadSignature(proof.operator, "the address is malformed") from error
     return signer(said, proof.signature, proof.operator)

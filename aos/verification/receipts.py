@@ -19,6 +19,7 @@ from aos.v1.types_pb2 import Determinism, Embedding, FinishReason
 from aos.vectors import packed
 from aos.verification.clock import NODE, NODE_CHARS
 from aos.verification.keys import OperatorKey, signer, statement
+from aos.verification.states import check_state
 
 DIGEST_BYTES: Final = 32
 ADDRESS_BYTES: Final = 20
@@ -26,7 +27,9 @@ PRICE_DIGITS: Final = 78
 """Of 2^256."""
 # whatever could be written in two ways would let a receipt be changed under its signature
 _PRICE: Final = re.compile(rf"0|[1-9][0-9]{{0,{PRICE_DIGITS - 1}}}")
-DIGESTS: Final = ("job", "request_digest", "model_digest", "prompt_digest", "output_digest", "output_tokens_digest")
+DIGESTS: Final = (
+    "job", "request_digest", "model_digest", "prompt_digest", "output_digest", "output_tokens_digest", "state_root",
+)  # fmt: skip
 
 FIELDS: Final = [
     ("job", "bytes32"),
@@ -38,6 +41,7 @@ FIELDS: Final = [
     ("promptDigest", "bytes32"),
     ("outputDigest", "bytes32"),
     ("outputTokensDigest", "bytes32"),
+    ("stateRoot", "bytes32"),
     ("promptTokens", "uint32"),
     ("completionTokens", "uint32"),
     ("finishReason", "string"),
@@ -87,6 +91,7 @@ def receipt_statement(receipt: Receipt) -> SignableMessage:
             "promptDigest": receipt.prompt_digest,
             "outputDigest": receipt.output_digest,
             "outputTokensDigest": receipt.output_tokens_digest,
+            "stateRoot": receipt.state_root,
             "promptTokens": receipt.usage.prompt_tokens,
             "completionTokens": receipt.usage.completion_tokens,
             "finishReason": FinishReason.Name(receipt.finish_reason).removeprefix("FINISH_REASON_").lower(),
@@ -150,11 +155,21 @@ def check_bundle(bundle: ReceiptBundle) -> Iterator[Finding]:
         "the answer's tokens are the ones that were signed for", receipt.output_tokens_digest, lambda: digest_tokens(tokens)
     )
     yield _equal("the count of answer tokens", usage.completion_tokens, lambda: len(tokens))
+    yield _state(bundle)
     yield _equal(
         f"the price is {usage.prompt_tokens} + {usage.completion_tokens} tokens at the operator's rate",
         receipt.price,
         lambda: str(cost(bundle.price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)),
     )
+
+
+def _state(bundle: ReceiptBundle) -> Finding:
+    what = "state_root is that of the prompt's, the answer's and the steps' trees"
+    try:
+        check_state(bundle.receipt, bundle.trace, embeds=bundle.order.HasField("embedding"))
+    except BadReceipt as error:
+        return Finding(what, good=False, why=error.message)
+    return Finding("there is no state_root: vectors have no steps" if bundle.order.HasField("embedding") else what, good=True)
 
 
 def embeddings_digest(embeddings: Sequence[Embedding]) -> bytes:

@@ -147,6 +147,8 @@ def _routes(settings: EnvoySettings) -> dict[str, Any]:
     routes = [grpc({"path": path}, timeout=0) for path in streaming()]
     if settings.operator:
         routes.append(grpc({"prefix": "/aos.v1.Operator/"}, timeout=0, cluster="operator"))
+        beside = ("/aos.v1.Questions/", "/gateway.v1.Opml/")
+        routes += [grpc({"prefix": prefix}, timeout=settings.call_seconds, cluster="operator") for prefix in beside]
     # health can be watched, and reflection is a stream
     routes.append(grpc({"prefix": "/grpc."}, timeout=0))
     routes.append(grpc({"prefix": "/"}, timeout=settings.call_seconds))

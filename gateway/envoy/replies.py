@@ -26,8 +26,12 @@ ROWS: Final = {
 """What Envoy can answer by itself, for callers of the model interface."""
 GRPC: Final = {400: 3, 404: 5, 405: 12, 408: 4, 413: 8, 431: 8, 500: 13, 503: 14, 504: 4}
 """The same as google.rpc.Code, for callers of the native API."""
+OPML: Final = {400: -502, 413: -501}
+"""The OPML worker's codes for some of it; all else is -500."""
 
 FAMILIES: Final[dict[str, tuple[str, ...]]] = {
+    # before those of which its paths are a part
+    "opml": ("/api/v1/",),
     "jobs": ("/api/",),
     "models": ("/v1/chat/", "/v1/completions", "/v1/embeddings", "/v1/models"),
     "native": (),
@@ -59,6 +63,8 @@ def _body(family: str, status: int, settings: EnvoySettings) -> dict[str, Any]:
     match family:
         case "jobs":
             return {"code": status, "message": said, "result": None}
+        case "opml":
+            return {"code": OPML.get(status, -500), "msg": said, "data": ""}
         case "models":
             return body(ROWS[status], said, None)
         case _:

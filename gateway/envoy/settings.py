@@ -19,7 +19,7 @@ class EnvoySettings:
     upstream: str
     """Path of the unix socket where the services are."""
     operator: str = ""
-    """Path of the unix socket where an operator's own service is; empty: `aos.v1.Operator` is not served."""
+    """Path of the unix socket where an operator's own services are; empty: they are looked for at ``upstream``."""
     host: str = "127.0.0.1"
     """Address to listen on: an IP address or `localhost`."""
     port: int = 0

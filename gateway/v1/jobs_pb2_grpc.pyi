@@ -47,6 +47,8 @@ class JobsStub:
     """The results of `job_id` so far: a list, empty until an operator is done."""
     GetJobDetail: _grpc.UnaryUnaryMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]
     """The job `job_id` as it was submitted, and its status."""
+    GetUserResults: _grpc.UnaryUnaryMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]
+    """The results of `user`'s jobs in this project, newest jobs first, page by page."""
 
 @_typing.type_check_only
 class JobsAsyncStub(JobsStub):
@@ -67,6 +69,8 @@ class JobsAsyncStub(JobsStub):
     """The results of `job_id` so far: a list, empty until an operator is done."""
     GetJobDetail: _aio.UnaryUnaryMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """The job `job_id` as it was submitted, and its status."""
+    GetUserResults: _aio.UnaryUnaryMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """The results of `user`'s jobs in this project, newest jobs first, page by page."""
 
 class JobsServicer(metaclass=_abc_1.ABCMeta):
     """The Hetu AOS dispatcher's REST dialect for jobs.
@@ -102,5 +106,13 @@ class JobsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
         """The job `job_id` as it was submitted, and its status."""
+
+    @_abc_1.abstractmethod
+    def GetUserResults(
+        self,
+        request: _httpbody_pb2.HttpBody,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """The results of `user`'s jobs in this project, newest jobs first, page by page."""
 
 def add_JobsServicer_to_server(servicer: JobsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -95,6 +95,7 @@ class TestReceipt:
             "the answer's text": good | {"output": "Something else."},
             "the operator's signature": good | {"receipt": good["receipt"] | {"price": "1"}},
             "the request": good | {"order": good["order"] | {"model": "dearer"}},
+            "state_root": {what: said for what, said in good.items() if what != "trace"},
         }
         for what, forged in forgeries.items():
             (tmp_path / "forged.json").write_text(json.dumps(forged))
@@ -113,6 +114,13 @@ class TestReceipt:
         printed = await on("receipt", job)
 
         assert (await cli("verify", "-", given=printed.out)).code == 0
+
+    async def test_replay_needs_weights(self, cli, tmp_path):
+        """Who asks for a replay and names no weights is told what is missing, before anything is read."""
+        result = await cli("verify", "--replay", str(tmp_path / "nothing"))
+
+        assert result.code == 2
+        assert "--model" in result.err
 
     async def test_junk_is_refused(self, cli, tmp_path):
         """A file that is no receipt is said to be none."""

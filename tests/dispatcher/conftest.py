@@ -127,8 +127,8 @@ class Harness:
         found = await self.broker.GetAccount(broker_pb2.GetAccountRequest(name=f"accounts/{account}"))
         return int(found.available), int(found.held)
 
-    async def operator(self, *offers, attach: bool = True, key=None) -> Hand:
-        hand = Hand(*offers, key=key)
+    async def operator(self, *offers, attach: bool = True, key=None, vrf=None) -> Hand:
+        hand = Hand(*offers, key=key, vrf=vrf)
         await hand.register(self.registry, now=int(self.clock.now().timestamp()))
         if attach:
             await hand.attach(self.nobody)

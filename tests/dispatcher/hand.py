@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import grpc
 
+from aos.operator.drawing import Drawer
 from aos.order import canonical_sampling, cost, digest_order, digest_tokens
 from aos.v1 import dispatcher_pb2 as pb
 from aos.v1 import dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
@@ -16,6 +17,9 @@ from aos.v1.registry_pb2 import Offer
 from aos.v1.types_pb2 import FinishReason, Price, Usage, VectorClock
 from aos.verification.keys import OperatorKey, attach_statement, prove
 from aos.verification.receipts import sign, text_digest
+from aos.verification.states import NOTHING, state_root
+from aos.verification.vrf import VrfKey
+from tests.receipts import PROMPT, a_trace
 
 WAIT = 10.0
 """Seconds after which what does not come has not come."""
@@ -29,7 +33,8 @@ def an_offer(model: str = "m", *, digest: str = "aa" * 32, slots: int = 2, promp
 class Hand:
     """One operator. ``events`` is its own clock."""
 
-    def __init__(self, *offers: Offer, key: OperatorKey | None = None) -> None:
+    def __init__(self, *offers: Offer, key: OperatorKey | None = None, vrf: VrfKey | None = None) -> None:
+        self.vrf = vrf
         self.key = key or OperatorKey.create()
         self.offers = list(offers or (an_offer(),))
         self.events = 0
@@ -46,8 +51,10 @@ class Hand:
         return VectorClock(counts={self.address: self.events})
 
     async def register(self, registry: registry_pb2_grpc.RegistryAsyncStub, *, now: int) -> None:
-        proof = prove(self.key, "register", self.offers, issued_at=now)
-        await registry.RegisterOperator(registry_pb2.RegisterOperatorRequest(proof=proof, offers=self.offers))
+        public = self.vrf.public if self.vrf else b""
+        proof = prove(self.key, "register", self.offers, issued_at=now, vrf_key=public)
+        request = registry_pb2.RegisterOperatorRequest(proof=proof, offers=self.offers, vrf_key=public)
+        await registry.RegisterOperator(request)
 
     def open(self, dispatcher: dispatcher_pb2_grpc.DispatcherAsyncStub) -> None:
         self._outbox = asyncio.Queue()
@@ -110,8 +117,32 @@ class Hand:
     def finish(self, lease: pb.Lease, text: str, tokens: Sequence[int], *, key: OperatorKey | None = None, **changes) -> Receipt:
         """End the lease with a receipt for the whole answer, its fields changed as told."""
         receipt = self.receipt(lease, text, tokens, key=key, **changes)
-        self.send(finished=pb.LeaseFinished(lease=lease.id, finish=Finish(reason=FinishReason.FINISH_REASON_STOP, receipt=receipt)))
+        trace = None if lease.order.HasField("embedding") else a_trace(tokens)
+        finish = Finish(reason=FinishReason.FINISH_REASON_STOP, receipt=receipt, trace=trace)
+        if lease.HasField("draw") and self.vrf:
+            self.send(finished=Drawer(key or self.key, self.vrf).finished(lease, finish))
+        else:
+            self.send(finished=pb.LeaseFinished(lease=lease.id, finish=finish))
         return receipt
+
+    async def asked(self) -> pb.DrawAsked:
+        message = await self.read()
+        assert message.HasField("asked"), message
+        return message.asked
+
+    def claim(self, asked: pb.DrawAsked) -> pb.DrawClaimed:
+        """What an honest operator answers."""
+        assert self.vrf is not None
+        return Drawer(self.key, self.vrf).claim(asked, self.clock)
+
+    async def review(self, text: str, tokens: Sequence[int], **changes) -> pb.Lease:
+        """Answer a draw, then the lease that follows from it."""
+        self.send(claimed=self.claim(await self.asked()))
+        lease = await self.lease()
+        self.start(lease)
+        self.say(lease, text, tokens)
+        self.finish(lease, text, tokens, **changes)
+        return lease
 
     def receipt(self, lease: pb.Lease, text: str, tokens: Sequence[int], *, key: OperatorKey | None = None, **changes) -> Receipt:
         usage = Usage(prompt_tokens=3, completion_tokens=len(tokens))
@@ -124,7 +155,7 @@ class Hand:
             profile="by hand",
             parameters=canonical_sampling(lease.order.sampling),
             seed=lease.order.sampling.seed,
-            prompt_digest=bytes(32),
+            prompt_digest=digest_tokens(PROMPT),
             output_digest=text_digest(text),
             output_tokens_digest=digest_tokens(list(tokens)),
             usage=usage,
@@ -134,6 +165,10 @@ class Hand:
             issued_at=1_767_225_600,
         )
         receipt.MergeFrom(Receipt(**changes))
+        if "state_root" not in changes:
+            receipt.operator = bytes.fromhex((key or self.key).address[2:])
+            embeds = lease.order.HasField("embedding")
+            receipt.state_root = NOTHING if embeds else state_root(receipt, a_trace(tokens))
         return sign(receipt, key or self.key)
 
     def fail(self, lease: pb.Lease, reason: str, *, retryable: bool, message: str = "no") -> None:

@@ -12,6 +12,7 @@ from aos.verification.keys import OperatorKey
 from aos.verification.receipts import check_bundle
 from tests.dispatcher.conftest import BALANCE, running
 from tests.dispatcher.hand import an_offer
+from tests.receipts import a_trace
 from tests.refusals import refused
 
 
@@ -49,7 +50,7 @@ class TestAnswer:
         operator.start(lease)
         operator.say(lease, "Yes.", [1])
         receipt = operator.receipt(lease, "Yes.", [1])
-        finish = Finish(reason=receipt.finish_reason, receipt=receipt, cached_tokens=9)
+        finish = Finish(reason=receipt.finish_reason, receipt=receipt, cached_tokens=9, trace=a_trace([1]))
         operator.send(finished=pb.LeaseFinished(lease=lease.id, finish=finish))
 
         done = await aos.ends(job)

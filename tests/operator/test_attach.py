@@ -176,6 +176,7 @@ class TestLeases:
 
         receipt = last.finished.finish.receipt
         bundle = ReceiptBundle(receipt=receipt, order=what, output=text, output_tokens=tokens, price=PRICE)
+        bundle.trace.CopyFrom(last.finished.finish.trace)
         assert started.started.lease == "l1"
         assert text == "It is mathematics."
         assert all(finding.good for finding in check_bundle(bundle)), list(check_bundle(bundle))
@@ -242,6 +243,7 @@ class TestLeases:
 
         receipt = last.finished.finish.receipt
         bundle = ReceiptBundle(receipt=receipt, order=what, output=whole, output_tokens=whole.encode(), price=PRICE)
+        bundle.trace.CopyFrom(last.finished.finish.trace)
         assert (text, tokens) == (whole[count:], list(whole[count:].encode()))
         assert all(finding.good for finding in check_bundle(bundle))
 

@@ -74,7 +74,7 @@ class TestGenerate:
 
         receipt = finish.receipt
         order = asking(model=MODEL, temperature=0.5, top_p=1.0, top_k=0, seed=receipt.seed)
-        bundle = ReceiptBundle(receipt=receipt, order=order, output=text, output_tokens=tokens, price=PRICE)
+        bundle = ReceiptBundle(receipt=receipt, order=order, output=text, output_tokens=tokens, price=PRICE, trace=finish.trace)
         assert text == "It is mathematics."
         assert receipt.job == job
         assert all(finding.good for finding in check_bundle(bundle)), list(check_bundle(bundle))

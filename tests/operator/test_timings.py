@@ -31,12 +31,13 @@ class TestTimings:
         assert (other.came, other.began, other.first, other.last) == (2.0, 5.0, 5.0, 5.0)
 
     async def test_nothing_drawn_here(self, engine):
-        """Of an answer whose tokens were all drawn elsewhere nothing was computed."""
+        """An answer whose tokens were all drawn elsewhere is computed, for the steps of its receipt, and no token comes of it."""
         whole = await answer(engine, asking(max_tokens=2))
         again = await answer(engine, asking(max_tokens=2), accepted=whole.end.tokens)
 
         assert again.end.timings is not None
-        assert again.end.timings.began is None
+        assert again.end.timings.began is not None
+        assert again.end.timings.first is None
 
 
 class TestUsage:

@@ -9,15 +9,30 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
 from aos.v1 import broker_pb2, dispatcher_pb2, operator_pb2, registry_pb2
-from gateway.v1 import jobs_pb2, metrics_pb2, models_pb2
+from gateway.v1 import jobs_pb2, metrics_pb2, models_pb2, operators_pb2, projects_pb2
 from tools import protos
 
-MODULES = (broker_pb2, dispatcher_pb2, operator_pb2, registry_pb2, jobs_pb2, metrics_pb2, models_pb2)
+MODULES = (
+    broker_pb2,
+    dispatcher_pb2,
+    operator_pb2,
+    registry_pb2,
+    jobs_pb2,
+    metrics_pb2,
+    models_pb2,
+    operators_pb2,
+    projects_pb2,
+)
 
 ROUTES = {
     ("POST", "/api/job/detail", "gateway.v1.Jobs.GetJobDetail"),
     ("POST", "/api/job/result", "gateway.v1.Jobs.GetJobResults"),
     ("POST", "/api/job/submit", "gateway.v1.Jobs.SubmitJob"),
+    ("POST", "/api/job/verify", "gateway.v1.Jobs.GetUserResults"),
+    ("POST", "/api/operator/register", "gateway.v1.Operators.RegisterOperator"),
+    ("POST", "/api/operator/info", "gateway.v1.Operators.GetOperatorInfo"),
+    ("POST", "/api/admin/project/register", "gateway.v1.Projects.RegisterProject"),
+    ("POST", "/api/admin/project/list", "gateway.v1.Projects.ListProjects"),
     ("POST", "/v1/chat/completions", "gateway.v1.Models.CreateChatCompletion"),
     ("POST", "/v1/completions", "gateway.v1.Models.CreateCompletion"),
     ("POST", "/v1/embeddings", "gateway.v1.Models.CreateEmbeddings"),
@@ -28,7 +43,9 @@ ROUTES = {
     ("POST", "/v1/jobs", "aos.v1.Dispatcher.CreateJob"),
     ("GET", "/v1/{name=jobs/*}", "aos.v1.Dispatcher.GetJob"),
     ("GET", "/v1/{name=jobs/*}/receipt", "aos.v1.Dispatcher.GetReceipt"),
+    ("GET", "/v1/{name=jobs/*}/results", "aos.v1.Dispatcher.ListResults"),
     ("GET", "/v1/{name=jobs/*}:watch", "aos.v1.Dispatcher.WatchJob"),
+    ("GET", "/v1/{name=jobs/*}:explain", "aos.v1.Dispatcher.ExplainJob"),
     ("POST", "/v1/{name=jobs/*}:cancel", "aos.v1.Dispatcher.CancelJob"),
     ("GET", "/v1/{name=accounts/*}", "aos.v1.Broker.GetAccount"),
 }

@@ -19,7 +19,7 @@ from aos.testing.harness import running_aos
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
-PAGES = ("rest-jobs.md", "rest-models.md")
+PAGES = ("rest-jobs.md", "rest-models.md", "rest-opml.md")
 BLOCK = re.compile(r"```(sh|json|text)\n(.*?)```", re.DOTALL)
 
 
@@ -94,7 +94,8 @@ class TestReferencePages:
     @pytest.mark.parametrize("page", PAGES)
     async def test_the_examples_do_what_the_page_shows(self, network, page):
         """Each command, in its order, gets the reply that stands under it."""
-        variables = {"AOS_URL": network.url, "AOS_TOKEN": network.token, "JOB": ""}
+        variables = {"AOS_URL": network.url, "AOS_TOKEN": network.token, "AOS_OPERATOR_TOKEN": network.admin_token, "JOB": ""}
+        variables |= {"AOS_OPERATOR": network.operators[0]}
         shown = examples(page)
         assert len(shown) >= 4
         async with httpx.AsyncClient(timeout=30) as client:

@@ -13,8 +13,11 @@ from aos.verification.receipts import check_signature
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
-ROW = ["id", "job_id", "operator", "result", "verify_id", "vrf", "clock", "signature", "job_type", "tag", "created_at", "reason"]
-DETAIL = ["id", "job", "user", "job_type", "status", "tag", "clock", "created_at"]
+ROW = [
+    "id", "job_id", "operator", "result", "verify_id", "vrf", "clock", "signature", "job_type", "tag", "position", "created_at",
+    "reason",
+]  # fmt: skip
+DETAIL = ["id", "job", "user", "job_type", "status", "tag", "position", "clock", "created_at", "reason"]
 
 
 def submission(aos, **more):
@@ -80,7 +83,7 @@ class TestSubmit:
 class TestResult:
     async def test_a_finished_job_has_one_row_with_every_field(self, aos_rest, bare):
         """All the documented keys are there, also those that have nothing to say."""
-        job = await submitted(aos_rest, bare, tag="suspicion")
+        job = await submitted(aos_rest, bare, tag="suspicion", user="suspected")
         reply = await bare.post("/api/job/result", json={"job_id": job, "verify": aos_rest.token})
         (row,) = reply.json()["result"]
         assert list(row) == ROW
@@ -118,7 +121,7 @@ class TestResult:
         hold.release()
         await aos_rest.client.outcome(f"jobs/{asked['job_id']}")
         after = await bare.post("/api/job/result", json=asked)
-        assert result.json() == {"code": 200, "result": []}
+        assert result.json() == {"code": 200, "result": [], "next_page_token": ""}
         assert detail.json()["result"]["status"] == "dispatched"
         assert after.json()["result"][0]["result"] == "Held back."
 
@@ -137,10 +140,10 @@ class TestDetail:
 
     async def test_every_field_is_there(self, aos_rest, bare):
         """All the documented keys, with the job's status."""
-        job = await submitted(aos_rest, bare, tag="malicious")
+        job = await submitted(aos_rest, bare, tag="malicious", user="distrusted")
         detail = (await bare.post("/api/job/detail", json={"job_id": job, "verify": aos_rest.token})).json()["result"]
         assert list(detail) == DETAIL
-        assert (detail["id"], detail["user"], detail["job_type"], detail["tag"]) == (job, "node-7", "", "malicious")
+        assert (detail["id"], detail["user"], detail["job_type"], detail["tag"]) == (job, "distrusted", "", "malicious")
         assert detail["status"] == "completed"
         assert detail["job"] == submission(aos_rest)["job"]
         assert TIME.fullmatch(detail["created_at"])
@@ -224,6 +227,11 @@ class TestRefusals:
             wrong("job.model", None),
             wrong("job.tag", "tee"),
             wrong("job.tag", "zkml"),
+            wrong("job.tag", "quantum"),
+            wrong("timeout", -1),
+            wrong("timeout", 0),
+            wrong("timeout", 1e6),
+            wrong("redundancy", -1),
             wrong("job.params", [1]),
             wrong("job.params.temperature", "hot"),
             wrong("job.params.temperature", 3),

@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from aos.dispatcher import jobs
 from aos.dispatcher.jobs import At, Money, State
+from aos.dispatcher.listing import JobFilter
 from aos.dispatcher.log import READ, UNREAD, EventLog
 from aos.errors import JobNotFound
 from aos.store.sqlite import sqlite_file
@@ -32,7 +33,7 @@ async def store(tmp_path: Path) -> AsyncGenerator[SqliteJobStore]:
 
 async def kept(store: SqliteJobStore, number: int = 1, *, accepted: bool = True, **changes):
     record = a_record(number, **changes)
-    await store.admit(record.job.project, record.submission.request_id, lambda _, __: record)
+    await store.admit(record.job.project, record.submission.request_id, lambda _, __: record, now=record.job.created)
     if accepted:
         await store.change(record.job.id, lambda view: jobs.accept(view, AT))
     return record
@@ -53,7 +54,7 @@ class TestAdmit:
         """The decision sees what the request_id made before, and keeps nothing if it answers with that."""
         first = await kept(store, request_id="r")
 
-        found = await store.admit("projects/p", "r", lambda existing, _: existing or a_record(2))
+        found = await store.admit("projects/p", "r", lambda existing, _: existing or a_record(2), now=NOW)
 
         assert found.submission == first.submission
         assert found.job.money is Money.HELD
@@ -66,7 +67,7 @@ class TestAdmit:
         await store.change(ended.job.id, lambda view: jobs.cancel(view, AT))
         seen = []
 
-        await store.admit("projects/p", "", lambda _, load: seen.append(load) or a_record(4))
+        await store.admit("projects/p", "", lambda _, load: seen.append(load) or a_record(4), now=NOW)
 
         assert [(load.project, load.everywhere) for load in seen] == [(1, 2)]
 
@@ -77,7 +78,7 @@ class TestAdmit:
             raise JobNotFound("x")
 
         with pytest.raises(JobNotFound):
-            await store.admit("projects/p", "r", refuse)
+            await store.admit("projects/p", "r", refuse, now=NOW)
         assert await store.find("projects/p", "r") is None
 
     async def test_pending_is_not_there(self, store):
@@ -87,7 +88,7 @@ class TestAdmit:
         for look in (store.get(record.job.id, project=None), store.standing(record.job.id, project=None)):
             with pytest.raises(JobNotFound):
                 await look
-        assert await store.page(project=None, before=None, limit=9, size=10**9) == []
+        assert await store.page(JobFilter(), before=None, limit=9, size=10**9) == []
         assert await store.waiting() == []
         assert await store.due(NOW + timedelta(days=1), limit=9) == []
         assert [found.job.id for found in await store.pending(limit=9)] == [record.job.id]
@@ -205,7 +206,11 @@ class TestLists:
         await store.lease(record.job.id, assign)
         await store.find("projects/p", "r")
         await store.get(record.job.id, project="projects/p")
-        await store.page(project="projects/p", before=9, limit=9, size=10**9)
+        await store.page(JobFilter(project="projects/p"), before=9, limit=9, size=10**9)
+        await store.page(JobFilter(project="projects/p", user="u"), before=9, limit=9, size=10**9)
+        await store.page(JobFilter(project="projects/p", states=frozenset({State.FAILED})), before=9, limit=9, size=10**9)
+        await store.purge(ended_before=NOW, project=None, limit=9)
+        await store.purge_beyond(1, limit=9)
         await store.standing(record.job.id, project=None)
         await store.events(record.job.id, after=0, limit=9)
         await store.output(record.job.id)

@@ -59,7 +59,7 @@ class TestResult:
         """Changing any of them makes it nobody's."""
         changed = {
             "job_id": "00" * 32, "request_digest": "00" * 32, "operator": "0x" + "ab" * 20, "vrf": {"selected": False},
-            "clock": {"1": 4},
+            "clock": {"1": 4}, "result_digest": "00" * 32,
         }.get(name, "other")  # fmt: skip
         with pytest.raises(BadSignature):
             check_result(replace(SAID, **{name: changed}), sign_result(SAID, KEY))

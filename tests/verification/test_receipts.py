@@ -13,7 +13,8 @@ from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import DETERMINISM_EXACT, FINISH_REASON_LENGTH, Order, Price, Sampling
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import address, check_bundle, check_signature, digest, sign, text_digest
-from tests.receipts import JOB, a_receipt
+from aos.verification.states import state_root
+from tests.receipts import JOB, PROMPT, a_receipt, a_trace
 
 KEY = OperatorKey(Account.from_key(bytes([1]) * 32))
 
@@ -29,8 +30,8 @@ def by_hand(receipt: Receipt) -> bytes:
 
     struct = (
         "Receipt(bytes32 job,bytes32 requestDigest,bytes32 modelDigest,string profile,string parameters,uint64 seed,"
-        "bytes32 promptDigest,bytes32 outputDigest,bytes32 outputTokensDigest,uint32 promptTokens,uint32 completionTokens,"
-        "string finishReason,uint256 price,bytes32 clock,uint64 issuedAt,address operator)"
+        "bytes32 promptDigest,bytes32 outputDigest,bytes32 outputTokensDigest,bytes32 stateRoot,uint32 promptTokens,"
+        "uint32 completionTokens,string finishReason,uint256 price,bytes32 clock,uint64 issuedAt,address operator)"
     )
     domain = keccak(text("EIP712Domain(string name,string version)") + text("AOS") + text("1"))
     members = [
@@ -44,6 +45,7 @@ def by_hand(receipt: Receipt) -> bytes:
         receipt.prompt_digest,
         receipt.output_digest,
         receipt.output_tokens_digest,
+        receipt.state_root,
         number(receipt.usage.prompt_tokens),
         number(receipt.usage.completion_tokens),
         text("stop"),
@@ -102,10 +104,10 @@ class TestDigest:
         receipt = sign(a_receipt(), KEY)
 
         assert address(receipt) == "0x1a642f0e3c3af545e7acbd38b07251b3990914f1"
-        assert digest(receipt).hex() == "29189a3f380e78cc5d31e03354ae0051b306ab497ec1d74f4edea9e65540c5a4"
+        assert digest(receipt).hex() == "ed2d839f83e65bbcf27a172f56c55435a2edb97efd1f9eb9d38fb094edcd0b9f"
         assert receipt.signature.hex() == (
-            "b16e2c3bfe363160114797305a8ca2d42553ed2a6b8f18699dc703b3ac82d4c4"
-            "3f38d1ebfdd5cdd139468490945c4aed8a732fb02bac70c6666937071c445127"
+            "e4ef9e68bd1eb7b7e39d4c49f54c68b7d91a68c6bc2a8948529342e92bd6dab3"
+            "6bf2fc83f5a7c629f42ef9e9acb20634c10ae8808b17f95bd3a419313e6410f8"
             "1c"
         )
 
@@ -196,7 +198,12 @@ def bundle() -> ReceiptBundle:
     receipt.parameters = canonical_sampling(ORDER.sampling)
     receipt.output_digest = text_digest("It is a field.")
     receipt.output_tokens_digest = digest_tokens(TOKENS)
-    return ReceiptBundle(receipt=sign(receipt, KEY), order=ORDER, output="It is a field.", output_tokens=TOKENS, price=PRICE)
+    receipt.prompt_digest = digest_tokens(PROMPT)
+    receipt.operator = bytes.fromhex(KEY.address[2:])
+    made = ReceiptBundle(order=ORDER, output="It is a field.", output_tokens=TOKENS, price=PRICE, trace=a_trace(TOKENS))
+    receipt.state_root = state_root(receipt, made.trace)
+    made.receipt.CopyFrom(sign(receipt, KEY))
+    return made
 
 
 def bad(bundle: ReceiptBundle) -> list[str]:
@@ -205,9 +212,9 @@ def bad(bundle: ReceiptBundle) -> list[str]:
 
 class TestBundle:
     def test_a_good_one_has_only_good_findings(self, bundle):
-        """Signature, request, parameters, seed, text, tokens, count and price, each looked at and found right."""
+        """Signature, request, parameters, seed, text, tokens, count, state_root and price, each looked at and found right."""
         findings = list(check_bundle(bundle))
-        assert len(findings) == 8
+        assert len(findings) == 9
         assert bad(bundle) == []
         assert findings[0].what == f"signed by operator {KEY.address}"
 
@@ -227,8 +234,11 @@ class TestBundle:
             (lambda it: setattr(it, "output", "It is a farm."), ["the answer's text"]),
             (lambda it: it.output_tokens.append(1), ["the answer's tokens", "the count of"]),
             (lambda it: it.output_tokens.__setitem__(0, 6), ["the answer's tokens"]),
+            (lambda it: it.trace.prompt_tokens.__setitem__(0, 6), ["state_root is"]),
+            (lambda it: setattr(it.trace, "steps", it.trace.steps[:-1] + b"\1"), ["state_root is"]),
+            (lambda it: it.trace.Clear(), ["state_root is"]),
             (lambda it: setattr(it.price, "prompt_token", "2"), ["the price is"]),
-            (lambda it: setattr(it.receipt, "seed", 8), ["the operator's signature", "the seed is"]),
+            (lambda it: setattr(it.receipt, "seed", 8), ["the operator's signature", "the seed is", "state_root is"]),
             (lambda it: setattr(it.receipt, "price", "12"), ["the operator's signature", "the price is"]),
             (lambda it: setattr(it.receipt, "profile", "another"), ["the operator's signature"]),
             (lambda it: setattr(it.receipt, "signature", b""), ["the operator's signature"]),

@@ -1,0 +1,79 @@
+"""`aos why`, `aos purge`: why a job is where it is, and which jobs are kept no longer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import click
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.markup import escape
+from rich.table import Table
+
+from aos.cli.main import ERR, OUT, Where, network, run, show_table
+from aos.client import connect
+from aos.rpc.status import answered
+from aos.v1.dispatcher_pb2 import ExplainJobRequest, PurgeJobsRequest
+
+BATCH = 1000
+"""Most jobs that one call deletes."""
+
+
+@click.command()
+@click.argument("job")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def why(where: Where, job: str, as_json: bool) -> None:
+    """Say why JOB is where it is: which operators were looked at, and what kept each from it."""
+
+    async def work() -> None:
+        async with network(where) as aos:
+            asked = ExplainJobRequest(name=f"jobs/{job.removeprefix('jobs/')}")
+            told = await answered(aos.dispatcher.ExplainJob(asked))
+        if as_json:
+            OUT.print_json(MessageToJson(told, preserving_proto_field_name=True))
+            return
+        OUT.print(escape(told.summary))
+        if told.waiting:
+            OUT.print(f"{told.ahead} jobs of its project go before it; {told.waiting} jobs wait in all.")
+        if told.operators:
+            table = Table("operator", "places", "why", box=None)
+            for one in told.operators:
+                table.add_row(one.operator, f"{one.running} of {one.slots}", escape(one.reason))
+            show_table(table)
+        if told.not_shown:
+            OUT.print(f"… and {told.not_shown} more.")
+
+    run(work())
+
+
+@click.command()
+@click.option("--older-than", type=click.FloatRange(min=0), required=True, metavar="DAYS", help="Those that ended longer ago.")
+@click.option("--project", default="", help="Only those of this project.")
+@click.pass_obj
+def purge(where: Where, older_than: float, project: str) -> None:
+    """Delete ended jobs with their prompts, answers and receipts. Needs the administrator's token."""
+    try:
+        before = datetime.now(UTC) - timedelta(days=older_than)
+    except OverflowError as error:
+        raise click.UsageError("--older-than reaches back before all calendars") from error
+
+    async def work() -> None:
+        credentials = where.credentials()
+        if not credentials.admin_token:
+            raise click.ClickException("There is no administrator's token in the data folder; see --data.")
+        stamp = Timestamp()
+        stamp.FromDatetime(before)
+        name = f"projects/{project.removeprefix('projects/')}" if project else ""
+        total, more = 0, True
+        async with connect(credentials.grpc, credentials.admin_token) as aos:
+            while more:
+                asked = PurgeJobsRequest(ended_before=stamp, project=name, max_jobs=BATCH)
+                gone = await answered(aos.dispatcher.PurgeJobs(asked))
+                total, more = total + gone.purged, gone.more
+        ERR.print(f"{total} jobs deleted")
+
+    run(work())
+
+
+COMMANDS = (why, purge)

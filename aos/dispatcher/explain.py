@@ -1,0 +1,109 @@
+"""Why a job is where it is: who was looked at for it, what kept each from it, and what made the choice. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aos.dispatcher.jobs import Job, State
+from aos.dispatcher.placement import Candidate, Wanted, why_not, why_unfit
+
+SHOWN: Final = 32
+"""Most operators that an explanation speaks of."""
+NAMED: Final = 3
+"""Most operators that a sentence speaks of."""
+REMEMBERED: Final = 4096
+"""Most placements that are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """An operator that was looked at."""
+
+    operator: str
+    free: bool
+    reason: str
+    running: int
+    slots: int
+    failed_before: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Who was looked at for a job, and who got it, if anyone."""
+
+    considered: tuple[Considered, ...]
+    chosen: str = ""
+    ahead: int = 0
+    """Jobs of its project that go before it, while it waits."""
+    waiting: int = 0
+    """Jobs that wait, itself included, while it waits."""
+    not_shown: int = 0
+    """Operators that were looked at and are not among ``considered``."""
+
+
+def consider(wanted: Wanted, candidates: Sequence[Candidate], chosen: Candidate | None = None) -> Placement:
+    """Return what placement saw of each operator: those that offer the model first, the one that got the job before all."""
+    offering = {one.operator: one for one in candidates if one.model == wanted.model}
+    others = {one.operator: one for one in candidates if one.operator not in offering}
+    ranked = sorted(offering.values(), key=lambda one: (bool(why_unfit(wanted, one)), one.running / one.slots, one.operator))
+    if chosen is not None:
+        ranked = [chosen, *(one for one in ranked if one.operator != chosen.operator)]
+    looked_at = [*ranked, *(others[name] for name in sorted(others))]
+    shown = tuple(_considered(wanted, one, chosen) for one in looked_at[:SHOWN])
+    return Placement(shown, chosen.operator if chosen else "", not_shown=len(looked_at) - len(shown))
+
+
+def _considered(wanted: Wanted, one: Candidate, chosen: Candidate | None) -> Considered:
+    before = one.operator in wanted.avoid
+    reason = why_not(wanted, one)
+    free = not reason
+    if free:
+        load = f"{one.running} of {one.slots} places taken"
+        if chosen is not None and one.operator == chosen.operator:
+            reason = f"was chosen, with {load}" + ("; no other that fits was there" if before else "")
+        else:
+            reason = f"is free, with {load}" + ("; the job failed with it before" if before else "")
+    return Considered(one.operator, free, reason, one.running, one.slots, before)
+
+
+class Placements:
+    """The latest placements. What it forgets is not known any more."""
+
+    def __init__(self) -> None:
+        self._known = OrderedDict[str, Placement]()
+
+    def note(self, wanted: Wanted, chosen: Candidate, candidates: Sequence[Candidate]) -> None:
+        """Remember who got the job and why. A later attempt takes an earlier one's place."""
+        self._known[wanted.job_id] = consider(wanted, candidates, chosen)
+        self._known.move_to_end(wanted.job_id)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    def get(self, job_id: str) -> Placement | None:
+        """Return the job's latest placement, if it is remembered."""
+        return self._known.get(job_id)
+
+
+def _waits(placement: Placement) -> str:
+    if free := sum(one.free for one in placement.considered):
+        return f"It waits for its turn; {free} operators could take it."
+    reasons = [f"{one.operator} {one.reason}" for one in placement.considered[:NAMED]]
+    return f"It waits: {'; '.join(reasons) or 'no operator is attached'}."
+
+
+def summary(job: Job, placement: Placement | None) -> str:
+    """Say in a sentence why the job is where it is."""
+    state = job.state.name.lower()
+    if job.state is State.QUEUED:
+        if placement is None:
+            return "It is about to be given to an operator."
+        return _waits(placement)
+    if not job.operator:
+        return f"It is {state} and was never given to an operator."
+    if placement is None or placement.chosen != job.operator:
+        return f"It is {state}; {job.operator} had it last, in attempt {job.attempts}. Why it was chosen is not remembered."
+    reasons = {one.operator: one.reason for one in placement.considered}
+    return f"It is {state}; in attempt {job.attempts} {job.operator} {reasons[job.operator]}."

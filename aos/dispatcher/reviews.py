@@ -1,0 +1,285 @@
+"""Checking answers: operators are drawn, run the job again, and what they say is compared with what the caller was told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count
+
+from aos.clock import Clock, within
+from aos.dispatcher import jobs
+from aos.dispatcher.answers import untraced
+from aos.dispatcher.checks import (
+    REVIEWERS,
+    CheckKey,
+    check_claim,
+    conclude,
+    draw_for,
+    false_claim_evidence,
+    in_force,
+    result_of,
+    sent_tag,
+)
+from aos.dispatcher.leases import AGAIN_SECONDS, prove, read
+from aos.dispatcher.lottery import Evidence, Ticket, sampled
+from aos.dispatcher.reviewing import Case, ReviewRun
+from aos.dispatcher.sessions import Session
+from aos.dispatcher.settings import DispatcherSettings
+from aos.dispatcher.store import CheckStore, JobStore
+from aos.dispatcher.verdict import appeal
+from aos.errors import AosError, BadSignature, InvalidField, JobNotFound, OperatorLost
+from aos.order import cost
+from aos.v1.dispatcher_pb2 import DrawAsked, DrawClaimed, JobResult, OperatorMessage
+from aos.v1.types_pb2 import VectorClock
+from aos.verification.attribution import check_result
+from aos.verification.receipts import check_signature
+from aos.verification.results import read_draw, said_of_claim
+
+log = logging.getLogger(__name__)
+
+Asked = asyncio.Future[DrawClaimed]
+
+
+class Reviews:
+    """Runs the checks that the store has, some at a time. Holds nothing that the store does not know."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        checks: CheckStore,
+        sessions: Mapping[str, Session],
+        *,
+        settings: DispatcherSettings,
+        clock: Clock,
+    ) -> None:
+        """``sessions`` are the attached operators, by address, as they come and go."""
+        self._store, self._checks, self._sessions, self._settings, self._clock = store, checks, sessions, settings, clock
+        self.freed: Callable[[], None] = lambda: None
+        """Called when an operator has a place again."""
+        self._going: dict[CheckKey, asyncio.Task[None]] = {}
+        self._asked: dict[tuple[Session, str], Asked] = {}
+        self._runs: dict[str, tuple[ReviewRun, Session]] = {}
+        self._names = count(1)
+        self._news = asyncio.Event()
+        self._news.set()
+        self._closed = False
+
+    def look(self) -> None:
+        """Note that there may be something to check."""
+        self._news.set()
+
+    def hear(self, session: Session, message: OperatorMessage, seen: Mapping[str, int]) -> None:
+        """Take what an operator says about a draw or a check. What nobody asked it is ignored."""
+        if message.HasField("claimed"):
+            asked = self._asked.get((session, message.claimed.job.hex()))
+            if asked is not None and not asked.done():
+                asked.set_result(message.claimed)
+            return
+        name, what = read(message)
+        run, holder = self._runs.get(name, (None, None))
+        if run is not None and holder is session:
+            run.hear(what, seen)
+
+    def left(self, session: Session) -> None:
+        """Expect nothing more of an operator."""
+        for (holder, _), asked in list(self._asked.items()):
+            if holder is session:
+                asked.cancel()
+        for run, holder in list(self._runs.values()):
+            if holder is session:
+                run.end()
+
+    async def run_forever(self) -> None:
+        """Check what there is to check. What an earlier run left waits until its operators can have attached again."""
+        with suppress(Exception):  # if the store cannot be read now, the loop says so
+            if await self._checks.ready(limit=1, beside=()):
+                await self._clock.sleep(self._settings.draw_seconds)
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            try:
+                await self._begin()
+            except Exception:
+                log.exception("could not look for what is to be checked, will try again")
+                await self._clock.sleep(AGAIN_SECONDS)
+                self._news.set()
+
+    async def _begin(self) -> None:
+        free = self._settings.checks - len(self._going)
+        if free <= 0 or self._closed:
+            return
+        busy = {key.job_id for key in self._going}
+        for key in await self._checks.ready(limit=free, beside=set(self._going)):
+            if key.job_id in busy or self._closed:  # one check of a job after the other; the end of each looks again
+                continue
+            busy.add(key.job_id)
+            self._going[key] = asyncio.create_task(self._check(key))
+            self._going[key].add_done_callback(lambda _, key=key: self._over(key))
+
+    def _over(self, key: CheckKey) -> None:
+        del self._going[key]
+        self._news.set()
+
+    async def _check(self, key: CheckKey) -> None:
+        try:
+            await self._checked(key)
+        except JobNotFound:
+            pass
+        except Exception:
+            log.exception("could not check %s, will try again", key.job_id)
+            await self._clock.sleep(AGAIN_SECONDS)
+
+    async def _checked(self, key: CheckKey) -> None:
+        row, width = await self._store.get(key.job_id, project=None), await self._checks.width(key)
+        if width is None:
+            return
+        job, order = row.job, row.submission.order
+        seconds = self._settings.epoch_seconds
+        # in a thread: a prompt may have 1 MiB
+        draw = await asyncio.to_thread(draw_for, job.id, order, job.created, width=width, epoch_seconds=seconds)
+        case = Case(row, replace(row.risk, tag=key.tag, position=key.position), draw)
+        before = {one.operator for one in await self._checks.results(job.id)}
+        tickets = await self._tickets(case, before)
+        wanted = max(row.risk.redundancy, 1)
+        drawn = sampled(tickets, read_draw(draw), least=min(max(0, wanted - len(before)), REVIEWERS), most=REVIEWERS)
+        queue = deque(sampled(tickets, read_draw(draw), least=min(len(tickets), REVIEWERS), most=REVIEWERS))
+        need = len(drawn)
+        wanted = max(wanted, len(before) + need)
+        while True:
+            if need:
+                await asyncio.gather(*(self._one(case, queue) for _ in range(need)))
+            results = await self._checks.results(job.id)
+            found = conclude(results, main=job.operator, exact=row.risk.exact, wanted=wanted, there=len(before) + len(tickets))
+            if found.settled or not queue:
+                break
+            ran = len({one.operator for one in results})
+            need = min(len(queue), appeal(ran) - ran)
+        await self._checks.conclude(key, found, now=self._clock.now())
+
+    async def _tickets(self, case: Case, beside: Collection[str]) -> Sequence[Ticket]:
+        """Return the tickets of the operators that can run the job and have not; false claims go on record."""
+        job_id = case.row.job.id
+        asked: dict[Session, Asked] = {}
+        for session in self._sessions.values():
+            if session.operator not in beside and self._fits(session, case):
+                asked[session] = self._asked[session, job_id] = asyncio.get_running_loop().create_future()
+                request_digest = case.row.job.request_digest
+                session.ask(DrawAsked(draw=case.draw, request_digest=request_digest, tag=sent_tag(case.risk.tag)))
+        if not asked:
+            return []
+        try:
+            with suppress(TimeoutError):
+                await within(self._clock, self._settings.draw_seconds, asyncio.wait(asked.values()))
+        finally:
+            for session in asked:
+                del self._asked[session, job_id]
+        found: list[Ticket] = []
+        for session, one in asked.items():
+            if one.done() and not one.cancelled() and (ticket := await self._ticket(case, session, one.result())):
+                found.append(ticket)
+        return found
+
+    def _fits(self, session: Session, case: Case) -> bool:
+        job, offer = case.row.job, session.offers.get(case.row.job.model)
+        return (
+            not (session.ended or session.leaving)
+            and offer is not None
+            and offer.digest.lower() == job.model_digest
+            and (offer.embeddings or not job.embeds)
+            and in_force(session.vrf_key_since, case.draw, self._settings.epoch_seconds)
+        )
+
+    async def _ticket(self, case: Case, session: Session, claimed: DrawClaimed) -> Ticket | None:
+        try:
+            # in a thread: a proof takes most of a millisecond
+            found = await asyncio.to_thread(check_claim, claimed.vrf, session.operator, case.draw, session.vrf_key)
+        except InvalidField as error:
+            log.warning("operator %s claims what cannot be: %s", session.operator, error)
+            return None
+        if isinstance(found, Evidence):
+            await self._accuse(case, session.operator, claimed, found)
+            return None
+        return found
+
+    async def _accuse(self, case: Case, operator: str, claimed: DrawClaimed, found: Evidence) -> None:
+        job, tag = case.row.job, case.risk.tag
+        said = said_of_claim(
+            operator,
+            claimed.vrf,
+            job=bytes.fromhex(job.id),
+            request_digest=job.request_digest,
+            tag=sent_tag(tag),
+            clock=VectorClock(counts=claimed.clock.counts),
+        )
+        try:
+            await asyncio.to_thread(check_result, said, claimed.signature)
+            proves = True
+        except BadSignature:
+            proves = False
+        log.warning("operator %s made a false claim about %s: %s", operator, job.name, found.what.value)
+        message = JobResult(
+            operator=operator,
+            tag=sent_tag(tag),
+            vrf=claimed.vrf,
+            clock=claimed.clock,
+            signature=claimed.signature,
+            reason=said.reason,
+        )
+        evidence = false_claim_evidence(found, job=job.name, message=message, proves=proves)
+        await self._checks.accuse(evidence, now=self._clock.now())
+
+    async def _one(self, case: Case, queue: deque[Ticket]) -> None:
+        """Let operators run the job, one after the other, until one has said something good."""
+        while queue:
+            operator = queue.popleft().operator
+            session = self._sessions.get(operator)
+            if session is None:
+                continue
+            try:
+                result = await within(self._clock, self._settings.review_seconds, self._review(case, session))
+                await self._checks.keep(case.row.job.id, result)
+            except (AosError, TimeoutError) as error:
+                log.warning("operator %s did not check %s: %s", operator, case.row.job.name, error)
+            else:
+                return
+
+    async def _review(self, case: Case, session: Session) -> JobResult:
+        job, order = case.row.job, case.row.submission.order
+        if not await session.slot(job.model):
+            raise OperatorLost(job.name, 1)
+        name = f"{job.id}/check-{next(self._names)}"
+        run = ReviewRun(case, name, session.operator)
+        self._runs[name] = (run, session)
+        try:
+            session.give(case.lease(name, seconds=self._settings.review_seconds))
+            finished, output = await run.answer()
+        finally:
+            del self._runs[name]
+            session.free_slot(job.model)
+            self.freed()
+            if not run.said_last:
+                session.cancel(name)
+        receipt, price = finished.finish.receipt, session.offers[job.model].price
+        # in a thread: recovering a key takes milliseconds
+        await asyncio.to_thread(check_signature, receipt)
+        if (untrue := await asyncio.to_thread(untraced, finished.finish, embeds=job.embeds)) is not None:
+            raise untrue
+        proves, risk = (case.draw, session.vrf_key), case.risk
+        await prove(
+            finished, job, session.operator, proves=proves, risk=risk, began=run.began, checks=self._checks, clock=self._clock
+        )
+        most = cost(price, prompt_tokens=job.prompt_bound, completion_tokens=job.completion_bound)
+        jobs.check_finish(job, finished.finish, output, order, operator=session.operator, price=price, amount=most)
+        return result_of(finished, output.text, risk=risk, now=self._clock.now(), review=True)
+
+    async def close(self) -> None:
+        """End what goes on; it is found again at the next start. Idempotent."""
+        self._closed = True
+        going = list(self._going.values())
+        for task in going:
+            task.cancel()
+        await asyncio.gather(*going, return_exceptions=True)

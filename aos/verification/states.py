@@ -1,0 +1,82 @@
+"""Whether a receipt's `state_root` is that of the trace that comes with it. Pure; slow for long answers: not for an event loop."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from aos.errors import BadReceipt, InvalidField
+from aos.order import digest_tokens
+from aos.v1.operator_pb2 import Trace
+from aos.v1.receipt_pb2 import Receipt
+from aos.v1.types_pb2 import FinishReason
+from aos.verification.trace import DIGEST_BYTES, MOST_TOKENS, STEP, Header, model_id, read_steps, steps_root, tokens_root
+
+NOTHING: Final = bytes(DIGEST_BYTES)
+"""Stands for the state of an order for embeddings: nothing is drawn, so there are no steps."""
+
+
+def state_root(receipt: Receipt, trace: Trace) -> bytes:
+    """Return what the receipt must state; of ``receipt``, all but the signature counts. Raises BadReceipt.
+
+    That the tokens and steps are those of the receipt is not looked at: see ``check_state``.
+    """
+    try:
+        return _header(receipt, trace).state_root
+    except InvalidField as error:
+        raise BadReceipt(_job(receipt), "trace", error.message) from error
+
+
+def check_state(receipt: Receipt, trace: Trace, *, embeds: bool) -> None:
+    """Raise BadReceipt unless tokens and steps are those that the receipt speaks of, and its `state_root` is theirs."""
+    job, usage = _job(receipt), receipt.usage
+    if embeds:
+        if trace.steps or receipt.state_root != NOTHING:
+            raise BadReceipt(job, "state_root", "must be 32 zero bytes: vectors have no steps")
+        return
+    try:
+        tokens = [step.token for step in read_steps(trace.steps)]
+    except InvalidField as error:
+        raise BadReceipt(job, "trace", error.message) from error
+    if receipt.finish_reason not in (FinishReason.FINISH_REASON_STOP, FinishReason.FINISH_REASON_LENGTH):
+        raise BadReceipt(job, "finish_reason", "must be stop or length")
+    # the token that ended the answer has a step and is no part of it; an answer that was cut, or ends in a stop string, has none
+    ended = len(tokens) == usage.completion_tokens + 1 and receipt.finish_reason == FinishReason.FINISH_REASON_STOP
+    if usage.completion_tokens > MOST_TOKENS or not (ended or len(tokens) == usage.completion_tokens):
+        raise BadReceipt(job, "trace", f"has {len(tokens)} steps for {usage.completion_tokens} tokens")
+    if digest_tokens(tokens[: usage.completion_tokens]) != receipt.output_tokens_digest:
+        raise BadReceipt(job, "trace", "its steps are of another answer")
+    if len(trace.prompt_tokens) != usage.prompt_tokens or digest_tokens(list(trace.prompt_tokens)) != receipt.prompt_digest:
+        raise BadReceipt(job, "trace", "its prompt is another")
+    if state_root(receipt, trace) != receipt.state_root:
+        raise BadReceipt(job, "state_root", "is not that of the answer's steps")
+
+
+def _header(receipt: Receipt, trace: Trace) -> Header:
+    usage, prompt = receipt.usage, list(trace.prompt_tokens)
+    if len(trace.steps) % STEP.size:
+        raise BadReceipt(_job(receipt), "trace", f"its steps are not of {STEP.size} bytes each")
+    tokens = [token for _, _, token, *_ in STEP.iter_unpack(trace.steps)][: usage.completion_tokens]
+    return Header(
+        reason=receipt.finish_reason,
+        model_id=model_id(receipt.model_digest),
+        request=receipt.request_digest,
+        prompt_root=tokens_root(prompt),
+        output_root=tokens_root(tokens),
+        parameters=hashlib.sha256(receipt.parameters.encode()).digest(),
+        seed=receipt.seed,
+        prompt_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        trace_root=steps_root(trace.steps),
+        replay_class=hashlib.sha256(receipt.profile.encode()).digest() if is_exact(receipt.profile) else None,
+        operator=receipt.operator,
+    )
+
+
+def is_exact(profile: str) -> bool:
+    """Say whether what ran gives the same bits wherever it runs again."""
+    return profile.endswith(" determinism=exact")
+
+
+def _job(receipt: Receipt) -> str:
+    return f"jobs/{receipt.job.hex()}"
