@@ -20,7 +20,7 @@ from aos.v1.dispatcher_pb2 import CreateJobRequest, GetJobRequest, GetProjectReq
 from aos.v1.registry_pb2 import GetModelRequest
 from aos.v1.types_pb2 import Chat, ChatMessage, Order, Sampling
 from gateway.body import Body, TooLarge, check, members
-from gateway.drawing import Drawing, TopLogprobs
+from gateway.drawing import DETERMINISM, Drawing, TopLogprobs
 from gateway.http import HTTP, Context, Metadata, Reply, dump, header, known, passed_on, read, retry_after, send
 from gateway.v1 import jobs_pb2_grpc
 
@@ -152,10 +152,12 @@ def _id(name: str) -> str:
 def order_of(job: JobFields, *, chat: bool) -> Order:
     """Return the native order: the prompt as a user's turn where the model has a chat template, else as it is."""
     params = job.params
+    how = DETERMINISM[params.determinism]
     sampling = Sampling(**params.parameters(), stop=params.stop, logprobs=params.logprobs, top_logprobs=params.top_logprobs)
     if chat:
-        return Order(model=job.model, chat=Chat(messages=[ChatMessage(role="user", content=job.prompt)]), sampling=sampling)
-    return Order(model=job.model, prompt=job.prompt, sampling=sampling)
+        turns = Chat(messages=[ChatMessage(role="user", content=job.prompt)])
+        return Order(model=job.model, chat=turns, sampling=sampling, determinism=how)
+    return Order(model=job.model, prompt=job.prompt, sampling=sampling, determinism=how)
 
 
 def annotate(body: Body, tag: str) -> str:
@@ -195,6 +197,8 @@ def _as_job(order: Order) -> dict[str, Any]:
     params: dict[str, Any] = {field.name: value for field, value in order.sampling.ListFields() if field.name != "mirostat"}
     if order.sampling.HasField("mirostat"):
         params |= {"mirostat": 2, "mirostat_tau": order.sampling.mirostat.tau, "mirostat_eta": order.sampling.mirostat.eta}
+    if order.determinism:
+        params["determinism"] = next(name for name, value in DETERMINISM.items() if value == order.determinism)
     if "stop" in params:
         params["stop"] = list(order.sampling.stop)
     if "logit_bias" in params:
