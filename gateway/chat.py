@@ -13,7 +13,7 @@ from aos.v1.dispatcher_pb2 import Job, Outcome
 from aos.v1.operator_pb2 import Chunk, TokenLogprob
 from aos.v1.types_pb2 import Chat, ChatMessage, Order, Sampling
 from gateway.answers import CHOICES, FINISH, Members, copies
-from gateway.drawing import Drawing, TopLogprobs
+from gateway.drawing import DETERMINISM, Drawing, TopLogprobs
 from gateway.formats import Formed
 from gateway.logprobs import choice_logprobs
 from gateway.tools import SCHEMA_MEMBERS, Call, CallReader, Toolbox, native_calls, put_tools, shown_calls
@@ -112,7 +112,8 @@ def order_of(asked: ChatRequest) -> Order:
     put_tools(chat, asked)
     sampling = sampling_of(asked, max_tokens=limits.pop() if limits else None)
     sampling.logprobs, sampling.top_logprobs = asked.logprobs, asked.top_logprobs
-    return Order(model=asked.model, chat=chat, sampling=sampling, constraint=asked.constraint)
+    how = DETERMINISM[asked.determinism]
+    return Order(model=asked.model, chat=chat, sampling=sampling, constraint=asked.constraint, determinism=how)
 
 
 def _turn(message: Message, index: int) -> ChatMessage:

@@ -14,6 +14,7 @@ from aos.v1.operator_pb2 import Chunk, TokenLogprob
 from aos.v1.types_pb2 import Order
 from gateway.answers import ANSWERS, FINISH, Members, copies
 from gateway.chat import Request, sampling_of
+from gateway.drawing import DETERMINISM
 from gateway.logprobs import TextLogprobs
 
 DEFAULT_MAX_TOKENS: Final = 16
@@ -62,7 +63,8 @@ def orders_of(asked: CompletionRequest) -> list[Order]:
 def _order(asked: CompletionRequest, prompt: str) -> Order:
     sampling = sampling_of(asked, max_tokens=asked.max_tokens or DEFAULT_MAX_TOKENS)
     sampling.logprobs, sampling.top_logprobs = asked.logprobs is not None, asked.logprobs or 0
-    return Order(model=asked.model, prompt=prompt, sampling=sampling, constraint=asked.constraint)
+    how = DETERMINISM[asked.determinism]
+    return Order(model=asked.model, prompt=prompt, sampling=sampling, constraint=asked.constraint, determinism=how)
 
 
 class CompletionChoice:

@@ -9,10 +9,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from aos.errors import InvalidField
 from aos.order import MAX_TOKENS, SEED_MAX, TOP_LOGPROBS
-from aos.v1.types_pb2 import Mirostat
+from aos.v1.types_pb2 import Determinism, Mirostat
 from gateway.body import shown
 
 UINT32: Final = (1 << 32) - 1
+DETERMINISM: Final = {
+    "": Determinism.DETERMINISM_UNSPECIFIED,
+    "exact": Determinism.DETERMINISM_EXACT,
+    "best_effort": Determinism.DETERMINISM_BEST_EFFORT,
+}
 _ID: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 
 
@@ -51,10 +56,12 @@ class Drawing(BaseModel):
     mirostat: Literal[0, 2] = 0
     mirostat_tau: float | None = None
     mirostat_eta: float | None = None
+    # whether the answer must be the same whatever else the operator computes; ours
+    determinism: Literal["", "exact", "best_effort"] = ""
 
     def parameters(self) -> dict[str, Any]:
         """Return the fields of Sampling that are set here. Raises InvalidField for fields that contradict each other."""
-        found: dict[str, Any] = {name: getattr(self, name) for name in Drawing.model_fields if not name.startswith("mirostat")}
+        found: dict[str, Any] = {name: getattr(self, name) for name in SAMPLING}
         for name in ("mirostat_tau", "mirostat_eta"):
             value = getattr(self, name)
             if value is not None and not self.mirostat:
@@ -64,3 +71,7 @@ class Drawing(BaseModel):
         if self.mirostat:
             found["mirostat"] = Mirostat(tau=self.mirostat_tau or 0.0, eta=self.mirostat_eta or 0.0)
         return found
+
+
+SAMPLING: Final = [name for name in Drawing.model_fields if name != "determinism" and not name.startswith("mirostat")]
+"""The fields that Sampling has under the same names."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 from aos.client import outcome_error
 from aos.v1.dispatcher_pb2 import Job, JobResult, JobState, RiskPosition, RiskTag, Vrf
 from aos.v1.types_pb2 import Order
+from gateway.drawing import DETERMINISM
 from gateway.http import dump
 from gateway.job_replies import time
 
@@ -53,6 +54,8 @@ def _as_job(order: Order) -> dict[str, Any]:
     params: dict[str, Any] = {field.name: value for field, value in order.sampling.ListFields() if field.name != "mirostat"}
     if order.sampling.HasField("mirostat"):
         params |= {"mirostat": 2, "mirostat_tau": order.sampling.mirostat.tau, "mirostat_eta": order.sampling.mirostat.eta}
+    if order.determinism:
+        params["determinism"] = next(name for name, value in DETERMINISM.items() if value == order.determinism)
     if "stop" in params:
         params["stop"] = list(order.sampling.stop)
     if "logit_bias" in params:

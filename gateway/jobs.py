@@ -30,7 +30,7 @@ from aos.v1.dispatcher_pb2 import (
 from aos.v1.registry_pb2 import GetModelRequest, Model
 from aos.v1.types_pb2 import Chat, ChatMessage, Order, Sampling
 from gateway.body import Body, check, members
-from gateway.drawing import Drawing, TopLogprobs
+from gateway.drawing import DETERMINISM, Drawing, TopLogprobs
 from gateway.http import Context, Metadata, dump, header, passed_on, read
 from gateway.job_replies import page, reply, result
 from gateway.job_rows import ANNOTATION, KIND, TAGS, bare, detail_of, results_of
@@ -218,10 +218,12 @@ def check_kind(kind: str, model: Model) -> None:
 def order_of(job: JobFields, *, chat: bool) -> Order:
     """Return the native order: the prompt as a user's turn where the model has a chat template, else as it is."""
     params = job.params
+    how = DETERMINISM[params.determinism]
     sampling = Sampling(**params.parameters(), stop=params.stop, logprobs=params.logprobs, top_logprobs=params.top_logprobs)
     if chat:
-        return Order(model=job.model, chat=Chat(messages=[ChatMessage(role="user", content=job.prompt)]), sampling=sampling)
-    return Order(model=job.model, prompt=job.prompt, sampling=sampling)
+        turns = Chat(messages=[ChatMessage(role="user", content=job.prompt)])
+        return Order(model=job.model, chat=turns, sampling=sampling, determinism=how)
+    return Order(model=job.model, prompt=job.prompt, sampling=sampling, determinism=how)
 
 
 def annotate(body: Body, tag: str) -> str:

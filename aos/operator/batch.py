@@ -10,6 +10,7 @@ Every slot has room for the model's whole context, so memory cannot run short, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -108,10 +109,11 @@ class Batcher:
         sequence = self._seated.get(key)
         return sequence.cached if sequence else 0
 
-    def plan(self, prompt_tokens: int | None = None) -> Plan:
+    def plan(self, prompt_tokens: Callable[[int, int], int] | None = None) -> Plan:
         """Return the next step, and count its rows as decoded.
 
-        ``prompt_tokens``: most tokens of prompts if anybody draws; None: as many as the budget leaves.
+        ``prompt_tokens``: given how many draw, and how many prompts there are, the most tokens of prompts if anybody draws; None:
+        as many as the budget leaves.
         """
         while self._waiting and len(self._seated) < self._slots:
             self._seat(self._queue.take())
@@ -123,7 +125,7 @@ class Batcher:
         left = self._budget - drawing
         if prompts:
             if drawing and prompt_tokens is not None:
-                left = min(left, max(1, prompt_tokens))
+                left = min(left, max(1, prompt_tokens(drawing, len(prompts))))
             chunks = self._prompts(prompts, left)
             used = sum(len(row.tokens) for row in chunks)
             rows += chunks
