@@ -35,6 +35,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_SERVICE_UNAVAILABLE: _ClassVar[ErrorReason]
     ERROR_REASON_JOB_CANCELLED: _ClassVar[ErrorReason]
     ERROR_REASON_BAD_PROOF: _ClassVar[ErrorReason]
+    ERROR_REASON_BAD_EVIDENCE: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INVALID_FIELD: ErrorReason
 ERROR_REASON_UNAUTHENTICATED: ErrorReason
@@ -64,3 +65,4 @@ ERROR_REASON_DEADLINE: ErrorReason
 ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason
 ERROR_REASON_JOB_CANCELLED: ErrorReason
 ERROR_REASON_BAD_PROOF: ErrorReason
+ERROR_REASON_BAD_EVIDENCE: ErrorReason
