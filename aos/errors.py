@@ -276,6 +276,20 @@ class BadProof(AosError):
         super().__init__(f"The VRF proof said to be of the key {shown!r} is not good: {why}.", key=shown, why=why)
 
 
+class BadEvidence(AosError):
+    """Evidence of trusted execution is not what it is said to be, or not good enough."""
+
+    reason, code = "BAD_EVIDENCE", "INVALID_ARGUMENT"
+
+    def __init__(self, provider: str, field: str, problem: str, *, value: object = "", limit: object = "") -> None:
+        shown = str(value)
+        shown = shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 3]}..."
+        super().__init__(
+            f"The evidence of {provider} is not taken: {field}: {problem}.",
+            provider=provider, field=field, value=shown, limit=limit,
+        )  # fmt: skip
+
+
 class OperatorLost(AosError):
     """Operators were lost or failed as often as is tolerated."""
 

@@ -45,6 +45,7 @@ EXAMPLES: dict[type[AosError], AosError] = {
         errors.BadSignature("0x1", "it is malformed"),
         errors.BadReceipt("jobs/1", "price", "is too high"),
         errors.BadProof(bytes(32), "the key is a point of small order"),
+        errors.BadEvidence("intel_tdx", "tcb_status", "is OutOfDate; taken: UpToDate", value="OutOfDate", limit="UpToDate"),
         errors.OperatorLost("jobs/1", 5),
         errors.EngineFailed("m"),
         errors.ShuttingDown(),

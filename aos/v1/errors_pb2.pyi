@@ -36,6 +36,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_JOB_CANCELLED: _ClassVar[ErrorReason]
     ERROR_REASON_BAD_PROOF: _ClassVar[ErrorReason]
     ERROR_REASON_QUOTA_EXCEEDED: _ClassVar[ErrorReason]
+    ERROR_REASON_BAD_EVIDENCE: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INVALID_FIELD: ErrorReason
 ERROR_REASON_UNAUTHENTICATED: ErrorReason
@@ -66,3 +67,4 @@ ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason
 ERROR_REASON_JOB_CANCELLED: ErrorReason
 ERROR_REASON_BAD_PROOF: ErrorReason
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason
+ERROR_REASON_BAD_EVIDENCE: ErrorReason
