@@ -225,6 +225,8 @@ class CallParser:
             return [], False
         if chosen >= 0:
             self._held = self._held[_match(self._held, ends[chosen])[0] :]
+            if final and self._marker == HERMES and HERMES_END.startswith(self._held.strip(_BLANKS)):
+                self._held = ""  # the answer was cut off in the middle of the call's end
         self._state = _State.TEXT
         return [], True
 

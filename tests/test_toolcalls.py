@@ -85,6 +85,11 @@ class TestFormats:
         """It has the arguments that came."""
         assert whole('<tool_call>{"name": "get", "arguments": {"city": "Par', NAMES) == ("", [("get", '{"city": "Par')])
 
+    @pytest.mark.parametrize("cut", ["", "\n", "\n<", "\n</tool_call"])
+    def test_a_call_whose_end_was_cut_off(self, cut):
+        """Of the mark that ends a call, what there is belongs to the call: it is no content."""
+        assert whole('<tool_call>{"name": "get", "arguments": {"a": 1}}' + cut, NAMES) == ("", [("get", '{"a": 1}')])
+
     def test_arguments_come_as_they_are_made(self):
         """The name as soon as the arguments begin, then each piece of them."""
         parser = CallParser(NAMES)

@@ -250,9 +250,7 @@ class SqliteJobStore:
         return await self._file.transact(lambda db: [read_record(row) for row in db.query(sql, [limit])])
 
     async def purge(self, *, ended_before: datetime, project: str | None, limit: int) -> int:
-        return await self._file.transact(
-            lambda db: job_keeping.purge(db, ended_before=ended_before, project=project, limit=limit)
-        )
+        return await self._file.transact(lambda db: job_keeping.purge(db, ended_before=ended_before, project=project, limit=limit))
 
     async def purge_beyond(self, keep: int, *, limit: int) -> int:
         return await self._file.transact(lambda db: job_keeping.purge_beyond(db, keep, limit=limit))
