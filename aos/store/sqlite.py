@@ -21,6 +21,9 @@ GROUP: Final = 256
 BUSY_SECONDS: Final = 10.0
 """How long to wait for another process (a backup, the sqlite-utils CLI) to let go of the file."""
 
+ATTEMPT: Final = "attempt"
+"""The savepoint of one transaction among others."""
+
 T = TypeVar("T")
 
 
@@ -96,7 +99,10 @@ class SqliteFile:
         outcomes: list[tuple[_Job, Any, BaseException | None]] = []
         try:
             with db.atomic():
-                outcomes.extend(_attempt(db, job) for job in jobs)
+                if len(jobs) == 1:  # needs no savepoint: what it raises undoes the whole
+                    outcomes.append((jobs[0], jobs[0].work(db), None))
+                else:
+                    outcomes.extend(_attempt(db, job) for job in jobs)
         except BaseException as error:  # the commit itself failed: nobody's work is kept
             outcomes = [(job, None, error) for job in jobs]
         for done, result, error in outcomes:
@@ -108,11 +114,15 @@ class SqliteFile:
 
 
 def _attempt(db: Database, job: _Job) -> tuple[_Job, Any, BaseException | None]:
+    db.execute(f"SAVEPOINT {ATTEMPT}")  # what this one raises undoes only its own writes
     try:
-        with db.atomic():  # a savepoint: what this one raises undoes only its own writes
-            return job, job.work(db), None
+        result = job.work(db)
     except Exception as error:
+        db.execute(f"ROLLBACK TO {ATTEMPT}")
+        db.execute(f"RELEASE {ATTEMPT}")
         return job, None, error
+    db.execute(f"RELEASE {ATTEMPT}")
+    return job, result, None
 
 
 @asynccontextmanager
