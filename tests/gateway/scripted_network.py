@@ -60,6 +60,7 @@ def receipt_for(job: Job, text: str) -> Receipt:
             prompt_digest=digest,
             output_digest=digest,
             output_tokens_digest=digest,
+            state_root=digest,
             usage=Usage(prompt_tokens=3, completion_tokens=2),
             finish_reason=FinishReason.FINISH_REASON_STOP,
             price="7",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aos.errors import InvalidField
 from aos.v1.dispatcher_pb2 import CreateJobRequest
-from gateway import chat, jobs
+from gateway import chat, job_rows, jobs
 from gateway.body import check, parse
 from tests.gateway.test_body import VALUES
 
@@ -51,7 +51,7 @@ class TestJobs:
             asked = check(jobs.Submission, body.fields)
             for can_chat in (True, False):
                 kept = jobs.Job(order=jobs.order_of(asked.job, chat=can_chat), annotation=jobs.annotate(body, asked.tag))
-                tag, text = jobs.submitted(kept)
+                tag, text = job_rows.submitted(kept)
                 assert (tag, json.dumps(json.loads(text))) == ("", json.dumps(job))
 
     @given(st.text())
@@ -59,4 +59,4 @@ class TestJobs:
         """Jobs of other doors have annotations of their own."""
         job = jobs.Job(annotation=annotation)
         job.order.model, job.order.prompt = "m", "p"
-        assert json.loads(jobs.submitted(job)[1])["prompt"] == "p"
+        assert json.loads(job_rows.submitted(job)[1])["prompt"] == "p"

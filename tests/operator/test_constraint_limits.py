@@ -58,7 +58,7 @@ MUCH = {
     "parentheses in Lark": ("lark", "start: " + "(" * 30_000 + '"a"' + ")" * 30_000, "too deeply nested"),
     "terminals that double": ("lark", doubling(60), "too big"),
     "rules that double in GBNF": ("gbnf", doubling(60).replace("start", "root").replace(":", "::="), "too big"),
-    "a schema in a schema": ("json_schema", '{"items":' * 6_000 + "{}" + "}" * 6_000, "recursion limit"),
+    "a schema in a schema": ("json_schema", '{"items":' * 6_000 + "{}" + "}" * 6_000, "levels deep"),
     "alternatives that multiply": (
         "json_schema",
         json.dumps(
