@@ -26,6 +26,9 @@ OUTLIER: Final = 3.0
 SETTLED: Final = 20
 """So many steps tell what is to be expected."""
 
+EVERY: Final = 4
+"""Then, of steps without prompts, one in so many is enough to learn from."""
+
 
 class Pace:
     """The line, and the budget that follows."""
@@ -42,11 +45,13 @@ class Pace:
 
     def took(self, seconds: float, *, drawing: int, prompt: int) -> None:
         """Learn what a step took that had so many sequences drawing on, and so many tokens of prompts."""
+        self._steps += 1
+        if not prompt and self._steps > SETTLED and self._steps % EVERY:
+            return
         step = (1.0, float(drawing), float(prompt))
         expected = self._expected(step)
-        if self._steps >= SETTLED and expected > 0:
+        if self._steps > SETTLED and expected > 0:
             seconds = min(seconds, OUTLIER * expected)
-        self._steps += 1
         self._prompts += prompt > 0
         spread = [sum(one * two for one, two in zip(row, step, strict=True)) for row in self._uncertain]
         total = MEMORY + sum(one * two for one, two in zip(step, spread, strict=True))
