@@ -28,9 +28,12 @@ format: .venv/test ## mend what formatting and lint can mend by themselves
 protos: .venv/test ## generate aos/v1 and gateway/v1 from protos/
 	$(BIN)/python -m tools.protos generate
 
-bench: .venv/test ## measure, and print ratios
+bench: .venv/test ## measure, and print ratios; builds llama.cpp's own server first
 	$(BIN)/python -m bench.first_token
 	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.exact
+	$(BIN)/python -m bench.verify
+	$(BIN)/python -m bench.serving
 
 model: .venv/test .venv-tools/done ## train the bundled model again: about 40 minutes on 2 cores
 	.venv-tools/bin/python -m tools.demo_model train export
