@@ -27,7 +27,7 @@ from aos.operator.modes import NEEDS_EXACT
 from aos.operator.pace import Pace
 from aos.operator.sampling import Logits
 from aos.operator.steps import Steps, Witness
-from aos.operator.stream import End, Herald, News, Piece, TokenStream
+from aos.operator.stream import End, News, Piece, TokenStream, deliver
 from aos.operator.tools import CALLS_FIELD, effective_constraint
 from aos.operator.waiting import PRIORITY_LIMIT, TENANT_CHARS, Terms
 from aos.order import check_order
@@ -74,7 +74,7 @@ class Engine:
         self._due: list[tuple[float, int]] = []
         self._live: dict[int, tuple[Answer, TokenStream]] = {}
         self._grammars = Grammars(name, model)
-        self._witness, self._herald = Witness(name, model.vocabulary), Herald(name)
+        self._witness = Witness(name, model.vocabulary)
         # of those whose form was not worked out when the model was done: what to draw from
         self._late: dict[int, Logits] = {}
         self._forming: list[Work] = []
@@ -145,7 +145,6 @@ class Engine:
                 self._inbox.put(self._stop)
         self.model.interrupt()
         await asyncio.to_thread(self._thread.join)
-        await asyncio.to_thread(self._herald.close)
         if self.embedding is not None:
             await self.embedding.aclose()
         self._grammars.close()
@@ -256,7 +255,7 @@ class Engine:
     def _draw_all(self, rows: list[Row], outputs: Sequence[Logits]) -> None:
         drawing = [row.key for row in rows if row.draws]
         news = [self._draw(key, logits) for key, logits in zip(drawing, outputs, strict=True)]
-        self._herald.tell([one for one in news if one is not None])
+        deliver([one for one in news if one is not None])
 
     def _expire(self, now: float) -> None:
         while self._due and self._due[0][0] <= now:
@@ -269,7 +268,7 @@ class Engine:
         """Draw the token of one that was late; it goes on with the next step."""
         logits = self._late.pop(key, None)
         if logits is not None and (news := self._draw(key, logits)):
-            self._herald.tell([news])
+            deliver([news])
         self._work_out()
 
     def _work_out(self) -> None:
@@ -312,4 +311,4 @@ class Engine:
             self._drop(key)
 
     def _tell(self, keys: list[int], error: Callable[[], AosError]) -> None:
-        self._herald.tell([News(self._live[key][1], "", [], error()) for key in keys])
+        deliver([News(self._live[key][1], "", [], error()) for key in keys])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from queue import SimpleQueue
-from threading import Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,36 +99,14 @@ class TokenStream:
         return piece, self._end
 
 
-class Herald:
-    """Hands news to their loops, from a thread of its own.
-
-    Whoever wakes a loop gives Python's lock away, and gets it back when the loop has read what came. The engine's thread does not
-    wait for that: it puts the news down, and computes on while they are read.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._news: SimpleQueue[list[News] | None] = SimpleQueue()
-        self._thread = Thread(target=self._run, name=f"aos-herald-{name}", daemon=True)
-        self._thread.start()
-
-    def tell(self, news: list[News]) -> None:
-        """Hand each loop its streams' news in one call, soon. Never waits."""
-        if news:
-            self._news.put(news)
-
-    def close(self) -> None:
-        """End the thread, once all was handed over. Idempotent."""
-        self._news.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (news := self._news.get()) is not None:
-            loops: dict[asyncio.AbstractEventLoop, list[News]] = {}
-            for one in news:
-                loops.setdefault(one.stream.loop, []).append(one)
-            for loop, bundle in loops.items():
-                with suppress(RuntimeError):  # the loop is closed: nobody is left to read
-                    loop.call_soon_threadsafe(_arrive, bundle)
+def deliver(news: Iterable[News]) -> None:
+    """Called on the engine thread: hand each loop its streams' news in one call."""
+    loops: dict[asyncio.AbstractEventLoop, list[News]] = {}
+    for one in news:
+        loops.setdefault(one.stream.loop, []).append(one)
+    for loop, bundle in loops.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to read
+            loop.call_soon_threadsafe(_arrive, bundle)
 
 
 def _arrive(bundle: list[News]) -> None:
