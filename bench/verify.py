@@ -5,7 +5,9 @@
 First, how long a VRF proof takes. Then, for each model, an answer of 128 tokens: what keeping its steps adds to generating it, what
 hashing its trees and signing take, and what its replay takes, all as parts of generating it with nothing of that; medians of rounds
 that take turns, by the clock and in the process's own seconds, of all its threads. Last, a table: of so many false answers of 128
-tokens by a 15M model, in how many replay finds the lie. All goes through what operators and `aos verify` run.
+tokens by a 15M model, in how many replay finds the lie. That model is nearly flat, so another temperature shows at once; a model
+that is sure of its tokens may give the same answer at both, and then there is nothing to find. All goes through what operators and
+`aos verify` run.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Final
 
 from aos.clock import Clock
 from aos.errors import ModelUnsuitable
@@ -27,11 +26,6 @@ from aos.verification import clock as vector
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import embeddings_digest, sign, text_digest
 from aos.verification.states import NOTHING, state_root
-
-NODES: Final = 1024
-"""Most nodes that the operator's clock knows: a dispatcher may claim any number."""
-COUNT_LIMIT: Final = 1 << 63
-"""Counts from here on are not believed; one more than the largest would be none."""
 
 Answer = AsyncGenerator[Piece | End]
 Measured = Callable[[str, Answer], Answer]
@@ -64,8 +58,8 @@ class Runner:
 
     def tick(self, seen: VectorClock | None = None) -> VectorClock:
         """Count one more event at this operator, which has seen ``seen``; return its clock."""
-        claimed = {node: count for node, count in (seen.counts if seen else {}).items() if count < COUNT_LIMIT}
-        if len(self._seen) + len(claimed) > NODES:
+        claimed = {node: count for node, count in (seen.counts if seen else {}).items() if count < vector.COUNT_LIMIT}
+        if len(self._seen) + len(claimed) > vector.NODES:  # a dispatcher may claim any number
             claimed = {node: count for node, count in claimed.items() if node in self._seen}
         self._seen = vector.tick(self._node, self._seen, claimed)
         return self.clock

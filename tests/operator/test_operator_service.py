@@ -10,13 +10,14 @@ import pytest_asyncio
 
 from aos.clock import SystemClock
 from aos.operator.pool import Pool
-from aos.operator.runner import NODES, Runner
+from aos.operator.runner import Runner
 from aos.order import digest_order
 from aos.testing.harness import PRICE, running_aos
 from aos.testing.scripted import ScriptedModel
 from aos.v1.dispatcher_pb2 import ReceiptBundle
 from aos.v1.operator_pb2 import Chunk, DescribeOperatorRequest, GenerateRequest
 from aos.v1.types_pb2 import Order, VectorClock
+from aos.verification.clock import NODES
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import check_bundle
 from tests.operator.orders import asking
