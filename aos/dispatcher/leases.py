@@ -18,7 +18,7 @@ from aos.dispatcher.jobs import At, Job, Move, View
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.meter import Meter
 from aos.dispatcher.settings import DispatcherSettings
-from aos.dispatcher.store import Change, CheckStore, Leased
+from aos.dispatcher.store import Change, CheckStore, Leased, More
 from aos.errors import REASONS, AosError, BadReceipt, BadSignature, JobNotFound
 from aos.v1.dispatcher_pb2 import Draw, JobError, LeaseFailed, LeaseFinished, OperatorMessage
 from aos.v1.errors_pb2 import ErrorReason
@@ -33,6 +33,10 @@ AGAIN_SECONDS: Final = 1.0
 """After a failure of the store, how long until the next try."""
 
 log = logging.getLogger(__name__)
+
+
+Heard = Chunk | LeaseFinished | LeaseFailed | None
+"""What an operator says of a lease; None: it began."""
 
 
 class End(enum.Enum):
@@ -50,24 +54,26 @@ class End(enum.Enum):
 class Said:
     """Something the operator said, and its clock then."""
 
-    what: Chunk | LeaseFinished | LeaseFailed | AosError | None
+    what: Heard | AosError
     """None: it began. An AosError: what it said cannot be."""
     seen: Mapping[str, int]
 
 
-def read(message: OperatorMessage) -> tuple[str, Chunk | LeaseFinished | LeaseFailed | None]:
-    """Return which lease an operator speaks of, and what it says; an empty lease for a heartbeat."""
+def read(message: OperatorMessage) -> list[tuple[str, Heard]]:
+    """Return which leases an operator speaks of, and what it says of each."""
     match message.WhichOneof("message"):
         case "started":
-            return message.started.lease, None
+            return [(message.started.lease, None)]
         case "chunk":
-            return message.chunk.lease, message.chunk.chunk
+            return [(message.chunk.lease, message.chunk.chunk)]
+        case "chunks":
+            return [(one.lease, one.chunk) for one in message.chunks.chunks]
         case "finished":
-            return message.finished.lease, message.finished
+            return [(message.finished.lease, message.finished)]
         case "failed":
-            return message.failed.lease, message.failed
+            return [(message.failed.lease, message.failed)]
         case _:
-            return "", None
+            return []
 
 
 def counts(message: OperatorMessage) -> Mapping[str, int]:
@@ -117,7 +123,7 @@ class LeaseRun:
         self._began = 0
         """The operator's own count when it began."""
 
-    def hear(self, what: Chunk | LeaseFinished | LeaseFailed | None, seen: Mapping[str, int]) -> None:
+    def hear(self, what: Heard, seen: Mapping[str, int]) -> None:
         """Take what the operator says. What comes behind the end is ignored."""
         if self._closed:
             return
@@ -189,14 +195,20 @@ class LeaseRun:
                 await self._log.change(self.job.id, lambda view: jobs.start(view, at, lease=self.id))
                 return None, False
             case Chunk() as chunk:
-                change = await self._log.change(self.job.id, lambda view: jobs.extend(view, at, lease=self.id, chunk=chunk))
-                return change, change is None
+                return None, not await self._extend(chunk, at)
             case LeaseFinished() as finished:
                 return await self._finish(finished, at), True
             case LeaseFailed() as failed:
                 return await self._fail(failed, at), True
             case AosError() as error:
                 return await self._retry(error, at), True
+
+    async def _extend(self, chunk: Chunk, at: At) -> bool:
+        """Return whether the lease is still the job's."""
+        if await self._log.extend(More(self.job.id, self.id, chunk)):
+            return True
+        # an operator may say more before it says that it began
+        return await self._log.change(self.job.id, lambda view: jobs.extend(view, at, lease=self.id, chunk=chunk)) is not None
 
     async def _finish(self, finished: LeaseFinished, at: At) -> Change | None:
         try:

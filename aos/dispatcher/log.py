@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from aos.dispatcher.jobs import Job
-from aos.dispatcher.store import Change, Decide, JobStore, Leased
+from aos.dispatcher.store import Change, Decide, JobStore, Leased, More
 from aos.errors import ServiceUnavailable
 from aos.v1.dispatcher_pb2 import JobEvent, Outcome
 
@@ -45,6 +45,8 @@ class EventLog:
         self.store = store
         self._ended = ended
         self._watchers: dict[str, set[_Watcher]] = {}
+        self._growing: list[tuple[More, asyncio.Future[bool]]] = []
+        self._writer: asyncio.Task[None] | None = None
         self._closed = False
 
     async def change(self, job_id: str, decide: Decide) -> Change | None:
@@ -58,6 +60,33 @@ class EventLog:
         leased = await self.store.lease(job_id, decide)
         self._tell(job_id, leased and leased.change)
         return leased
+
+    async def extend(self, more: More) -> bool:
+        """Add output to the log of a RUNNING job; False if the lease is not that job's. Those who ask together share a write."""
+        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._growing.append((more, kept))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._grow())
+        return await kept
+
+    async def _grow(self) -> None:
+        """Write what there is to add, and what comes while that is written, until nothing is left."""
+        while growing := self._growing:
+            self._growing = []
+            try:
+                events = await self.store.extend([more for more, _ in growing])
+            except Exception as error:
+                for _, kept in growing:
+                    if not kept.done():
+                        kept.set_exception(error)
+                continue
+            for (more, kept), event in zip(growing, events, strict=True):
+                if event is not None:
+                    for watcher in self._watchers.get(more.job_id, ()):
+                        watcher.hear([event])
+                if not kept.done():
+                    kept.set_result(event is not None)
+        self._writer = None
 
     def _tell(self, job_id: str, change: Change | None) -> None:
         if change is None or not change.events:

@@ -171,13 +171,15 @@ class Relay:
             problem = f"your own count went back from {session.count} to {went_back[0]}"
             raise InvalidField("clock", problem, value=went_back[0], limit=session.count)
         seen = session.hear(counts(message), self._clock.now())
-        lease, what = read(message)
-        if isinstance(what, LeaseFailed) and what.retryable and what.error.reason == ErrorReason.ERROR_REASON_SHUTTING_DOWN:
-            session.leaving = True
-        if run := self._run(session, lease):
-            run.hear(what, seen)
-        else:
-            self._reviews.hear(session, message, seen)
+        if message.HasField("claimed"):
+            self._reviews.claimed(session, message.claimed)
+        for lease, what in read(message):
+            if isinstance(what, LeaseFailed) and what.retryable and what.error.reason == ErrorReason.ERROR_REASON_SHUTTING_DOWN:
+                session.leaving = True
+            if run := self._run(session, lease):
+                run.hear(what, seen)
+            else:
+                self._reviews.hear(session, lease, what, seen)
 
     def _run(self, session: Session, lease: str) -> LeaseRun | None:
         """Return the lease if this stream has it now. What is said about any other comes too late and is ignored."""

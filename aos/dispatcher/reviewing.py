@@ -10,6 +10,7 @@ from typing import Final
 
 from aos.dispatcher.checks import Risk, sent_tag
 from aos.dispatcher.jobs import Output
+from aos.dispatcher.leases import Heard
 from aos.dispatcher.meter import Meter
 from aos.dispatcher.store import Row
 from aos.errors import AosError, BadReceipt, OperatorLost
@@ -60,7 +61,7 @@ class ReviewRun:
         self.said_last = False
         """Whether the operator ended it, so that it need not be told."""
 
-    def hear(self, what: Chunk | LeaseFinished | LeaseFailed | None, seen: Mapping[str, int]) -> None:
+    def hear(self, what: Heard, seen: Mapping[str, int]) -> None:
         """Take what the operator says. What comes behind the end is ignored."""
         if self._done.done():
             return

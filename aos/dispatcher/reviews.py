@@ -24,7 +24,7 @@ from aos.dispatcher.checks import (
     result_of,
     sent_tag,
 )
-from aos.dispatcher.leases import AGAIN_SECONDS, prove, read
+from aos.dispatcher.leases import AGAIN_SECONDS, Heard, prove
 from aos.dispatcher.lottery import Evidence, Ticket, sampled
 from aos.dispatcher.reviewing import Case, ReviewRun
 from aos.dispatcher.sessions import Session
@@ -33,7 +33,7 @@ from aos.dispatcher.store import CheckStore, JobStore
 from aos.dispatcher.verdict import appeal
 from aos.errors import AosError, BadSignature, InvalidField, JobNotFound, OperatorLost
 from aos.order import cost
-from aos.v1.dispatcher_pb2 import DrawAsked, DrawClaimed, JobResult, OperatorMessage
+from aos.v1.dispatcher_pb2 import DrawAsked, DrawClaimed, JobResult
 from aos.v1.types_pb2 import VectorClock
 from aos.verification.attribution import check_result
 from aos.verification.receipts import check_signature
@@ -72,15 +72,15 @@ class Reviews:
         """Note that there may be something to check."""
         self._news.set()
 
-    def hear(self, session: Session, message: OperatorMessage, seen: Mapping[str, int]) -> None:
-        """Take what an operator says about a draw or a check. What nobody asked it is ignored."""
-        if message.HasField("claimed"):
-            asked = self._asked.get((session, message.claimed.job.hex()))
-            if asked is not None and not asked.done():
-                asked.set_result(message.claimed)
-            return
-        name, what = read(message)
-        run, holder = self._runs.get(name, (None, None))
+    def claimed(self, session: Session, claimed: DrawClaimed) -> None:
+        """Take what an operator says about a draw. What nobody asked it is ignored."""
+        asked = self._asked.get((session, claimed.job.hex()))
+        if asked is not None and not asked.done():
+            asked.set_result(claimed)
+
+    def hear(self, session: Session, lease: str, what: Heard, seen: Mapping[str, int]) -> None:
+        """Take what an operator says about a check. What nobody asked it is ignored."""
+        run, holder = self._runs.get(lease, (None, None))
         if run is not None and holder is session:
             run.hear(what, seen)
 

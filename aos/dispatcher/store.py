@@ -17,7 +17,7 @@ from aos.dispatcher.listing import JobFilter
 from aos.dispatcher.projects import Project
 from aos.dispatcher.risk import Standing
 from aos.v1.dispatcher_pb2 import Evidence, JobEvent, JobResult, Outcome
-from aos.v1.operator_pb2 import Trace
+from aos.v1.operator_pb2 import Chunk, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,15 @@ class Waiting:
     job: Job
 
 
+@dataclass(frozen=True, slots=True)
+class More:
+    """Output that a job's operator adds to its log."""
+
+    job_id: str
+    lease: str
+    chunk: Chunk
+
+
 Decide = Callable[[View], Move | None]
 
 
@@ -79,6 +88,13 @@ class JobStore(Protocol):
 
     async def lease(self, job_id: str, decide: Decide) -> Leased | None:
         """Do as ``change`` does, and return the order and the answer so far with it."""
+        ...
+
+    async def extend(self, more: Sequence[More]) -> Sequence[JobEvent | None]:
+        """Keep what operators added to their jobs' logs, in order, and return the events.
+
+        None: that lease is not the RUNNING job's, and nothing of this one is kept.
+        """
         ...
 
     async def forget(self, job_id: str) -> None:

@@ -28,6 +28,7 @@ from aos.v1.dispatcher_pb2 import (
     JobError,
     Lease,
     LeaseChunk,
+    LeaseChunks,
     LeaseFailed,
     LeaseFinished,
     LeaseStarted,
@@ -48,6 +49,8 @@ DRAWS: Final = 1024
 """Most draws that wait for their answer; more are not answered."""
 CALLERS_FAULT: Final = frozenset({"INVALID_FIELD", "CONTEXT_OVERFLOW", "MODEL_UNSUITABLE"})
 """Failures that another operator would repeat."""
+BUNDLE_BYTES: Final = 256 << 10
+"""About how large a message grows that takes the chunks of several leases; one chunk may be larger."""
 
 log = logging.getLogger(__name__)
 
@@ -257,9 +260,23 @@ async def _within(seconds: float, answer: Awaitable[Any], what: str) -> Any:
 
 
 async def _drain(outbox: asyncio.Queue[OperatorMessage | None]) -> AsyncGenerator[OperatorMessage]:
-    """Yield what is to be sent; end, and with it our side of the stream, at None."""
-    while (message := await outbox.get()) is not None:
-        yield message
+    """Yield what is to be sent, chunks that wait together in one message; end, and with it our side of the stream, at None."""
+    bundle = LeaseChunks()
+    while True:
+        # all leases of a step put their chunks before this runs again
+        for message in [await outbox.get(), *(outbox.get_nowait() for _ in range(outbox.qsize()))]:
+            if message is not None and message.HasField("chunk") and bundle.ByteSize() < BUNDLE_BYTES:
+                bundle.chunks.append(message.chunk)
+                continue
+            if bundle.chunks:
+                yield OperatorMessage(chunks=bundle)
+                bundle = LeaseChunks()
+            if message is None:
+                return
+            yield message
+        if bundle.chunks:
+            yield OperatorMessage(chunks=bundle)
+            bundle = LeaseChunks()
 
 
 def _failed(lease: str, error: AosError) -> LeaseFailed:

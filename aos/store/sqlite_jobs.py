@@ -16,7 +16,7 @@ from aos.dispatcher.admission import Load, Record
 from aos.dispatcher.jobs import Job, Money, Output, State, View
 from aos.dispatcher.listing import JobFilter
 from aos.dispatcher.risk import RiskSettings
-from aos.dispatcher.store import Change, Decide, Leased, Row, Waiting
+from aos.dispatcher.store import Change, Decide, Leased, More, Row, Waiting
 from aos.errors import JobNotFound
 from aos.store import job_keeping, job_traces, sqlite_checks
 from aos.store.job_rows import (
@@ -183,6 +183,9 @@ class SqliteJobStore:
             numbered.append(said)
         return Change(move.job, tuple(numbered))
 
+    async def extend(self, more: Sequence[More]) -> Sequence[JobEvent | None]:
+        return await self._file.transact(lambda db: [_extend(db, one) for one in more])
+
     async def forget(self, job_id: str) -> None:
         sql = f"DELETE FROM jobs WHERE id = ? AND {_PENDING}"
         await self._file.transact(lambda db: db.execute(sql, [job_id]) and None)
@@ -264,6 +267,12 @@ _WHOLE: Final = f"""SELECT number, {ALL}, outcome, {sqlite_checks.RISK} FROM job
     LEFT JOIN job_outcomes USING (number) LEFT JOIN job_risk USING (number)"""
 
 
+# a running job has events: its moves until then
+_EXTEND: Final = f"""INSERT INTO job_events (number, sequence, chunk)
+    SELECT number, (SELECT max(sequence) FROM job_events WHERE job_events.number = jobs.number) + 1, ? FROM jobs
+    WHERE id = ? AND lease = ? AND state = {int(State.RUNNING)} RETURNING sequence"""
+
+
 def _row(db: Database, sql: str, job_id: str, *, project: str | None = None) -> dict[str, Any]:
     for row in db.query(sql, [job_id]):
         if project is None or row["project"] == project:
@@ -297,6 +306,11 @@ def _find(db: Database, project: str, request_id: str) -> Record | None:
         return None
     sql = f"SELECT {ALL} FROM jobs JOIN job_requests USING (number) WHERE project = ? AND request_id = ?"
     return next((read_record(row) for row in db.query(sql, [project, request_id])), None)
+
+
+def _extend(db: Database, more: More) -> JobEvent | None:
+    row = db.execute(_EXTEND, [more.chunk.SerializeToString(), more.job_id, more.lease]).fetchone()
+    return row and JobEvent(sequence=row[0], chunk=more.chunk)
 
 
 def _output(db: Database, number: int) -> Output:

@@ -522,7 +522,7 @@ class GetUserRequest(_message.Message):
     def __init__(self, project: _Optional[str] = ..., user: _Optional[str] = ...) -> None: ...
 
 class OperatorMessage(_message.Message):
-    __slots__ = ("hello", "heartbeat", "started", "chunk", "finished", "failed", "claimed")
+    __slots__ = ("hello", "heartbeat", "started", "chunk", "finished", "failed", "claimed", "chunks")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -530,6 +530,7 @@ class OperatorMessage(_message.Message):
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     CLAIMED_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
     started: LeaseStarted
@@ -537,7 +538,8 @@ class OperatorMessage(_message.Message):
     finished: LeaseFinished
     failed: LeaseFailed
     claimed: DrawClaimed
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., started: _Optional[_Union[LeaseStarted, _Mapping]] = ..., chunk: _Optional[_Union[LeaseChunk, _Mapping]] = ..., finished: _Optional[_Union[LeaseFinished, _Mapping]] = ..., failed: _Optional[_Union[LeaseFailed, _Mapping]] = ..., claimed: _Optional[_Union[DrawClaimed, _Mapping]] = ...) -> None: ...
+    chunks: LeaseChunks
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., started: _Optional[_Union[LeaseStarted, _Mapping]] = ..., chunk: _Optional[_Union[LeaseChunk, _Mapping]] = ..., finished: _Optional[_Union[LeaseFinished, _Mapping]] = ..., failed: _Optional[_Union[LeaseFailed, _Mapping]] = ..., claimed: _Optional[_Union[DrawClaimed, _Mapping]] = ..., chunks: _Optional[_Union[LeaseChunks, _Mapping]] = ...) -> None: ...
 
 class DispatcherMessage(_message.Message):
     __slots__ = ("challenge", "welcome", "lease", "cancel", "asked")
@@ -668,6 +670,12 @@ class LeaseChunk(_message.Message):
     lease: str
     chunk: _operator_pb2.Chunk
     def __init__(self, lease: _Optional[str] = ..., chunk: _Optional[_Union[_operator_pb2.Chunk, _Mapping]] = ...) -> None: ...
+
+class LeaseChunks(_message.Message):
+    __slots__ = ("chunks",)
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    chunks: _containers.RepeatedCompositeFieldContainer[LeaseChunk]
+    def __init__(self, chunks: _Optional[_Iterable[_Union[LeaseChunk, _Mapping]]] = ...) -> None: ...
 
 class LeaseFinished(_message.Message):
     __slots__ = ("lease", "finish", "vrf", "signature")

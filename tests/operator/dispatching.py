@@ -61,9 +61,10 @@ class Session:
         text, tokens = "", []
         while (message := await self.hear()) is not None:
             match message.WhichOneof("message"):
-                case "chunk":
-                    text += message.chunk.chunk.text
-                    tokens += message.chunk.chunk.tokens
+                case "chunks":
+                    for one in message.chunks.chunks:
+                        text += one.chunk.text
+                        tokens += one.chunk.tokens
                 case "finished" | "failed":
                     return text, tokens, message
         raise AssertionError("the stream ended before the lease")

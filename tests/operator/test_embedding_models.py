@@ -173,7 +173,7 @@ class TestLease:
             session.lease(order, accepted_embeddings=messages(whole[:2]))
             given = []
             while not (message := await session.hear()).HasField("finished"):
-                given += message.chunk.chunk.embeddings
+                given += [vector for one in message.chunks.chunks for vector in one.chunk.embeddings]
 
         receipt = message.finished.finish.receipt
         assert [one.tobytes() for one in arrays(given)] == [whole[2].tobytes()]
