@@ -20,8 +20,9 @@ from aos.dispatcher.settings import DispatcherSettings
 from aos.metrics import CollectorRegistry, exposition
 from aos.registry.node import running_registry
 from aos.registry.settings import RegistrySettings
-from aos.rpc.auth import Authenticator, FixedTokens
+from aos.rpc.auth import Authenticator, Caller, FixedTokens, Kind
 from aos.rpc.channel import channel
+from aos.rpc.local import LocalChannel
 from aos.rpc.server import Service, serving
 from aos.store.sqlite import sqlite_file
 from aos.telemetry import Telemetry
@@ -73,6 +74,12 @@ class Services:
     """Of the further addresses, in their order."""
 
 
+async def a_service(token: str) -> Caller:
+    """Take whoever calls within this process for a service of the network."""
+    del token
+    return Caller(Kind.SERVICE)
+
+
 async def nobody(token: str) -> None:
     """Know no token."""
     del token
@@ -97,12 +104,10 @@ async def running_services(
     ``addresses`` are served besides the unix socket in ``folder``. ``operators`` is how many run beside them. ``open_as`` is the
     project that callers without a token act as. Jobs are traced with ``telemetry``.
     """
-    service_token = secrets.token_urlsafe(32)
-    inside = FixedTokens(admin="", service=service_token, otherwise=nobody)
     # not below `database`: the path of a unix socket has at most 107 characters
     with tempfile.TemporaryDirectory(prefix="aos-") as name:
         folder = Path(name)
-        private, public = f"unix:{folder / 'private'}", f"unix:{folder / 'public'}"
+        public = f"unix:{folder / 'public'}"
         beside = tuple(f"unix:{folder / f'operator-{number}'}" for number in range(1, operators + 1))
         metrics = CollectorRegistry()
         async with (
@@ -112,26 +117,23 @@ async def running_services(
             running_broker(file, clock=clock, new_id=lambda: secrets.token_hex(16)) as money,
         ):
             shared = (_registry(known.servicer), _broker(money.servicer))
-            # the dispatcher calls these two as it starts, so they are served before the public server stands
-            async with (
-                serving(*shared, authenticate=inside, addresses=(private,), grace=grace),
-                channel(private, service_token) as own,
-                running_dispatcher(
-                    file,
-                    settings=dispatcher or DispatcherSettings(),
-                    registry=registry_pb2_grpc.RegistryStub(own),
-                    broker=broker_pb2_grpc.BrokerStub(own),
-                    clock=clock,
-                    randomness=secrets.token_bytes,
-                    metrics=metrics,
-                    telemetry=telemetry,
-                ) as jobs,
-                channel(public) as face,
-            ):
+            own = LocalChannel(*shared, authenticate=a_service)
+            async with running_dispatcher(
+                file,
+                settings=dispatcher or DispatcherSettings(),
+                registry=registry_pb2_grpc.RegistryStub(own),
+                broker=broker_pb2_grpc.BrokerStub(own),
+                clock=clock,
+                randomness=secrets.token_bytes,
+                metrics=metrics,
+                telemetry=telemetry,
+            ) as jobs:
                 known_tokens = FixedTokens(admin=admin_token, service="", otherwise=jobs.authenticate, open_as=open_as)
+                native = (*shared, _dispatcher(jobs.servicer), _callbacks(jobs.callbacks))
+                dialects = _dialects(LocalChannel(*native, authenticate=known_tokens), clock)
                 asked = [await stack.enter_async_context(channel(one)) for one in beside]
                 counts = _metrics(MetricsServicer(partial(exposition, metrics), asked))
-                everything = (*shared, _dispatcher(jobs.servicer), _callbacks(jobs.callbacks), *_dialects(face, clock), counts)
+                everything = (*native, *dialects, counts)
                 async with serving(*everything, authenticate=known_tokens, addresses=(public, *addresses), grace=grace) as (
                     _,
                     *ports,
