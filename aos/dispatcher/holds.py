@@ -22,7 +22,7 @@ from aos.dispatcher.jobs import At, Job, Money
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.peers import ask, refused
 from aos.dispatcher.settings import DispatcherSettings
-from aos.dispatcher.store import Change, Row
+from aos.dispatcher.store import Row
 from aos.errors import AosError, BadReceipt, BadSignature, HoldNotFound, HoldSettled
 from aos.v1 import broker_pb2_grpc
 from aos.v1.broker_pb2 import HoldState, ReserveRequest, SettleRequest
@@ -68,8 +68,8 @@ class Holds:
             if not turn.users:
                 del self._busy[key]
 
-    async def accept(self, job: Job) -> Change | None:
-        """Hold the job's money, then accept it; None if it was accepted before.
+    async def accept(self, job: Job) -> Row:
+        """Hold the job's money, then accept it.
 
         Raises what the broker refuses with, the job forgotten; ServiceUnavailable if nobody knows whether the money is held, the
         job then PENDING; HoldGone if the hold has ended.
@@ -85,7 +85,7 @@ class Holds:
             await self._log.store.forget(job.id)
             raise HoldGone
         at = At(self._clock.now(), self._settings.node)
-        return await self._log.change(job.id, lambda view: jobs.accept(view, at))
+        return await self._log.accept(job.id, lambda view: jobs.accept(view, at))
 
     def ended(self) -> None:
         """Say that a job has ended."""

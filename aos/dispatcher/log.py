@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from aos.dispatcher.jobs import Job
-from aos.dispatcher.store import Change, Decide, JobStore, Leased, More
+from aos.dispatcher.store import Change, Decide, JobStore, Leased, More, Row
 from aos.errors import ServiceUnavailable
 from aos.v1.dispatcher_pb2 import JobEvent, Outcome
 
@@ -54,6 +54,12 @@ class EventLog:
         change = await self.store.change(job_id, decide)
         self._tell(job_id, change)
         return change
+
+    async def accept(self, job_id: str, decide: Decide) -> Row:
+        """Do as ``change`` does, and return all that is known of the job, which is an accepted one then."""
+        change, row = await self.store.accept(job_id, decide)
+        self._tell(job_id, change)
+        return row
 
     async def lease(self, job_id: str, decide: Decide) -> Leased | None:
         """Do as ``change`` does, and return the order and the answer so far with it."""

@@ -86,6 +86,10 @@ class JobStore(Protocol):
         """Keep the move that ``decide`` makes, if any. Raises JobNotFound; what ``decide`` raises undoes all."""
         ...
 
+    async def accept(self, job_id: str, decide: Decide) -> tuple[Change | None, Row]:
+        """Do as ``change`` does, and return all that is known of the job, which is an accepted one then, with it."""
+        ...
+
     async def lease(self, job_id: str, decide: Decide) -> Leased | None:
         """Do as ``change`` does, and return the order and the answer so far with it."""
         ...

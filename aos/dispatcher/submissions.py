@@ -93,13 +93,12 @@ class Submissions:
             record = replace(record, job=replace(record.job, traceparent=span.traceparent))
         async with self._holds.alone(lock_key(record)):
             job = (await self._admit(record)).job
-            if job.money is Money.PENDING:
-                await self._holds.accept(job)
-            row = await self._store.get(job.id, project=project)
-            if job.money is Money.PENDING:
-                if span is not None:
-                    self._spans.keep(row.job, span)
-                self._accepted(Waiting(row.number, row.job))
+            if job.money is not Money.PENDING:
+                return await self._store.get(job.id, project=project)
+            row = await self._holds.accept(job)
+            if span is not None:
+                self._spans.keep(row.job, span)
+            self._accepted(Waiting(row.number, row.job))
             return row
 
     async def _admit(self, record: Record) -> Record:

@@ -98,8 +98,8 @@ class SqliteBrokerStore:
             made, transfer = decide(before)
             if before is None:
                 _post(db, made.account, transfer)
-                values = {"request_id": made.request_id, "account": made.account, "amount": str(made.amount)}
-                db.table("broker_deposits").insert(values)
+                sql = "INSERT INTO broker_deposits (request_id, account, amount) VALUES (?, ?, ?)"
+                db.execute(sql, [made.request_id, made.account, str(made.amount)])
             return _balance(db, account) or Balance()
 
         return await self._file.transact(work)
@@ -112,7 +112,7 @@ class SqliteBrokerStore:
             made, transfer = decide(before, _balance(db, account) or Balance())
             if before is None:
                 _post(db, made.account, transfer)
-                db.table("broker_holds").insert(_row(made))
+                db.execute("INSERT INTO broker_holds VALUES (:name, :account, :amount, :state, :paid, :receipt)", _row(made))
             return made
 
         return await self._file.transact(work)
@@ -127,7 +127,10 @@ class SqliteBrokerStore:
             settled, transfer = decide(before)
             if settled != before:
                 _post(db, settled.account, transfer)
-                db.table("broker_holds").update(hold, _row(settled))
+                sql = (
+                    "UPDATE broker_holds SET amount = :amount, state = :state, paid = :paid, receipt = :receipt WHERE name = :name"
+                )
+                db.execute(sql, _row(settled))
             return settled
 
         return await self._file.transact(work)
@@ -148,22 +151,16 @@ def _post(db: Database, account: str, transfer: Transfer | None) -> None:
     lines = () if transfer is None else transfer.lines
     for name in {account, *(line.account for line in lines)} - {EXTERNAL}:
         balance = after(_balance(db, name) or Balance(), [line for line in lines if line.account == name])
-        values = {"name": name, "available": str(balance.available), "held": str(balance.held)}
-        db.table("broker_accounts").upsert(values, pk="name")
+        sql = """INSERT INTO broker_accounts (name, available, held) VALUES (?, ?, ?)
+            ON CONFLICT DO UPDATE SET available = excluded.available, held = excluded.held"""
+        db.execute(sql, [name, str(balance.available), str(balance.held)])
     if transfer is not None:
-        rows: list[dict[str, Any]] = [
-            {
-                "transfer": transfer.id,
-                "time": (transfer.time - _EPOCH) // _MICROSECOND,
-                "account": line.account,
-                "pot": line.pot.value,
-                "amount": str(line.amount),
-                "reason": line.reason.value,
-                "cause": transfer.cause,
-            }
-            for line in lines
-        ]
-        db.table("broker_journal").insert_all(rows)
+        sql = """INSERT INTO broker_journal (transfer, time, account, pot, amount, reason, cause)
+            VALUES (?, ?, ?, ?, ?, ?, ?)"""
+        time = (transfer.time - _EPOCH) // _MICROSECOND
+        for line in lines:
+            values = [transfer.id, time, line.account, line.pot.value, str(line.amount), line.reason.value, transfer.cause]
+            db.execute(sql, values)
 
 
 def _one(db: Database, sql: str, *values: str) -> dict[str, Any] | None:

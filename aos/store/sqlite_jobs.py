@@ -135,10 +135,18 @@ class SqliteJobStore:
         return await self._file.transact(work)
 
     async def find(self, project: str, request_id: str) -> Record | None:
+        if not request_id:
+            return None
         return await self._file.transact(lambda db: _find(db, project, request_id))
 
     async def change(self, job_id: str, decide: Decide) -> Change | None:
         return await self._file.transact(lambda db: self._change(db, job_id, decide))
+
+    async def accept(self, job_id: str, decide: Decide) -> tuple[Change | None, Row]:
+        def work(db: Database) -> tuple[Change | None, Row]:
+            return self._change(db, job_id, decide), _read(_row(db, f"{_WHOLE} WHERE id = ? AND {_ACCEPTED}", job_id))
+
+        return await self._file.transact(work)
 
     async def lease(self, job_id: str, decide: Decide) -> Leased | None:
         def work(db: Database) -> Leased | None:
