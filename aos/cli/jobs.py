@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from functools import wraps
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import click
 from google.protobuf.json_format import MessageToJson
@@ -30,9 +30,10 @@ from aos.v1.dispatcher_pb2 import (
     ListJobsRequest,
     Outcome,
 )
-from aos.v1.types_pb2 import Chat, ChatMessage, Order, Sampling
+from aos.v1.types_pb2 import Chat, ChatMessage, Determinism, Order, Sampling
 
 STATES = {name.removeprefix("JOB_STATE_").lower(): cast("JobState", state) for name, state in JobState.items() if state}
+DETERMINISM: Final = {"exact": Determinism.DETERMINISM_EXACT, "best-effort": Determinism.DETERMINISM_BEST_EFFORT}
 SHOWN = 60
 """Most characters of a prompt in a table."""
 
@@ -121,6 +122,7 @@ def sampling_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--system", default="", help="What the model is told before the prompt.")
 @click.option("--raw", is_flag=True, help="Let the model go on with PROMPT, without its chat template.")
 @click.option("--request-id", default="", help="Makes a retry harmless.")
+@click.option("--determinism", type=click.Choice([*DETERMINISM]), help="Otherwise exact where the model can be.")
 @click.option("--priority", type=click.IntRange(-9, 9), default=0, help="Among your own jobs, higher goes first.")
 @click.option("--wait/--no-wait", default=True, help="Stream the answer, or only print the job's name.")
 @click.option("--receipt", type=click.Path(dir_okay=False, path_type=Path), help="Write the receipt to this file.")
@@ -133,6 +135,7 @@ def submit(
     system: str,
     raw: bool,
     request_id: str,
+    determinism: str | None,
     priority: int,
     wait: bool,
     receipt: Path | None,
@@ -148,6 +151,8 @@ def submit(
                 if raw
                 else Order(model=name, chat=Chat(messages=[*turns, ChatMessage(role="user", content=prompt)]), sampling=how)
             )
+            if determinism:
+                order.determinism = DETERMINISM[determinism]
             made = CreateJobRequest(order=order, request_id=request_id or secrets.token_hex(16), priority=priority)
             job = await answered(aos.dispatcher.CreateJob(made))
             if not wait:

@@ -27,6 +27,10 @@ ERR: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and complaints go here, so that output can be piped."""
 
 
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread may wait for Python's lock: the engine's and the store's threads want it often, and for moments."""
+
+
 def show_table(table: Table) -> None:
     """Print a table in its full width, however narrow the terminal: ids that are cut short are of no use."""
     wide = OUT.options.update(max_width=10_000)
@@ -66,6 +70,7 @@ async def network(where: Where) -> AsyncGenerator[Client]:
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
     """Run a command's work; say what went wrong in one line and exit with 1, or 130 for Ctrl-C."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:

@@ -31,6 +31,8 @@ class TestSubmit:
             "--no-wait",
             "--priority",
             "-3",
+            "--determinism",
+            "best-effort",
         )
         shown = json.loads((await on("jobs", result.out.strip())).out)
 
@@ -43,7 +45,7 @@ class TestSubmit:
             "stop": ["END"],
         }
         assert [turn["content"] for turn in shown["order"]["chat"]["messages"]] == ["Be kind.", "Hi"]
-        assert shown["priority"] == -3
+        assert (shown["priority"], shown["order"]["determinism"]) == (-3, "DETERMINISM_BEST_EFFORT")
 
     async def test_an_unknown_model_is_named_with_those_there_are(self, on):
         """A wrong name fails with status 1 and the list of right ones."""
