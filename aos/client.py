@@ -53,9 +53,12 @@ class Client:
         self.operator = operator_pb2_grpc.OperatorStub(opened)
         self._clock = clock or SystemClock()
 
-    async def submit(self, order: Order, *, request_id: str = "", user: str = "", annotation: str = "") -> Job:
-        """Return the job, accepted and QUEUED. With a ``request_id``, safe to repeat after any failure."""
-        request = CreateJobRequest(request_id=request_id, order=order, user=user, annotation=annotation)
+    async def submit(self, order: Order, *, request_id: str = "", user: str = "", annotation: str = "", job_type: str = "") -> Job:
+        """Return the job, accepted and QUEUED. With a ``request_id``, safe to repeat after any failure.
+
+        ``job_type`` is one of the model's; empty: `opml`.
+        """
+        request = CreateJobRequest(request_id=request_id, order=order, user=user, annotation=annotation, job_type=job_type)
         with told():
             return await self.dispatcher.CreateJob(request, timeout=CALL_SECONDS)
 

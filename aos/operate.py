@@ -19,6 +19,7 @@ from aos.operator.pool import MEBIBYTE
 from aos.operator.settings import QuestionSettings
 from aos.operator.shelf import Lora, Shelf
 from aos.operator.source import Source
+from aos.operator.tee import make_tee
 from aos.rpc.channel import channel
 from aos.serve_operator import serving_operator
 from aos.settings import NetworkSettings, StartError
@@ -74,6 +75,7 @@ async def running_node(
             grace=settings.grace,
             telemetry=traces,
             vrf=vrf,
+            tee=make_tee(settings.tee, settings.tee_command, clock),
         ) as operator,
         serving_operator(
             operator,

@@ -21,6 +21,11 @@ MEMORY: Final = 1 << 30
 LAYERS: Final = 10_000
 GPUS: Final = 64
 SPLIT_MODES: Final = ("none", "layer", "row")
+VRF_SUITES: Final = ("rfc9381", "draft04")
+"""The ECVRFs that a network can draw with; docs/reference/sampling.md."""
+SIMULATED: Final = "simulated"
+"""The TEE for development: what it signs proves nothing."""
+TEES: Final = ("intel_tdx", "intel_sgx", "aws_nitro", SIMULATED)
 NEURONS: Final = 10**18
 """Neurons in one coin."""
 
@@ -81,8 +86,17 @@ class NetworkSettings:
     """Neurons that the project finds on its account."""
     dev: bool = False
     """Callers without a token act as the project. Only on a loopback address."""
+    tee: str = ""
+    """The TEE that the operators run in: `intel_tdx`, `intel_sgx`, `aws_nitro`, or, in dev mode, `simulated`; empty: none."""
+    tee_command: tuple[str, ...] = ()
+    """What prints evidence for a statement, in a real one; docs/reference/attestation.md."""
+    tee_policy: Path | None = None
+    """JSON file that says which evidence is taken; without it none is, but, in dev mode, that of `simulated` operators."""
     grace: float = 10.0
     """Seconds that running jobs get to end at shutdown; then they are given back and go on at the next start."""
+
+    vrf_suite: str = VRF_SUITES[0]
+    """By which ECVRF operators are drawn to check jobs: `rfc9381`, or `draft04` for networks that use it."""
 
     def __post_init__(self) -> None:
         _within("port", self.port, 0, PORTS)
@@ -95,6 +109,8 @@ class NetworkSettings:
         _within("memory", self.memory, 0, MEMORY)
         _within("gpu-layers", self.gpu_layers, -1, LAYERS)
         _within("main-gpu", self.main_gpu, 0, GPUS - 1)
+        if self.vrf_suite not in VRF_SUITES:
+            raise ValueError(f"vrf-suite: must be one of {', '.join(VRF_SUITES)}, not {self.vrf_suite!r}")
         if self.split_mode not in SPLIT_MODES:
             raise ValueError(f"split-mode: must be one of {', '.join(SPLIT_MODES)}, not {self.split_mode!r}")
         if len(self.tensor_split) > GPUS or not all(0 <= share < math.inf for share in self.tensor_split):
@@ -102,6 +118,15 @@ class NetworkSettings:
         check_offered(self.models, self.adapters)
         if self.dev and not is_loopback(self.host):
             raise ValueError(f"dev: lets everyone in without a token, so host must be a loopback address, not {self.host!r}")
+        self._check_tee()
+
+    def _check_tee(self) -> None:
+        if self.tee not in ("", *TEES):
+            raise ValueError(f"tee: must be one of {', '.join(TEES)}, not {self.tee!r}")
+        if self.tee == SIMULATED and not self.dev:
+            raise ValueError("tee: simulated evidence proves nothing, so it needs dev, on a loopback address")
+        if bool(self.tee_command) != (self.tee not in ("", SIMULATED)):
+            raise ValueError("tee-command: goes with a tee that is real, and only with it")
 
     @property
     def price(self) -> Price:

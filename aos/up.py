@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import shlex
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -17,14 +18,20 @@ import grpc
 
 from aos.clock import SystemClock
 from aos.credentials import Credentials
-from aos.errors import ModelNotFound, ProjectExists, RequestIdReused
+from aos.dispatcher.settings import DispatcherSettings
+from aos.errors import InvalidField, ModelNotFound, ProjectExists, RequestIdReused
 from aos.memory import default_memory
+from aos.registry.settings import RegistrySettings
 from aos.rpc.channel import channel
 from aos.rpc.status import answered
 from aos.serve import DATABASE, Services, running_services
-from aos.settings import NetworkSettings, StartError
+from aos.settings import SIMULATED, NetworkSettings, StartError
 from aos.telemetry import telemetry
 from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
+from aos.verification.attestation.policy import Policy
+from aos.verification.attestation.policy_file import POLICY_BYTES, read_policy
+from aos.verification.attestation.simulated import image
+from aos.verification.vrf import Suite
 from gateway.envoy.run import EnvoyError, EnvoySettings, running_envoy
 
 START_SECONDS: Final = 180.0
@@ -70,6 +77,7 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
         for one in files:
             if not one.path.is_file():
                 raise StartError(f"{kind}: there is no file {one.path}")
+    tee = tee_policy(settings)
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -85,6 +93,8 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
                 clock=SystemClock(),
                 operators=settings.operators,
                 open_as=f"projects/{settings.project}" if settings.dev else "",
+                dispatcher=DispatcherSettings(tee=tee, vrf_suite=Suite[settings.vrf_suite.upper()]),
+                registry=RegistrySettings(tee=tee),
                 telemetry=traces,
                 grace=settings.grace,
             )
@@ -116,6 +126,22 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
         credentials.save(data)
         yield Network(credentials, tuple(one.name for one in (*settings.models, *settings.adapters)), operators)
         told("stopping: running jobs end or are given back")
+
+
+def tee_policy(settings: NetworkSettings) -> Policy:
+    """Return which evidence the network takes: in dev mode that of simulated operators, too. Raises StartError."""
+    text = "{}"
+    if settings.tee_policy is not None:
+        try:
+            with settings.tee_policy.open() as file:
+                text = file.read(POLICY_BYTES + 1)
+        except (OSError, UnicodeDecodeError) as error:
+            raise StartError(f"tee-policy: {settings.tee_policy} cannot be read: {error}") from error
+    try:
+        policy = read_policy(text, production=not settings.dev)
+        return replace(policy, images=(*policy.images, image())) if settings.tee == SIMULATED else policy
+    except InvalidField as error:
+        raise StartError(f"tee-policy: {settings.tee_policy}: {error}") from error
 
 
 async def _welcome(admin: grpc.aio.Channel, credentials: Credentials, settings: NetworkSettings) -> Credentials:
@@ -218,6 +244,8 @@ async def _operator(
         *("--prompt-price", str(settings.prompt_price), "--completion-price", str(settings.completion_price)),
         *("--grace", str(settings.grace)),
         *(["--dev"] if settings.dev else []),
+        *(["--tee", settings.tee] if settings.tee else []),
+        *(["--tee-command", shlex.join(settings.tee_command)] if settings.tee_command else []),
     ]
     # by environment, because every user of the machine can read a command line
     child = Child(command, os.environ | {"AOS_OPERATOR_TOKEN": token}, data / f"operator-{number}.log")

@@ -5,9 +5,9 @@
 First, how long a VRF proof takes. Then, for each model, an answer of 128 tokens: what keeping its steps adds to generating it, what
 hashing its trees and signing take, and what its replay takes, all as parts of generating it with nothing of that; medians of rounds
 that take turns, by the clock and in the process's own seconds, of all its threads. Last, a table: of so many false answers of 128
-tokens by a 15M model, in how many replay finds the lie. That model is nearly flat, so another temperature shows at once; a model
-that is sure of its tokens may give the same answer at both, and then there is nothing to find. All goes through what operators and
-`aos verify` run.
+tokens by a 15M model, in how many replay finds the lie. That model is nearly flat, so another temperature shows at once. The
+bundled model is sure of its tokens, and often gives the same answer at both: of its answers it is said how many those are, and in
+how many of the others the lie is found. All goes through what operators and `aos verify` run.
 """
 
 from __future__ import annotations
@@ -235,6 +235,32 @@ async def detection(model: LlamaModel, swapped: LlamaModel, jobs: int) -> None:
         print(f"{lie:28}{f'{seen} of {jobs}':>20}{f'{caught} of {jobs}':>18}{median:>20}", flush=True)
 
 
+ASKED = ("What is AI?", "What is a receipt?", "How does a model learn?", "What is an operator?", "What is a token?")
+
+
+def a_question(number: int, temperature: float) -> Order:
+    """Return an order that the bundled model has an answer to, which ends by itself."""
+    sampling = Sampling(temperature=temperature, max_tokens=TOKENS, seed=number + 1)
+    return with_defaults(Order(model="m", prompt=ASKED[number % len(ASKED)], sampling=sampling), job=bytes(32))
+
+
+async def temperatures(model: LlamaModel, jobs: int) -> None:
+    """Print in how many answers another temperature than was asked for makes a difference, and in how many of these it is found."""
+    for temperature in (0.9, 0.5, 0.0):
+        same, caught = 0, 0
+        for number in range(jobs):
+            order = a_question(number, 1.0)
+            model.clear()
+            honest = await proven(model, order)
+            model.clear()
+            told = forged(await proven(model, a_question(number, temperature)), order, model)
+            if told.output_tokens == honest.output_tokens:
+                same += 1
+            model.clear()
+            caught += (await replay_on(told, model)).good is False
+        print(f"  {temperature:g} for 1: the same answer in {same} of {jobs}, found in {caught} of {jobs - same}", flush=True)
+
+
 def vrf(rounds: int = 200) -> None:
     """Print what a VRF proof costs."""
     key, times = VrfKey(os.urandom(32)), {"prove": list[float](), "verify": list[float]()}
@@ -269,6 +295,9 @@ def main() -> None:
             swapped = write(folder, SIZES["15M"], CONTEXT, gguf.GGMLQuantizationType.Q4_0)
             with opened(honest, given.threads) as model, opened(swapped, given.threads) as other:
                 asyncio.run(detection(model, other, given.jobs))
+            with opened(bundled_model(), given.threads) as model:
+                print("wrong temperature, demo")
+                asyncio.run(temperatures(model, given.jobs))
 
 
 @contextmanager

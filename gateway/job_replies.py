@@ -21,6 +21,7 @@ NAMES: Final = {
     "order.prompt": "job.prompt",
     "order.model": "job.model",
     "request_id": "idempotency-key",
+    "job_type": "job.tag",
     "name:": "job_id:",
     "project_id": "address",
     "display_name": "name",

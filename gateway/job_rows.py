@@ -42,7 +42,7 @@ def submitted(job: Job) -> tuple[str, str]:
         kept: Any = json.loads(job.annotation)[ANNOTATION]
         head, tail = kept["job"]
     except (ValueError, KeyError, TypeError):  # made by another door, with an annotation of its own or none
-        return WORDS.get(job.tag, ""), dump(_as_job(job.order))
+        return WORDS.get(job.tag, ""), dump(_as_job(job.order, job.job_type))
     return WORDS.get(job.tag, "") or kept["tag"], f"{head}{dump(_prompt(job.order))}{tail}"
 
 
@@ -50,7 +50,7 @@ def _prompt(order: Order) -> str:
     return order.chat.messages[-1].content if order.HasField("chat") else order.prompt
 
 
-def _as_job(order: Order) -> dict[str, Any]:
+def _as_job(order: Order, kind: str) -> dict[str, Any]:
     params: dict[str, Any] = {field.name: value for field, value in order.sampling.ListFields() if field.name != "mirostat"}
     if order.sampling.HasField("mirostat"):
         params |= {"mirostat": 2, "mirostat_tau": order.sampling.mirostat.tau, "mirostat_eta": order.sampling.mirostat.eta}
@@ -60,7 +60,7 @@ def _as_job(order: Order) -> dict[str, Any]:
         params["stop"] = list(order.sampling.stop)
     if "logit_bias" in params:
         params["logit_bias"] = {str(token): bias for token, bias in sorted(order.sampling.logit_bias.items())}
-    job: dict[str, Any] = {"tag": KIND, "prompt": _prompt(order), "model": order.model, "params": params}
+    job: dict[str, Any] = {"tag": kind or KIND, "prompt": _prompt(order), "model": order.model, "params": params}
     if order.HasField("chat"):
         job["messages"] = [{"role": message.role, "content": message.content} for message in order.chat.messages]
     return job
@@ -112,7 +112,7 @@ def _row(job: Job, result: JobResult) -> dict[str, Any]:
         "verify_id": bare(job.name),
         "vrf": _vrf(result.vrf),
         "clock": _clock(result.clock.counts),
-        "signature": result.signature or f"0x{result.receipt.signature.hex()}",
+        "signature": result.signature or (f"0x{result.receipt.signature.hex()}" if result.HasField("receipt") else ""),
         "job_type": "",
         "tag": tag,
         "position": POSITIONS.get(result.position, ""),

@@ -27,7 +27,7 @@ from aos.v1.dispatcher_pb2 import (
     ListResultsRequest,
     Verdict,
 )
-from aos.v1.registry_pb2 import GetModelRequest, Model
+from aos.v1.registry_pb2 import GetModelRequest
 from aos.v1.types_pb2 import Chat, ChatMessage, Order, Sampling
 from gateway.body import Body, check, members
 from gateway.drawing import DETERMINISM, Drawing, TopLogprobs
@@ -141,7 +141,6 @@ class JobsServicer(jobs_pb2_grpc.JobsServicer):
         model = await answered(
             self._registry.GetModel(GetModelRequest(name=asked.job.model), metadata=metadata, timeout=CALL_SECONDS)
         )
-        check_kind(asked.job.tag, model)
         wanted = CreateJobRequest(
             request_id=header(context, "idempotency-key"),
             order=order_of(asked.job, chat=model.chat),
@@ -150,6 +149,7 @@ class JobsServicer(jobs_pb2_grpc.JobsServicer):
             tag=TAGS[asked.tag],
             redundancy=asked.redundancy,
             timeout=None if asked.timeout is None else _duration(asked.timeout),
+            job_type=asked.job.tag,
         )
         job = await answered(self._dispatcher.CreateJob(wanted, metadata=metadata, timeout=CALL_SECONDS))
         return result(dump(bare(job.name)))
@@ -205,14 +205,6 @@ def _duration(seconds: float) -> Duration:
     duration = Duration()
     duration.FromNanoseconds(round(seconds * 1e9))
     return duration
-
-
-def check_kind(kind: str, model: Model) -> None:
-    """Raise InvalidField unless an operator that can be used takes such jobs with the model."""
-    kinds = sorted(model.job_types) or [KIND]
-    if kind not in kinds:
-        problem = f"no operator takes {kind!r} jobs for {model.name!r} now; there are: {', '.join(kinds)}"
-        raise InvalidField("job.tag", problem, value=kind, limit=", ".join(kinds))
 
 
 def order_of(job: JobFields, *, chat: bool) -> Order:

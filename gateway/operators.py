@@ -41,6 +41,8 @@ VRF_KEY: Final = re.compile(r"(?:0x)?([0-9a-fA-F]{64})?")
 OFFERS: Final = 64
 """Most offers of one operator, as the registry has it."""
 U32: Final = (1 << 32) - 1
+TEE: Final = "tee"
+"""The kind of an operator whose key is attested: it takes such jobs, besides the others."""
 WHOLE: Final = ("0", "10000")
 """The range of an operator's draws, in ten-thousandths: the whole, for each."""
 
@@ -186,7 +188,7 @@ def operator_row(operator: OperatorInfo) -> dict[str, Any]:
         "address": address,
         "start": start,
         "end": end,
-        "operator_type": KIND,
+        "operator_type": TEE if operator.HasField("attested") else KIND,
         "status": "ready" if operator.routable else operator.reason,
         "created_at": time(operator.registered),
         "models": [offer.model for offer in operator.offers],

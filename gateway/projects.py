@@ -89,4 +89,5 @@ def project_row(project: Project, token: str = "") -> dict[str, Any]:
         "status": "",
         "token": token,
         "created_at": time(project.created),
+        "limits": {field.name: value for field, value in project.limits.ListFields()},
     }

@@ -15,9 +15,10 @@ PROMPT = [1, 2, 3]
 """The tokens of the prompt of ``a_trace``."""
 
 
-def a_trace(tokens: Sequence[int]) -> Trace:
-    """Return a trace of an answer of such tokens, drawn from logits that nobody has looked at."""
-    steps = [Step(at, token, hashlib.sha256(bytes([at % 256])).digest(), ((token, 1 << 16),)) for at, token in enumerate(tokens)]
+def a_trace(tokens: Sequence[int], logits: int = 0) -> Trace:
+    """Return a trace of an answer of such tokens, drawn from logits that nobody has looked at; other ``logits`` have other bits."""
+    hashes = [hashlib.sha256(bytes([(at + logits) % 256])).digest() for at in range(len(tokens))]
+    steps = [Step(at, token, hashes[at], ((token, 1 << 16),)) for at, token in enumerate(tokens)]
     return Trace(prompt_tokens=PROMPT, steps=b"".join(step.packed() for step in steps))
 
 

@@ -20,6 +20,7 @@ from aos.cli.main import ERR, OUT, Where, network, run, show_table
 from aos.client import Client, outcome_error
 from aos.errors import EngineFailed
 from aos.rpc.status import answered
+from aos.v1.attestation_pb2 import Attested, TeeProvider
 from aos.v1.dispatcher_pb2 import (
     CancelJobRequest,
     CreateJobRequest,
@@ -76,7 +77,13 @@ def summary(job: str, outcome: Outcome) -> str:
     return (
         f"{job[:17]}…  {usage.prompt_tokens} + {usage.completion_tokens} tokens, {receipt.price} neurons, "
         f"operator 0x{receipt.operator.hex()[:8]}…"
+        + (f", attested: {_tee(outcome.attested)}" if outcome.HasField("attested") else "")
     )
+
+
+def _tee(attested: Attested) -> str:
+    provider = TeeProvider.Name(attested.provider).removeprefix("TEE_PROVIDER_").lower()
+    return f"{provider}, image {attested.image}"
 
 
 def sampling_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -124,6 +131,7 @@ def sampling_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--request-id", default="", help="Makes a retry harmless.")
 @click.option("--determinism", type=click.Choice([*DETERMINISM]), help="Otherwise exact where the model can be.")
 @click.option("--priority", type=click.IntRange(-9, 9), default=0, help="Among your own jobs, higher goes first.")
+@click.option("--type", "job_type", default="", help="One of the model's kinds of jobs, `tee` say; otherwise `opml`.")
 @click.option("--wait/--no-wait", default=True, help="Stream the answer, or only print the job's name.")
 @click.option("--receipt", type=click.Path(dir_okay=False, path_type=Path), help="Write the receipt to this file.")
 @click.pass_obj
@@ -137,6 +145,7 @@ def submit(
     request_id: str,
     determinism: str | None,
     priority: int,
+    job_type: str,
     wait: bool,
     receipt: Path | None,
 ) -> None:
@@ -153,7 +162,8 @@ def submit(
             )
             if determinism:
                 order.determinism = DETERMINISM[determinism]
-            made = CreateJobRequest(order=order, request_id=request_id or secrets.token_hex(16), priority=priority)
+            known = request_id or secrets.token_hex(16)
+            made = CreateJobRequest(order=order, request_id=known, priority=priority, job_type=job_type)
             job = await answered(aos.dispatcher.CreateJob(made))
             if not wait:
                 OUT.print(job.name)

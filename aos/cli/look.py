@@ -11,6 +11,9 @@ from aos.cli.main import OUT, Where, network, run, show_table
 from aos.rpc.status import answered
 from aos.v1 import registry_pb2
 
+OPML = "opml"
+"""The kind of job that every operator takes."""
+
 
 def state(*, routable: bool, reason: str) -> str:
     """Return what a table says about a model or an operator."""
@@ -33,9 +36,10 @@ def models(where: Where, as_json: bool) -> None:
         for model in listed.models:
             price = f"{model.price.prompt_token} / {model.price.completion_token}"
             ready = state(routable=model.routable, reason=model.reason)
-            can = ", ".join(name for name in ("chat", "exact", "embeddings") if getattr(model, name))
+            can = [name for name in ("chat", "exact", "embeddings") if getattr(model, name)]
+            can += [kind for kind in model.job_types if kind != OPML]
             operators, digest = str(len(model.operators)), f"{model.digest[:16]}…"
-            table.add_row(escape(model.name), ready, str(model.context_length), can, price, operators, digest)
+            table.add_row(escape(model.name), ready, str(model.context_length), ", ".join(can), price, operators, digest)
         show_table(table)
 
     run(work())

@@ -7,6 +7,7 @@ import ctypes
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from aos.cli.main import ERR, OUT, Where, run
 from aos.cli.worker_file import UNUSED, WorkerFile, load_worker_file
 from aos.offered import AdapterFile, ModelFile
 from aos.operator.settings import QuestionSettings
-from aos.settings import SPLIT_MODES, NetworkSettings, bundled, is_loopback
+from aos.settings import SIMULATED, SPLIT_MODES, TEES, VRF_SUITES, NetworkSettings, bundled, is_loopback
 
 if TYPE_CHECKING:
     from aos.up import Network
@@ -61,10 +62,22 @@ def model_options(command: click.decorators.FC) -> click.decorators.FC:
     return command
 
 
+def tee_options(command: click.decorators.FC) -> click.decorators.FC:
+    """Add the options about the enclave that an operator runs in."""
+    command = click.option(
+        "--tee-command", default="", metavar="COMMAND", help="In a real one: what prints evidence for a statement."
+    )(command)
+    return click.option(
+        "--tee", type=click.Choice(TEES), default=None, help="The TEE that operators run in; simulated needs --dev."
+    )(command)
+
+
 def settings_of(options: dict[str, Any], **more: Any) -> NetworkSettings:
     """Return the settings that the options make. Raises ValueError, naming the option, for one that cannot be."""
     models = tuple(map(ModelFile.read, options.pop("models"))) or (bundled(),)
     adapters = tuple(AdapterFile.read(text, [one.name for one in models]) for text in options.pop("adapters"))
+    if "tee" in options:
+        options |= {"tee": options["tee"] or "", "tee_command": tuple(shlex.split(options["tee_command"]))}
     try:
         split = tuple(float(share) for share in options.pop("tensor_split").split(",") if share)
     except ValueError:
@@ -79,6 +92,9 @@ def settings_of(options: dict[str, Any], **more: Any) -> NetworkSettings:
 @click.option("--operators", type=int, default=1, show_default=True, help="Operator processes.")
 @click.option("--dev", is_flag=True, help="Let callers in without a token. On loopback only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready, and nothing else.")
+@click.option("--vrf-suite", type=click.Choice(VRF_SUITES), default=VRF_SUITES[0], help="The ECVRF that operators are drawn with.")
+@click.option("--tee-policy", type=click.Path(dir_okay=False, path_type=Path), help="JSON file: which TEE evidence is taken.")
+@tee_options
 @model_options
 @click.pass_obj
 def up(where: Where, data: Path | None, as_json: bool, **options: Any) -> None:
@@ -200,6 +216,7 @@ def demo(question: str, **options: Any) -> None:
 @click.option("--allow-callback", "networks", multiple=True, metavar="NETWORK", help="Network, not public, callbacks may go to.")
 @click.option("--dev", is_flag=True, help="Take questions without a token, with callbacks to this machine. On loopback only.")
 @click.option("--die-with-parent", is_flag=True, help="End when the process that started this one ends.")
+@tee_options
 @model_options
 @click.pass_obj
 def operator(
@@ -227,6 +244,7 @@ def operator(
             options["models"] = (str(file.model),)
         settings = settings_of(options, **({"host": file.host, "port": file.port} if config else {}))
         questions = question_settings(networks, listen, dev=settings.dev)
+        check_simulated(settings, file.dispatcher if connect is None else connect)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if config and not token and not settings.dev:
@@ -255,6 +273,13 @@ def operator(
             await stop.wait()
 
     run(work())
+
+
+def check_simulated(settings: NetworkSettings, connect: str) -> None:
+    """Raise ValueError for simulated evidence that would go to a network elsewhere, which refuses it."""
+    host = connect.rpartition(":")[0].strip("[]")
+    if settings.tee == SIMULATED and connect and not connect.startswith("unix:") and not is_loopback(host):
+        raise ValueError(f"tee: simulated evidence proves nothing, so connect must be a loopback address, not {connect!r}")
 
 
 def question_settings(networks: tuple[str, ...], listen: str, *, dev: bool) -> QuestionSettings:

@@ -1,10 +1,11 @@
-"""`aos verify`: check a receipt offline, and say in plain words what was and was not checked."""
+"""`aos verify`: check a receipt, or another signed statement, offline, and say in plain words what was and was not checked."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from google.protobuf.json_format import Parse, ParseError
@@ -16,24 +17,56 @@ from aos.offered import adapter_path
 from aos.v1.dispatcher_pb2 import ReceiptBundle
 
 if TYPE_CHECKING:
+    from aos.verification.attestation.policy import Policy
     from aos.verification.receipts import Finding
 
 BUNDLE_BYTES = 32 << 20
 """Largest receipt file that is read."""
 
 
-def read_bundle(path: Path) -> ReceiptBundle:
-    """Return what the file holds: the JSON that `GET /v1/jobs/…/receipt` gives. Raises click.ClickException."""
+def read_text(path: Path) -> str:
+    """Return what the file, or standard input for `-`, holds. Raises click.ClickException."""
     try:
-        text = sys.stdin.read(BUNDLE_BYTES) if str(path) == "-" else path.read_text()[:BUNDLE_BYTES]
-        bundle = Parse(text, ReceiptBundle())
+        return sys.stdin.read(BUNDLE_BYTES) if str(path) == "-" else path.read_text()[:BUNDLE_BYTES]
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(f"{path} cannot be read: {error}") from error
+
+
+def read_bundle(text: str, path: Path) -> ReceiptBundle:
+    """Return the receipt with what it speaks of: the JSON that `GET /v1/jobs/…/receipt` gives. Raises click.ClickException."""
+    try:
+        bundle = Parse(text, ReceiptBundle())
     except ParseError as error:
         raise click.ClickException(f"{path} is not a receipt: {error}") from error
     if not bundle.HasField("receipt"):
         raise click.ClickException(f"{path} is not a receipt: the field `receipt` is missing")
     return bundle
+
+
+def other_findings(text: str) -> list[Finding]:
+    """Return what a signed message of the older network, or a record of a false VRF claim, proves; nothing for anything else."""
+    from aos.dispatcher.lottery import holds, read_evidence
+    from aos.errors import AosError
+    from aos.verification.envelope import FIELDS, open_envelope
+    from aos.verification.receipts import Finding
+
+    try:
+        fields: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    names = set[str](fields) if isinstance(fields, dict) else set[str]()
+    try:
+        if {"id", "address", "signature"} <= names <= set(FIELDS):
+            signed = Finding(f"the message is signed by {open_envelope(text).address}", good=True)
+            return [signed, unchecked("when it was signed, and for whom", "a message does not say: keep the ids that came")]
+        if {"registered_key", "vrf", "what"} <= names:
+            evidence = read_evidence(text.strip().encode())
+            what = f"the claim that operator {evidence.claim.operator} is said to have made is false: {evidence.what.value}"
+            why = "" if (false := holds(evidence)) else "it is true, or false in another way"
+            return [Finding(what, good=false, why=why), unchecked("whose claim it is", "check the signature of Evidence.message")]
+    except AosError as error:
+        return [Finding("the statement can be read, and its signature is good", good=False, why=error.message)]
+    return []
 
 
 def show(findings: list[Finding], out: Console) -> bool:
@@ -53,6 +86,18 @@ async def rerun(bundle: ReceiptBundle, model: Path, adapter: str) -> Finding:
     return await replay(bundle, model, Lora(*adapter_path(adapter)) if adapter else None)
 
 
+def read_tee_policy(path: Path) -> Policy:
+    """Return the policy that the file says, which takes no simulated evidence. Raises click.ClickException."""
+    from aos.errors import InvalidField
+    from aos.verification.attestation.policy_file import POLICY_BYTES, read_policy
+
+    try:
+        with path.open() as file:
+            return read_policy(file.read(POLICY_BYTES + 1))
+    except (OSError, UnicodeDecodeError, InvalidField) as error:
+        raise click.ClickException(f"{path} is no policy: {error}") from error
+
+
 def unchecked(what: str, how: str) -> Finding:
     """Return what was not looked at, and how it can be."""
     from aos.verification.receipts import Finding
@@ -66,17 +111,31 @@ def unchecked(what: str, how: str) -> Finding:
 @click.option(
     "--replay", is_flag=True, help="Run the order again, step by step, on the weights of --model, which asks for that by itself."
 )
+@click.option(
+    "--tee-policy",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON file: which programs and platforms are trusted, for a receipt with evidence.",
+)
 @click.option("--adapter", default="", metavar="PATH[:SCALE]", help="LoRA file over them, as the operator had it.")
-def verify(receipt: Path, model: Path | None, adapter: str, *, replay: bool) -> None:
-    """Check RECEIPT, a file from `aos receipt` (or - for standard input), with no network."""
-    from aos.verification.receipts import check_bundle  # slow to import: the other commands need no keys
+def verify(receipt: Path, model: Path | None, adapter: str, tee_policy: Path | None, *, replay: bool) -> None:
+    """Check RECEIPT, a file from `aos receipt` (or - for standard input), with no network.
+
+    It may also be a signed message of the older network's WebSocket protocol, or the record of an operator's false VRF claim.
+    """
+    from aos.verification.attestation.bundle import check_attestation  # slow to import: the other commands need no keys
+    from aos.verification.receipts import check_bundle
 
     if adapter and model is None:
         raise click.UsageError("--adapter is over the weights that --model names")
     if replay and model is None:
         raise click.UsageError("--replay needs the weights: --model FILE.gguf")
-    bundle = read_bundle(receipt)
-    findings = list(check_bundle(bundle))
+    text = read_text(receipt)
+    if others := other_findings(text):
+        good = show(others, OUT)
+        OUT.print("[green]It holds.[/green]" if good else "[red]It does NOT hold.[/red]")
+        sys.exit(0 if good else 1)
+    bundle = read_bundle(text, receipt)
+    findings = [*check_bundle(bundle), *check_attestation(bundle, read_tee_policy(tee_policy) if tee_policy else None)]
     if model is None:
         findings.append(unchecked("that the model really gives this answer", "give --replay --model FILE.gguf to run it again"))
     else:

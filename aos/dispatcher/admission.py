@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NoReturn
 
-from aos.dispatcher.jobs import Job, Submission
-from aos.dispatcher.quotas import Tokens, check_tokens
+from aos.dispatcher.jobs import OPML, Job, Submission
+from aos.dispatcher.quotas import Limits, Tokens, check_tokens
 from aos.dispatcher.risk import Tag
 from aos.dispatcher.settings import DispatcherSettings
 from aos.errors import InvalidField, ModelUnavailable, ModelUnsuitable, QueueFull, RequestIdReused
@@ -37,6 +37,8 @@ TOKEN_BYTES: Final = 512
 """Longest text of one token, generously; bounds what an operator may write into a log."""
 NONCE_BYTES: Final = 16
 NANOS: Final = 1_000_000_000
+JOB_TYPE: Final = 32
+"""Most characters of a kind of job that an error repeats."""
 REDUNDANCY: Final = 16
 """Most operators that a caller may want to run one job."""
 PRIORITY_LIMIT: Final = 9
@@ -106,6 +108,7 @@ def digest_contents(request: CreateJobRequest) -> bytes:
     # jobs from before there were priorities keep their digests
     parts += [str(request.priority).encode()] if request.priority else []
     parts += [f"risk {request.tag} {request.redundancy}".encode()] if request.tag or request.redundancy else []
+    parts += [f"type {request.job_type}".encode()] if request.job_type not in ("", OPML) else []
     parts += [b"timeout" + request.timeout.SerializeToString(deterministic=True)] if request.HasField("timeout") else []
     return hashlib.sha256(b"aos.contents.v1" + b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
@@ -118,8 +121,8 @@ def job_id(*, project: str, request_digest: bytes, created: datetime, nonce: byt
     return said.hexdigest()
 
 
-def check_model(order: Order, model: Model) -> None:
-    """Raise ModelUnavailable or ModelUnsuitable if the model cannot take the order now."""
+def check_model(order: Order, model: Model, job_type: str = "") -> None:
+    """Raise ModelUnavailable, ModelUnsuitable or InvalidField if the model cannot take the order, as a job of the kind, now."""
     if not model.routable:
         raise ModelUnavailable(order.model, model.reason or "no operator that offers it can be used")
     if order.WhichOneof("input") == "chat" and not model.chat:
@@ -128,6 +131,10 @@ def check_model(order: Order, model: Model) -> None:
         raise ModelUnsuitable(order.model, "embeddings")
     if order.determinism == Determinism.DETERMINISM_EXACT and not model.exact:
         raise ModelUnsuitable(order.model, "weights that give the same bits whatever the load")
+    kinds = sorted(model.job_types)
+    if job_type not in ("", OPML, *kinds):
+        problem = f"no operator takes {job_type[:JOB_TYPE]!r} jobs for {order.model!r} now; there are: {', '.join(kinds)}"
+        raise InvalidField("job_type", problem, value=job_type, limit=", ".join(kinds))
 
 
 def prompt_bound(order: Order, context_length: int) -> int:
@@ -185,6 +192,7 @@ def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetim
         created=now,
         deadline=now + time,
         priority=request.priority,
+        job_type=request.job_type or OPML,
     )
     submission = Submission(
         request.request_id,
@@ -207,15 +215,18 @@ def same(existing: Record, contents: bytes) -> Record:
     return existing
 
 
-def admit(new: Record, existing: Record | None, load: Load, settings: DispatcherSettings) -> Record:
-    """Return the record to keep: the first with its request_id. Raises RequestIdReused, QueueFull or QuotaExceeded."""
+def admit(new: Record, existing: Record | None, load: Load, limits: Limits, *, queue_jobs: int) -> Record:
+    """Return the record to keep: the first with its request_id. Raises RequestIdReused, QueueFull or QuotaExceeded.
+
+    ``limits`` are the project's, ``queue_jobs`` is how many jobs of all projects may be unfinished.
+    """
     if existing is not None:
         return same(existing, new.submission.contents)
     job = new.job
-    if load.project >= settings.project_jobs:
-        raise QueueFull(f"unfinished jobs of {job.project}", settings.project_jobs)
-    if load.everywhere >= settings.queue_jobs:
-        raise QueueFull("unfinished jobs", settings.queue_jobs)
+    if load.project >= limits.unfinished_jobs:
+        raise QueueFull(f"unfinished jobs of {job.project}", limits.unfinished_jobs)
+    if load.everywhere >= queue_jobs:
+        raise QueueFull("unfinished jobs", queue_jobs)
     wanted = job.prompt_bound + job.completion_bound
-    check_tokens(job.project, wanted, load.tokens, per_day=settings.project_tokens, now=job.created)
+    check_tokens(job.project, wanted, load.tokens, per_day=limits.tokens_per_day, now=job.created)
     return new

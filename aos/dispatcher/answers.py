@@ -6,6 +6,7 @@ from typing import Final
 
 from aos.errors import BadReceipt
 from aos.order import EMBEDDING_VALUES, LEAST_LOGPROB, cost, digest_tokens
+from aos.v1.dispatcher_pb2 import StateRoots
 from aos.v1.operator_pb2 import Chunk, Finish, TokenLogprob
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import FinishReason, Price, Sampling
@@ -76,13 +77,15 @@ def check_answer(
         raise BadReceipt(job, "price", f"{due} is more than is held, {amount}")
 
 
-def untraced(finish: Finish, *, embeds: bool) -> BadReceipt | None:
-    """Return why the receipt's `state_root` is not that of the trace that came with it; None if it is. Slow for long answers."""
+def traced(finish: Finish, *, embeds: bool) -> StateRoots | BadReceipt | None:
+    """Return the roots that the receipt's `state_root` is of, or why it is not that of the trace that came. Slow for long answers.
+
+    None: vectors have no steps.
+    """
     try:
-        check_state(finish.receipt, finish.trace, embeds=embeds)
+        return check_state(finish.receipt, finish.trace, embeds=embeds)
     except BadReceipt as error:
         return error
-    return None
 
 
 def check_logprobs(chunk: Chunk, sampling: Sampling, *, job: str) -> None:

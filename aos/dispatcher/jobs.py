@@ -7,20 +7,26 @@ message that came too late.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import cast
+from typing import Final, cast
 
 from aos.dispatcher.answers import check_answer
 from aos.dispatcher.risk import Tag
 from aos.errors import AosError, BadReceipt, Deadline, JobCancelled, OperatorLost
 from aos.toolcalls import add_calls
+from aos.v1.attestation_pb2 import Attestation, Attested
 from aos.v1.dispatcher_pb2 import JobError, JobEvent, JobResult, JobState, Outcome
 from aos.v1.operator_pb2 import Chunk, Finish, Trace
 from aos.v1.types_pb2 import Embedding, Order, Price, Usage
 from aos.verification.clock import merge
 from aos.verification.receipts import embeddings_digest, text_digest
+
+OPML: Final = "opml"
+"""The kind of job that is signed for."""
+TEE: Final = "tee"
+"""The kind whose answer must come with evidence of trusted execution, too."""
 
 
 class State(enum.IntEnum):
@@ -112,6 +118,7 @@ class Job:
     """Its place among the project's own jobs: higher goes first."""
     traceparent: str = ""
     """Its place in a trace, as W3C Trace Context writes it; empty: it is in none."""
+    job_type: str = OPML
 
     @property
     def name(self) -> str:
@@ -165,6 +172,10 @@ class Move:
     """What the operator said and signed, if it ended the job with an answer."""
     trace: Trace | None = None
     """What the `state_root` of the outcome's receipt is of."""
+    attestation: Attestation | None = None
+    """The evidence that came with the answer, if the job asks for any."""
+    unchecked: str = ""
+    """Why no check can follow, if none can: what the verdict on the job's only answer rests on."""
 
 
 def accept(view: View, at: At) -> Move | None:
@@ -200,15 +211,26 @@ def extend(view: View, at: At, *, lease: str, chunk: Chunk) -> Move | None:
     return Move(view.job, (said,)) if begun is None else replace(begun, events=(*begun.events, said))
 
 
-def complete(view: View, at: At, *, lease: str, finish: Finish, order: Order) -> Move | None:
+def complete(
+    view: View,
+    at: At,
+    *,
+    lease: str,
+    finish: Finish,
+    order: Order,
+    attested: Attested | None = None,
+    held: Sequence[Chunk] = (),
+) -> Move | None:
     """The answer is whole; ``order`` is what was asked.
+
+    ``attested`` is what its evidence was verified to be, ``held`` the output that waited for that: it goes into the log now.
 
     Raises BadReceipt if the receipt, whose signature is good, is not for what the log holds.
     """
     job = view.job
     if job.lease != lease:
         return None
-    output = view.output()
+    output = joined(held) if held else view.output()
     check_finish(job, finish, output, order, operator=job.operator, price=job.price or Price(), amount=job.amount)
     used = finish.receipt.usage
     usage = Usage(
@@ -223,9 +245,23 @@ def complete(view: View, at: At, *, lease: str, finish: Finish, order: Order) ->
         usage=usage,
         receipt=finish.receipt,
         embeddings=output.embeddings,
+        attested=attested,
     )
     add_calls(outcome, order, job.name)
-    return _end(State.COMPLETED, outcome, view, at)
+    ended = _end(State.COMPLETED, outcome, view, at)
+    return replace(ended, events=(*(JobEvent(chunk=chunk) for chunk in held), *ended.events))
+
+
+def joined(chunks: Iterable[Chunk]) -> Output:
+    """Return the whole answer that the chunks make."""
+    texts: list[str] = []
+    tokens: list[int] = []
+    embeddings: list[Embedding] = []
+    for chunk in chunks:
+        texts.append(chunk.text)
+        tokens.extend(chunk.tokens)
+        embeddings.extend(chunk.embeddings)
+    return Output("".join(texts), tokens, embeddings)
 
 
 def check_finish(job: Job, finish: Finish, output: Output, order: Order, *, operator: str, price: Price, amount: int) -> None:

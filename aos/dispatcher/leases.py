@@ -6,21 +6,23 @@ import asyncio
 import enum
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from aos.clock import Clock
 from aos.dispatcher import jobs
-from aos.dispatcher.answers import untraced
-from aos.dispatcher.checks import Risk, check_signed, clock_evidence, false_claim_evidence, result_of
+from aos.dispatcher.answers import traced
+from aos.dispatcher.attesting import verified
+from aos.dispatcher.checks import Risk, alone, check_signed, clock_evidence, false_claim_evidence, result_of
 from aos.dispatcher.jobs import At, Job, Move, View
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.meter import Meter
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Change, CheckStore, Leased, More
 from aos.errors import REASONS, AosError, BadReceipt, BadSignature, JobNotFound
-from aos.v1.dispatcher_pb2 import Draw, JobError, LeaseFailed, LeaseFinished, OperatorMessage
+from aos.v1.attestation_pb2 import Attested
+from aos.v1.dispatcher_pb2 import Draw, JobError, LeaseFailed, LeaseFinished, OperatorMessage, StateRoots
 from aos.v1.errors_pb2 import ErrorReason
 from aos.v1.operator_pb2 import Chunk
 from aos.verification.receipts import check_signature
@@ -103,9 +105,13 @@ class LeaseRun:
         checks: CheckStore,
         clock: Clock,
         settings: DispatcherSettings,
+        checkable: Callable[[Job], bool],
         proves: tuple[Draw, bytes] | None = None,
     ) -> None:
-        """``proves`` is the draw that the operator proves with its result, and its VRF key; None if it has no key in force."""
+        """``proves`` is the draw that the operator proves with its result, and its VRF key; None if it has no key in force.
+
+        ``checkable`` says whether anyone is there now who could check a job.
+        """
         self.job = leased.change.job
         self.id = self.job.lease
         self.operator = operator
@@ -114,7 +120,7 @@ class LeaseRun:
         self.blamed = False
         """Whether the operator failed it, so that another is to be preferred."""
         self._order = leased.submission.order
-        self._risk, self._proves = leased.risk, proves
+        self._risk, self._proves, self._checkable = leased.risk, proves, checkable
         self._log, self._checks, self._clock, self._settings = log, checks, clock, settings
         self._unwritten = deque[Said | End]()
         self._news = asyncio.Event()
@@ -122,6 +128,10 @@ class LeaseRun:
         self._meter = Meter(self.job, self._order, leased.output)
         self._began = 0
         """The operator's own count when it began."""
+        self._attested: Attested | None = None
+        """What the evidence of a `tee` job was verified to be."""
+        self._held: list[Chunk] = []
+        """The output of a `tee` job: it is nobody's before that, and no other operator goes on behind it."""
 
     def hear(self, what: Heard, seen: Mapping[str, int]) -> None:
         """Take what the operator says. What comes behind the end is ignored."""
@@ -205,6 +215,9 @@ class LeaseRun:
 
     async def _extend(self, chunk: Chunk, at: At) -> bool:
         """Return whether the lease is still the job's."""
+        if self.job.job_type == jobs.TEE:  # nobody sees it before it is verified
+            self._held.append(chunk)
+            return True
         if await self._log.extend(More(self.job.id, self.id, chunk)):
             return True
         # an operator may say more before it says that it began
@@ -214,7 +227,7 @@ class LeaseRun:
         try:
             # in a thread: recovering a key and hashing a trace take milliseconds
             await asyncio.to_thread(check_signature, finished.finish.receipt)
-            refusal = await asyncio.to_thread(untraced, finished.finish, embeds=self._order.HasField("embedding"))
+            roots = await asyncio.to_thread(traced, finished.finish, embeds=self._order.HasField("embedding"))
             await prove(
                 finished,
                 self.job,
@@ -225,20 +238,29 @@ class LeaseRun:
                 checks=self._checks,
                 clock=self._clock,
             )
-            return await self._log.change(self.job.id, lambda view: self._completed(view, at, finished, refusal))
+            tee = self._settings.tee
+            self._attested = await verified(finished, self.job, policy=tee, checks=self._checks, clock=self._clock)
+            nobody = not self._checkable(self.job)
+            return await self._log.change(self.job.id, lambda view: self._completed(view, at, finished, roots, nobody=nobody))
         except BadSignature as error:
             return await self._retry(BadReceipt(self.job.name, "signature", error.message), at)
         except BadReceipt as error:
             return await self._retry(error, at)
 
-    def _completed(self, view: View, at: At, finished: LeaseFinished, refusal: BadReceipt | None) -> Move | None:
-        move = jobs.complete(view, at, lease=self.id, finish=finished.finish, order=self._order)
+    def _completed(
+        self, view: View, at: At, finished: LeaseFinished, roots: StateRoots | BadReceipt | None, *, nobody: bool
+    ) -> Move | None:
+        finish, attested, held = finished.finish, self._attested, self._held
+        move = jobs.complete(view, at, lease=self.id, finish=finish, order=self._order, attested=attested, held=held)
         if move is None or move.outcome is None:
             return move
-        if refusal is not None:  # what contradicts the job was said first
-            raise refusal
-        result = result_of(finished, move.outcome.text, risk=self._risk, now=at.now)
-        return replace(move, result=result, trace=finished.finish.trace if finished.finish.HasField("trace") else None)
+        if isinstance(roots, BadReceipt):  # what contradicts the job was said first
+            raise roots
+        result = result_of(finished, move.outcome.text, risk=self._risk, now=at.now, roots=roots)
+        unchecked = alone(result, self._risk) if nobody else ""
+        trace = finished.finish.trace if finished.finish.HasField("trace") else None
+        attestation = finished.attestation if finished.HasField("attestation") else None
+        return replace(move, result=result, trace=trace, unchecked=unchecked, attestation=attestation)
 
     async def _fail(self, failed: LeaseFailed, at: At) -> Change | None:
         error = _clean(failed.error)

@@ -13,6 +13,7 @@ from aos.dispatcher import jobs
 from aos.dispatcher.callbacks import CallbacksServicer
 from aos.dispatcher.holds import Holds
 from aos.dispatcher.jobs import At, Job, State
+from aos.dispatcher.limits import ProjectLimits
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.metrics import DispatcherMetrics
 from aos.dispatcher.projects import Randomness
@@ -22,7 +23,7 @@ from aos.dispatcher.reviews import Reviews
 from aos.dispatcher.servicer import DispatcherServicer
 from aos.dispatcher.sessions import Session
 from aos.dispatcher.settings import DispatcherSettings
-from aos.dispatcher.store import Waiting
+from aos.dispatcher.store import Row, Waiting
 from aos.dispatcher.submissions import Submissions
 from aos.dispatcher.tokens import ProjectAuthenticator
 from aos.dispatcher.tracing import JobSpans
@@ -81,19 +82,21 @@ async def running_dispatcher(
     store = sqlite_jobs.SqliteJobStore(file, node=settings.node, risk=settings.risk)
     checks = sqlite_checks.SqliteCheckStore(file, risk=settings.risk)
     project_store = sqlite_projects.SqliteProjectStore(file)
-    tokens = ProjectAuthenticator(project_store)
+    tokens, limits = ProjectAuthenticator(project_store), ProjectLimits(project_store, settings)
 
     counts, spans = DispatcherMetrics(metrics or CollectorRegistry()), JobSpans(telemetry or Telemetry())
 
-    def accepted(waiting: Waiting) -> None:
+    def accepted(row: Row) -> None:
         counts.entered(State.QUEUED)
-        relay.add(waiting)
-        reviews.look()
+        relay.add(Waiting(row.number, row.job))
+        if row.risk.tag:  # earlier jobs may have to be run again
+            reviews.look()
 
     def ended(job: Job, outcome: Outcome) -> None:
         counts.entered(job.state)
         spans.end(job, outcome)
-        reviews.look()
+        if reviews.possible(job):
+            reviews.look()
         relay.forget(job)
         holds.ended()
 
@@ -116,6 +119,7 @@ async def running_dispatcher(
         store,
         registry=registry,
         holds=holds,
+        limits=limits,
         accepted=accepted,
         spans=spans,
         settings=settings,
@@ -125,11 +129,12 @@ async def running_dispatcher(
     await _recover(log, At(clock.now(), settings.node))
     for waiting in await store.waiting():
         relay.add(waiting)
-    retention = Retention(store, settings=settings, clock=clock)
+    retention = Retention(store, project_store, settings=settings, clock=clock)
     servicer = DispatcherServicer(
         log=log,
         projects=project_store,
         tokens=tokens,
+        limits=limits,
         submissions=submissions,
         relay=relay,
         retention=retention,

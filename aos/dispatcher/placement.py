@@ -35,6 +35,8 @@ class Wanted:
     """Higher goes first among the project's own."""
     embeds: bool = False
     """Whether it asks for vectors."""
+    tee: bool = False
+    """Whether it asks for an attested key."""
     avoid: frozenset[str] = frozenset()
     """Operators that failed it. They get it again only if no other is there."""
 
@@ -54,6 +56,8 @@ class Candidate:
     """It said that it is going away."""
     embeddings: bool = False
     """Whether it turns texts into vectors."""
+    tee: bool = False
+    """Whether its key is attested."""
 
 
 def why_unfit(wanted: Wanted, candidate: Candidate) -> str:
@@ -64,6 +68,8 @@ def why_unfit(wanted: Wanted, candidate: Candidate) -> str:
         return f"has other weights of {wanted.model!r}"
     if wanted.embeds and not candidate.embeddings:
         return "does not turn texts into vectors"
+    if wanted.tee and not candidate.tee:
+        return "has no attested key"
     if candidate.leaving:
         return "is going away"
     most = cost(candidate.price, prompt_tokens=wanted.prompt_bound, completion_tokens=wanted.completion_bound)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from aos.dispatcher.quotas import OwnLimits
 from aos.errors import InvalidField
 from aos.rpc.auth import hash_token
 
@@ -37,6 +38,7 @@ class Project:
     created: datetime
     display_name: str = ""
     """What people call it."""
+    limits: OwnLimits = field(default_factory=OwnLimits)
 
     @property
     def name(self) -> str:

@@ -95,6 +95,7 @@ class Relay:
                 amount=job.amount,
                 priority=job.priority,
                 embeds=job.embeds,
+                tee=job.job_type == jobs.TEE,
             )
         )
         self._changed.set()
@@ -122,6 +123,7 @@ class Relay:
             now=self._clock.now(),
             vrf_key=known.vrf_key,
             vrf_key_since=known.vrf_key_since.ToDatetime(UTC) if known.HasField("vrf_key_since") else None,
+            tee=known.HasField("attested"),
         )
         if self._closing:
             raise ServiceUnavailable("dispatcher")
@@ -255,6 +257,7 @@ class Relay:
             checks=self._checks,
             clock=self._clock,
             settings=self._settings,
+            checkable=self._reviews.possible,
             proves=draw and (draw, session.vrf_key),
         )
         self._runs[job.id] = (run, session)
@@ -278,6 +281,7 @@ class Relay:
                     seconds=max(0.0, (job.deadline - self._clock.now()).total_seconds()) + LATE_SECONDS,
                     draw=draw,
                     tag=sent_tag(leased.risk.tag),
+                    job_type=job.job_type if job.job_type != jobs.OPML else "",
                 )
             )
         change = await run.run()
@@ -290,10 +294,10 @@ class Relay:
         job, seconds = leased.change.job, self._settings.epoch_seconds
         if not session.vrf_key:
             return None
-        order, width = leased.submission.order, leased.risk.width
+        order, width, suite = leased.submission.order, leased.risk.width, self._settings.vrf_suite
         # in a thread: a prompt may have 1 MiB
-        draw = await asyncio.to_thread(draw_for, job.id, order, job.created, width=width, epoch_seconds=seconds)
-        return draw if in_force(session.vrf_key_since, draw, seconds) else None
+        draw = await asyncio.to_thread(draw_for, job.id, order, job.created, width=width, epoch_seconds=seconds, suite=suite)
+        return draw if in_force(session.vrf_key_since, draw.epoch, seconds) else None
 
     async def sweep_forever(self) -> None:
         """Look for silent operators and jobs out of time."""

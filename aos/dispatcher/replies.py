@@ -10,10 +10,12 @@ from aos.dispatcher.checks import POSITIONS, sent_tag
 from aos.dispatcher.explain import Placement, summary
 from aos.dispatcher.jobs import Job, Output, State
 from aos.dispatcher.projects import Project
+from aos.dispatcher.quotas import Limits, sent_limits
 from aos.dispatcher.risk import RiskSettings, Standing
 from aos.dispatcher.store import Row
 from aos.errors import InvalidField, JobNotFound, ReceiptNotFound
 from aos.v1 import dispatcher_pb2 as pb
+from aos.v1.attestation_pb2 import Attestation
 from aos.v1.operator_pb2 import Trace
 from aos.v1.types_pb2 import VectorClock
 
@@ -47,6 +49,7 @@ def job_proto(row: Row) -> pb.Job:
         outcome=row.outcome,
         priority=job.priority,
         deadline=_timestamp(job.deadline),
+        job_type=job.job_type,
     )
     risk = row.risk
     said.tag, said.position, said.redundancy = sent_tag(risk.tag), POSITIONS[risk.position], risk.redundancy
@@ -56,7 +59,7 @@ def job_proto(row: Row) -> pb.Job:
     return said
 
 
-def bundle(row: Row, output: Output, trace: Trace | None) -> pb.ReceiptBundle:
+def bundle(row: Row, output: Output, trace: Trace | None, attestation: Attestation | None) -> pb.ReceiptBundle:
     """Return the receipt with what it speaks of. Raises ReceiptNotFound unless the job is COMPLETED."""
     job = row.job
     if job.state is not State.COMPLETED or row.outcome is None:
@@ -69,6 +72,8 @@ def bundle(row: Row, output: Output, trace: Trace | None) -> pb.ReceiptBundle:
         price=job.price,
         embeddings=output.embeddings,
         trace=trace,
+        attestation=attestation,
+        attested=row.outcome.attested if row.outcome.HasField("attested") else None,
     )
 
 
@@ -97,8 +102,15 @@ def explanation(job: Job, placement: Placement | None) -> pb.JobExplanation:
     return said
 
 
-def project_proto(project: Project) -> pb.Project:
-    return pb.Project(name=project.name, created=_timestamp(project.created), display_name=project.display_name)
+def project_proto(project: Project, limits: Limits) -> pb.Project:
+    """Return the project; ``limits`` are those that hold for it."""
+    return pb.Project(
+        name=project.name,
+        created=_timestamp(project.created),
+        display_name=project.display_name,
+        own_limits=sent_limits(project.limits),
+        limits=sent_limits(limits),
+    )
 
 
 def user_proto(project: str, user: str, standing: Standing, settings: RiskSettings) -> pb.User:

@@ -9,7 +9,7 @@ from typing import Final
 
 from aos.clock import Clock
 from aos.dispatcher.settings import DispatcherSettings
-from aos.dispatcher.store import JobStore
+from aos.dispatcher.store import JobStore, ProjectStore
 from aos.errors import InvalidField
 
 BATCH: Final = 25
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 class Retention:
     """Removes ended jobs, settled ones only, oldest first. Their request_ids are free again then."""
 
-    def __init__(self, store: JobStore, *, settings: DispatcherSettings, clock: Clock) -> None:
-        self._store, self._settings, self._clock = store, settings, clock
+    def __init__(self, store: JobStore, projects: ProjectStore, *, settings: DispatcherSettings, clock: Clock) -> None:
+        self._store, self._projects, self._settings, self._clock = store, projects, settings, clock
 
     async def purge_forever(self) -> None:
         """Look again and again for jobs that have been kept long enough."""
@@ -41,7 +41,8 @@ class Retention:
         settings = self._settings
         before = self._clock.now() - timedelta(seconds=settings.retention_seconds)
         old = await _all(lambda: self._store.purge(ended_before=before, project=None, limit=BATCH))
-        beyond = await _all(lambda: self._store.purge_beyond(settings.kept_jobs, limit=BATCH))
+        own = await self._projects.kept_jobs()
+        beyond = await _all(lambda: self._store.purge_beyond(settings.kept_jobs, own=own, limit=BATCH))
         if old or beyond:
             log.info("removed %d jobs by age and %d by number", old, beyond)
         return old + beyond

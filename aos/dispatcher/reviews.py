@@ -12,26 +12,29 @@ from itertools import count
 
 from aos.clock import Clock, within
 from aos.dispatcher import jobs
-from aos.dispatcher.answers import untraced
+from aos.dispatcher.answers import traced
 from aos.dispatcher.checks import (
     REVIEWERS,
     CheckKey,
     check_claim,
     conclude,
     draw_for,
+    epoch_of,
+    failed_review,
     false_claim_evidence,
     in_force,
     result_of,
     sent_tag,
 )
-from aos.dispatcher.leases import AGAIN_SECONDS, Heard, prove
+from aos.dispatcher.jobs import Job
+from aos.dispatcher.leases import AGAIN_SECONDS, MESSAGE_CHARS, Heard, prove
 from aos.dispatcher.lottery import Evidence, Ticket, sampled
 from aos.dispatcher.reviewing import Case, ReviewRun
 from aos.dispatcher.sessions import Session
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import CheckStore, JobStore
 from aos.dispatcher.verdict import appeal
-from aos.errors import AosError, BadSignature, InvalidField, JobNotFound, OperatorLost
+from aos.errors import AosError, BadReceipt, BadSignature, InvalidField, JobNotFound, OperatorLost
 from aos.order import cost
 from aos.v1.dispatcher_pb2 import DrawAsked, DrawClaimed, JobResult
 from aos.v1.types_pb2 import VectorClock
@@ -68,6 +71,11 @@ class Reviews:
         self._news.set()
         self._closed = False
 
+    def possible(self, job: Job) -> bool:
+        """Say whether anyone is there now, besides the operator that has or had the job, who could check it."""
+        epoch = epoch_of(job.created, self._settings.epoch_seconds)
+        return any(one.operator != job.operator and self._fits(one, job, epoch) for one in self._sessions.values())
+
     def look(self) -> None:
         """Note that there may be something to check."""
         self._news.set()
@@ -92,6 +100,7 @@ class Reviews:
         for run, holder in list(self._runs.values()):
             if holder is session:
                 run.end()
+        self._news.set()  # what it could have checked is concluded without it
 
     async def run_forever(self) -> None:
         """Check what there is to check. What an earlier run left waits until its operators can have attached again."""
@@ -138,11 +147,11 @@ class Reviews:
         if width is None:
             return
         job, order = row.job, row.submission.order
-        seconds = self._settings.epoch_seconds
+        seconds, suite = self._settings.epoch_seconds, self._settings.vrf_suite
         # in a thread: a prompt may have 1 MiB
-        draw = await asyncio.to_thread(draw_for, job.id, order, job.created, width=width, epoch_seconds=seconds)
+        draw = await asyncio.to_thread(draw_for, job.id, order, job.created, width=width, epoch_seconds=seconds, suite=suite)
         case = Case(row, replace(row.risk, tag=key.tag, position=key.position), draw)
-        before = {one.operator for one in await self._checks.results(job.id)}
+        before = {one.operator for one in await self._checks.results(job.id) if one.HasField("receipt")}
         tickets = await self._tickets(case, before)
         wanted = max(row.risk.redundancy, 1)
         drawn = sampled(tickets, read_draw(draw), least=min(max(0, wanted - len(before)), REVIEWERS), most=REVIEWERS)
@@ -156,7 +165,7 @@ class Reviews:
             found = conclude(results, main=job.operator, exact=row.risk.exact, wanted=wanted, there=len(before) + len(tickets))
             if found.settled or not queue:
                 break
-            ran = len({one.operator for one in results})
+            ran = len({one.operator for one in results if one.HasField("receipt")})
             need = min(len(queue), appeal(ran) - ran)
         await self._checks.conclude(key, found, now=self._clock.now())
 
@@ -165,7 +174,7 @@ class Reviews:
         job_id = case.row.job.id
         asked: dict[Session, Asked] = {}
         for session in self._sessions.values():
-            if session.operator not in beside and self._fits(session, case):
+            if session.operator not in beside and self._fits(session, case.row.job, case.draw.epoch):
                 asked[session] = self._asked[session, job_id] = asyncio.get_running_loop().create_future()
                 request_digest = case.row.job.request_digest
                 session.ask(DrawAsked(draw=case.draw, request_digest=request_digest, tag=sent_tag(case.risk.tag)))
@@ -183,14 +192,14 @@ class Reviews:
                 found.append(ticket)
         return found
 
-    def _fits(self, session: Session, case: Case) -> bool:
-        job, offer = case.row.job, session.offers.get(case.row.job.model)
+    def _fits(self, session: Session, job: Job, epoch: int) -> bool:
+        offer = session.offers.get(job.model)
         return (
             not (session.ended or session.leaving)
             and offer is not None
             and offer.digest.lower() == job.model_digest
             and (offer.embeddings or not job.embeds)
-            and in_force(session.vrf_key_since, case.draw, self._settings.epoch_seconds)
+            and in_force(session.vrf_key_since, epoch, self._settings.epoch_seconds)
         )
 
     async def _ticket(self, case: Case, session: Session, claimed: DrawClaimed) -> Ticket | None:
@@ -241,11 +250,22 @@ class Reviews:
                 continue
             try:
                 result = await within(self._clock, self._settings.review_seconds, self._review(case, session))
-                await self._checks.keep(case.row.job.id, result)
             except (AosError, TimeoutError) as error:
                 log.warning("operator %s did not check %s: %s", operator, case.row.job.name, error)
+                failed = failed_review(operator, self._why(error), risk=case.risk, now=self._clock.now())
+                await self._checks.keep(case.row.job.id, failed)
             else:
+                await self._checks.keep(case.row.job.id, result)
                 return
+
+    def _why(self, error: AosError | TimeoutError) -> str:
+        match error:
+            case TimeoutError():
+                return f"it took more than {self._settings.review_seconds:g} s."
+            case OperatorLost():
+                return "it left, or gave it up."
+            case _:
+                return error.message[:MESSAGE_CHARS]
 
     async def _review(self, case: Case, session: Session) -> JobResult:
         job, order = case.row.job, case.row.submission.order
@@ -266,15 +286,15 @@ class Reviews:
         receipt, price = finished.finish.receipt, session.offers[job.model].price
         # in a thread: recovering a key takes milliseconds
         await asyncio.to_thread(check_signature, receipt)
-        if (untrue := await asyncio.to_thread(untraced, finished.finish, embeds=job.embeds)) is not None:
-            raise untrue
+        if isinstance(roots := await asyncio.to_thread(traced, finished.finish, embeds=job.embeds), BadReceipt):
+            raise roots
         proves, risk = (case.draw, session.vrf_key), case.risk
         await prove(
             finished, job, session.operator, proves=proves, risk=risk, began=run.began, checks=self._checks, clock=self._clock
         )
         most = cost(price, prompt_tokens=job.prompt_bound, completion_tokens=job.completion_bound)
         jobs.check_finish(job, finished.finish, output, order, operator=session.operator, price=price, amount=most)
-        return result_of(finished, output.text, risk=risk, now=self._clock.now(), review=True)
+        return result_of(finished, output.text, risk=risk, now=self._clock.now(), roots=roots, review=True)
 
     async def close(self) -> None:
         """End what goes on; it is found again at the next start. Idempotent."""

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
-from aos.errors import InvalidField
-
 WHOLE: Final = 10_000
 """Widths are in ten-thousandths: this many draws every operator."""
 
@@ -20,11 +18,6 @@ class Tag(enum.IntEnum):
     SUSPICION = 1
     MALICIOUS = 2
 
-    @property
-    def wire(self) -> str:
-        """As requests and results carry it: empty, `suspicion` or `malicious`."""
-        return "" if self is Tag.NONE else self.name.lower()
-
 
 class Position(enum.Enum):
     """Where a job stands to the one that was tagged; the value is the wire's."""
@@ -34,14 +27,6 @@ class Position(enum.Enum):
     """An earlier job of the user, run again to be checked."""
     AFTER = "after"
     """The tagged job itself, or a later one."""
-
-
-def read_tag(text: str, at: str = "tag") -> Tag:
-    """Return the tag of that name. Raises InvalidField for any other; ``at`` is where it stands in the caller's request."""
-    for tag in Tag:
-        if tag.wire == text:
-            return tag
-    raise InvalidField(at, "must be empty, `suspicion` or `malicious`", value=text, limit=", ".join(tag.wire for tag in Tag if tag))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from itertools import accumulate
 from typing import Any, Final
 
 from aos.clock import Clock
 from aos.dispatcher import jobs, projects, replies
 from aos.dispatcher.jobs import At
+from aos.dispatcher.limits import ProjectLimits
 from aos.dispatcher.listing import read_filter, read_time
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.projects import Randomness
+from aos.dispatcher.quotas import read_limits
 from aos.dispatcher.relay import Relay
 from aos.dispatcher.retention import Retention
 from aos.dispatcher.settings import DispatcherSettings
@@ -28,7 +31,7 @@ from aos.v1.types_pb2 import VectorClock
 from aos.verification.clock import compare
 
 PAGE_BYTES: Final = 2 << 20
-"""About how much a page of jobs holds at most; jobs carry their prompts and answers."""
+"""About how much a page of jobs or of evidence holds at most; jobs carry their prompts and answers, evidence its documents."""
 
 
 class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
@@ -40,6 +43,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
         log: EventLog,
         projects: ProjectStore,
         tokens: ProjectAuthenticator,
+        limits: ProjectLimits,
         submissions: Submissions,
         relay: Relay,
         retention: Retention,
@@ -50,7 +54,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
     ) -> None:
         self._log, self._jobs, self._projects, self._tokens = log, log.store, projects, tokens
         self._submissions, self._relay, self._retention = submissions, relay, retention
-        self._checks = checks
+        self._checks, self._limits = checks, limits
         self._settings, self._clock, self._randomness = settings, clock, randomness
 
     async def CreateProject(self, request: pb.CreateProjectRequest, context: Any) -> pb.CreatedProject:
@@ -59,7 +63,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
         now, name = self._clock.now(), request.display_name
         project = projects.new_project(request.project_id, token, randomness=self._randomness, now=now, display_name=name)
         await self._projects.create(project)
-        return pb.CreatedProject(project=replies.project_proto(project), token=token)
+        return pb.CreatedProject(project=self._shown(project), token=token)
 
     async def GetProject(self, request: pb.GetProjectRequest, context: Any) -> pb.Project:
         """Show one project."""
@@ -67,7 +71,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
         project_id = projects.read_name(name)
         if caller().kind is Kind.PROJECT and caller().project != name:
             raise PermissionDenied("the project's own token, or the administrator's")
-        return replies.project_proto(await self._projects.get(project_id))
+        return self._shown(await self._projects.get(project_id))
 
     async def ListProjects(self, request: pb.ListProjectsRequest, context: Any) -> pb.ListProjectsResponse:
         """Show a page of projects."""
@@ -76,14 +80,24 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
         found = await self._projects.page(after=after, limit=length + 1)
         shown = found[:length]
         following = page_token("ListProjects", shown[-1].id) if len(found) > length else ""
-        return pb.ListProjectsResponse(projects=[replies.project_proto(one) for one in shown], next_page_token=following)
+        return pb.ListProjectsResponse(projects=[self._shown(one) for one in shown], next_page_token=following)
 
     async def RotateProjectToken(self, request: pb.RotateProjectTokenRequest, context: Any) -> pb.CreatedProject:
         """Replace a project's token."""
         token = projects.new_token(self._randomness)
         project = await self._projects.rotate(projects.read_name(request.name), hash_token(token))
         self._tokens.forget(project.name)
-        return pb.CreatedProject(project=replies.project_proto(project), token=token)
+        return pb.CreatedProject(project=self._shown(project), token=token)
+
+    async def SetProjectLimits(self, request: pb.SetProjectLimitsRequest, context: Any) -> pb.Project:
+        """Set what a project may use."""
+        project_id, own = projects.read_name(request.name), read_limits(request.limits)
+        project = await self._projects.set_limits(project_id, own)
+        self._limits.forget(project.name)
+        return self._shown(project)
+
+    def _shown(self, project: projects.Project) -> pb.Project:
+        return replies.project_proto(project, self._limits.with_own(project.limits))
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.Job:
         """Accept a job."""
@@ -138,7 +152,9 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
     async def GetReceipt(self, request: pb.GetReceiptRequest, context: Any) -> pb.ReceiptBundle:
         """Show a receipt and what it speaks of."""
         row = await self._jobs.get(replies.job_id(request.name), project=_visible())
-        return replies.bundle(row, await self._jobs.output(row.job.id), await self._jobs.trace(row.job.id))
+        job_id = row.job.id
+        output, trace = await self._jobs.output(job_id), await self._jobs.trace(job_id)
+        return replies.bundle(row, output, trace, await self._jobs.attestation(job_id))
 
     async def ListResults(self, request: pb.ListResultsRequest, context: Any) -> pb.ListResultsResponse:
         """Show what each operator said about a job."""
@@ -150,8 +166,9 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
         length, before = page_length(request.page_size), page_start_number("ListEvidence", request.page_token)
         job = f"jobs/{replies.job_id(request.job)}" if request.job else ""
         found = await self._checks.evidence(project=_visible(), job=job, before=before or None, limit=length + 1)
-        shown = found[:length]
-        following = page_token("ListEvidence", str(shown[-1][0])) if len(found) > length else ""
+        size = accumulate(one.ByteSize() for _, one in found[:length])
+        shown = found[: max(1, sum(so_far <= PAGE_BYTES for so_far in size))]
+        following = page_token("ListEvidence", str(shown[-1][0])) if len(found) > len(shown) else ""
         return pb.ListEvidenceResponse(evidence=[one for _, one in shown], next_page_token=following)
 
     async def CompareJobs(self, request: pb.CompareJobsRequest, context: Any) -> pb.CompareJobsResponse:

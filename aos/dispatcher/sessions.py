@@ -28,11 +28,13 @@ class Session:
         now: datetime,
         vrf_key: bytes = b"",
         vrf_key_since: datetime | None = None,
+        tee: bool = False,
     ) -> None:
+        """``tee`` is whether its key is attested."""
         self.operator = operator
         """`0x` and 40 lower-case hex digits."""
         self.offers: Mapping[str, Offer] = {offer.model: offer for offer in offers}
-        self.vrf_key, self.vrf_key_since = vrf_key, vrf_key_since
+        self.vrf_key, self.vrf_key_since, self._tee = vrf_key, vrf_key_since, tee
         self.heard = now
         self.count = 0
         """The operator's own event count, as it last said."""
@@ -56,6 +58,7 @@ class Session:
                 running=self._given[offer.model],
                 leaving=self.leaving,
                 embeddings=offer.embeddings,
+                tee=self._tee,
             )
             for offer in self.offers.values()
         ]

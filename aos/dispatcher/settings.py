@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from aos.dispatcher.risk import RiskSettings
+from aos.verification.attestation.policy import Policy
+from aos.verification.vrf import Suite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,8 @@ class DispatcherSettings:
 
     epoch_seconds: float = 60.0
     """How long an epoch is: an operator's VRF key counts for jobs from the epoch after that of its registration."""
+    vrf_suite: Suite = Suite.RFC9381
+    """By which ECVRF operators are drawn; the draft's is for networks that use it."""
     draw_seconds: float = 5.0
     """How long operators may take to say what their VRF says about a job."""
     review_seconds: float = 600.0
@@ -60,11 +64,13 @@ class DispatcherSettings:
     """Most jobs that are checked at once."""
     risk: RiskSettings = field(default_factory=RiskSettings)
     """How many operators check a job, by its tag and position."""
+    tee: Policy = field(default_factory=Policy)
+    """Which evidence of trusted execution counts; by default none is taken."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            if isinstance(value, RiskSettings):
+            if isinstance(value, RiskSettings | Suite | Policy):
                 continue
             if isinstance(value, str) and not value:
                 raise ValueError(f"dispatcher setting {name} must not be empty")

@@ -5,7 +5,7 @@ A ``decide`` is pure. A store runs it inside its transaction, and may run it aga
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -15,7 +15,9 @@ from aos.dispatcher.checks import NO_RISK, CheckKey, Conclusion, Risk
 from aos.dispatcher.jobs import Job, Money, Move, Output, Submission, View
 from aos.dispatcher.listing import JobFilter
 from aos.dispatcher.projects import Project
+from aos.dispatcher.quotas import OwnLimits
 from aos.dispatcher.risk import Standing
+from aos.v1.attestation_pb2 import Attestation
 from aos.v1.dispatcher_pb2 import Evidence, JobEvent, JobResult, Outcome
 from aos.v1.operator_pb2 import Chunk, Trace
 
@@ -129,6 +131,10 @@ class JobStore(Protocol):
         """Return what the `state_root` of the job's receipt is of; None if it has none."""
         ...
 
+    async def attestation(self, job_id: str) -> Attestation | None:
+        """Return the evidence that came with the job's answer; None if there is none."""
+        ...
+
     async def waiting(self) -> Sequence[Waiting]:
         """Return the accepted jobs that wait for an operator, oldest first."""
         ...
@@ -153,8 +159,11 @@ class JobStore(Protocol):
         """Delete jobs of the project (None: of any) that ended before and are settled, oldest first; return how many."""
         ...
 
-    async def purge_beyond(self, keep: int, *, limit: int) -> int:
-        """Delete the oldest settled jobs of a project that has more than ``keep`` of them; return how many; 0: none has more."""
+    async def purge_beyond(self, keep: int, *, own: Mapping[str, int], limit: int) -> int:
+        """Delete the oldest settled jobs of a project that has too many; return how many; 0: none has.
+
+        ``keep`` is how many are kept of each, ``own`` of those that have a limit of their own, by `projects/…`.
+        """
         ...
 
     async def unsettled(self, *, limit: int) -> Sequence[Row]:
@@ -215,6 +224,18 @@ class ProjectStore(Protocol):
 
     async def rotate(self, project_id: str, token_hash: str) -> Project:
         """Replace the token's hash. Raises ProjectNotFound."""
+        ...
+
+    async def set_limits(self, project_id: str, limits: OwnLimits) -> Project:
+        """Replace what was set for the project alone. Raises ProjectNotFound."""
+        ...
+
+    async def limits(self, project_id: str) -> OwnLimits:
+        """Return what was set for the project alone: nothing for one that is not there."""
+        ...
+
+    async def kept_jobs(self) -> Mapping[str, int]:
+        """Return how many ended jobs are kept of each `projects/…` that has a limit of its own."""
         ...
 
     async def holder(self, token_hash: str) -> str | None:

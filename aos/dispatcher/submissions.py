@@ -13,11 +13,12 @@ from aos.dispatcher import admission
 from aos.dispatcher.admission import NONCE_BYTES, Record
 from aos.dispatcher.holds import HoldGone, Holds, lock_key
 from aos.dispatcher.jobs import Money
+from aos.dispatcher.limits import ProjectLimits
 from aos.dispatcher.peers import ask
 from aos.dispatcher.projects import Randomness
-from aos.dispatcher.quotas import Requests
+from aos.dispatcher.quotas import Limits, Requests
 from aos.dispatcher.settings import DispatcherSettings
-from aos.dispatcher.store import JobStore, Row, Waiting
+from aos.dispatcher.store import JobStore, Row
 from aos.dispatcher.tracing import JobSpans
 from aos.errors import ServiceUnavailable
 from aos.telemetry import Span
@@ -38,7 +39,8 @@ class Submissions:
         *,
         registry: registry_pb2_grpc.RegistryAsyncStub,
         holds: Holds,
-        accepted: Callable[[Waiting], None],
+        limits: ProjectLimits,
+        accepted: Callable[[Row], None],
         spans: JobSpans,
         settings: DispatcherSettings,
         clock: Clock,
@@ -47,12 +49,13 @@ class Submissions:
         self._store, self._registry, self._holds, self._accepted = store, registry, holds, accepted
         self._spans, self._settings, self._clock, self._randomness = spans, settings, clock, randomness
         self._running = set[asyncio.Task[Row]]()
-        self._requests = Requests(settings.project_requests)
+        self._requests, self._limits = Requests(), limits
         self._closed = False
 
     async def submit(self, request: CreateJobRequest, project: str, *, traceparent: str = "") -> Row:
         """Return the job, accepted: a new one, in the caller's trace, or the one that the same request made before."""
-        self._requests.take(project, self._clock.now())
+        limits = await self._limits.of(project)
+        self._requests.take(project, self._clock.now(), per_minute=limits.requests_per_minute)
         admission.check_request(request)
         time = admission.job_time(request, self._settings)
         if self._closed:
@@ -80,7 +83,7 @@ class Submissions:
         else:
             asked = self._registry.GetModel(GetModelRequest(name=request.order.model), timeout=self._settings.rpc_seconds)
             model = await ask("registry", asked)
-            admission.check_model(request.order, model)
+            admission.check_model(request.order, model, request.job_type)
             record = admission.draft(
                 request,
                 model,
@@ -92,20 +95,20 @@ class Submissions:
             span = self._spans.begin(record.job.id, record.submission.order, traceparent)
             record = replace(record, job=replace(record.job, traceparent=span.traceparent))
         async with self._holds.alone(lock_key(record)):
-            job = (await self._admit(record)).job
+            job = (await self._admit(record, await self._limits.of(project))).job
             if job.money is not Money.PENDING:
                 return await self._store.get(job.id, project=project)
             row = await self._holds.accept(job)
             if span is not None:
                 self._spans.keep(row.job, span)
-            self._accepted(Waiting(row.number, row.job))
+            self._accepted(row)
             return row
 
-    async def _admit(self, record: Record) -> Record:
+    async def _admit(self, record: Record, limits: Limits) -> Record:
         return await self._store.admit(
             record.job.project,
             record.submission.request_id,
-            lambda existing, load: admission.admit(record, existing, load, self._settings),
+            lambda existing, load: admission.admit(record, existing, load, limits, queue_jobs=self._settings.queue_jobs),
             now=record.job.created,
         )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -17,6 +17,11 @@ ASKED: Final = ("job", "request_digest", "model_digest", "parameters", "seed")
 """What was asked: receipts that differ here are not for the same job."""
 ANSWERED: Final = ("prompt_digest", "output_digest", "output_tokens_digest", "prompt_tokens", "completion_tokens", "finish_reason")
 """What was answered: bit-equal wherever numbers are (exact mode, one profile). Price, clock and time are each operator's own."""
+STEPS: Final = "steps"
+"""How the root over an answer's steps is called among fields that differ. No receipt has it, but their `state_root` is of it."""
+
+Steps = Mapping[bytes, bytes]
+"""Roots over steps by the `state_root` that they were checked to belong to, which is different for each operator."""
 
 
 class Ruling(enum.Enum):
@@ -79,29 +84,34 @@ class Verdict:
     """Those with the answer that stands, by operator."""
     dissents: tuple[Dissent, ...] = ()
     undecided: tuple[Receipt, ...] = ()
-    """Those that no answer stands among, by operator."""
+    """Those that no answer stands among, or, with the answer that stands, no steps of their profile; by operator."""
     contradictions: tuple[Contradiction, ...] = ()
     """Of operators whose word does not count."""
 
 
-def judge(receipts: Iterable[Receipt], *, exact: bool, settings: VerdictSettings | None = None) -> Verdict:
+def judge(
+    receipts: Iterable[Receipt], *, exact: bool, steps: Steps | None = None, settings: VerdictSettings | None = None
+) -> Verdict:
     """Compare receipts, whose signatures are good, of operators that ran one job. Their order does not matter.
 
-    ``exact`` is whether the job was to be bit-equal. Raises BadReceipt if they are not for one job.
+    ``exact`` is whether the job was to be bit-equal: only then ``steps`` are compared, and between receipts of one profile. Raises
+    BadReceipt if they are not for one job.
     """
-    settings = settings or VerdictSettings()
-    words, contradictions = _one_each(receipts)
+    settings, steps = settings or VerdictSettings(), (steps or {}) if exact else {}
+    words, contradictions = _one_each(receipts, steps)
     if len(words) < settings.least:
         return Verdict(Ruling.ALONE, undecided=tuple(words), contradictions=contradictions)
     groups: defaultdict[tuple[object, ...], list[Receipt]] = defaultdict(list)
     for receipt in words:
         groups[_answer(receipt)].append(receipt)
     largest = max(groups.values(), key=len)
-    if len(largest) <= settings.share * len(words):
+    standing, undecided = _in_step(largest, steps, settings.share)
+    if len(standing) <= settings.share * len(words):
         return Verdict(Ruling.TIED, undecided=tuple(words), contradictions=contradictions)
-    dissents = tuple(_dissent(one, largest, exact=exact) for one in words if _answer(one) != _answer(largest[0]))
-    ruling = Ruling.MAJORITY if dissents else Ruling.AGREED
-    return Verdict(ruling, tuple(largest), dissents, contradictions=contradictions)
+    others = [one for one in words if one not in standing and one not in undecided]
+    dissents = tuple(_dissent(one, standing, steps, exact=exact) for one in others)
+    ruling = Ruling.MAJORITY if dissents or undecided else Ruling.AGREED
+    return Verdict(ruling, tuple(standing), dissents, tuple(undecided), contradictions)
 
 
 def appeal(asked: int) -> int:
@@ -109,12 +119,37 @@ def appeal(asked: int) -> int:
     return 2 * asked + 1
 
 
-def differing(one: Receipt, other: Receipt) -> tuple[str, ...]:
+def differing(one: Receipt, other: Receipt, steps: Steps | None = None) -> tuple[str, ...]:
     """Return the fields in which two answers differ."""
-    return tuple(name for name, a, b in zip(ANSWERED, _answer(one), _answer(other), strict=True) if a != b)
+    fields = tuple(name for name, a, b in zip(ANSWERED, _answer(one), _answer(other), strict=True) if a != b)
+    return fields if _same_steps(one, other, steps or {}) else (*fields, STEPS)
 
 
-def _one_each(receipts: Iterable[Receipt]) -> tuple[list[Receipt], tuple[Contradiction, ...]]:
+def _same_steps(one: Receipt, other: Receipt, steps: Steps) -> bool:
+    """Whether nothing is known to differ step by step. Between profiles nothing is compared."""
+    roots = {steps[root] for root in (one.state_root, other.state_root) if root in steps}
+    return one.profile != other.profile or len(roots) < 2  # noqa: PLR2004  # two roots
+
+
+def _in_step(agreed: Sequence[Receipt], steps: Steps, share: Fraction) -> tuple[list[Receipt], list[Receipt]]:
+    """Of receipts with one answer, return those whose steps stand within their profile, and those of profiles where none stand."""
+    roots: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
+    for one in agreed:
+        if one.state_root in steps:
+            roots[one.profile][steps[one.state_root]] += 1
+    standing: list[Receipt] = []
+    undecided: list[Receipt] = []
+    for one in agreed:
+        own, found = steps.get(one.state_root), roots[one.profile]
+        most, votes = found.most_common(1)[0] if found else (None, 0)
+        if own is None or votes <= share * found.total():
+            (standing if own is None else undecided).append(one)
+        elif own == most:
+            standing.append(one)
+    return standing, undecided
+
+
+def _one_each(receipts: Iterable[Receipt], steps: Steps) -> tuple[list[Receipt], tuple[Contradiction, ...]]:
     """One receipt an operator, by address; and those of operators that contradict themselves."""
     said: dict[str, list[Receipt]] = {}
     first: Receipt | None = None
@@ -128,18 +163,18 @@ def _one_each(receipts: Iterable[Receipt]) -> tuple[list[Receipt], tuple[Contrad
     contradictions: list[Contradiction] = []
     for _, own in sorted(said.items()):
         own.sort(key=lambda receipt: receipt.SerializeToString(deterministic=True))
-        other = next((one for one in own if _answer(one) != _answer(own[0])), None)
+        other = next((one for one in own if differing(own[0], one, steps)), None)
         if other is None:
             words.append(own[0])
         else:
-            contradictions.append(Contradiction(own[0], other, differing(own[0], other)))
+            contradictions.append(Contradiction(own[0], other, differing(own[0], other, steps)))
     return words, tuple(contradictions)
 
 
-def _dissent(receipt: Receipt, standing: Sequence[Receipt], *, exact: bool) -> Dissent:
-    same = next((one for one in standing if one.profile == receipt.profile), None)
+def _dissent(receipt: Receipt, standing: Sequence[Receipt], steps: Steps, *, exact: bool) -> Dissent:
+    same = next((one for one in standing if one.profile == receipt.profile and differing(receipt, one, steps)), None)
     against = same or standing[0]
-    return Dissent(receipt, against, differing(receipt, against), proves=exact and same is not None)
+    return Dissent(receipt, against, differing(receipt, against, steps), proves=exact and same is not None)
 
 
 def _answer(receipt: Receipt) -> tuple[object, ...]:

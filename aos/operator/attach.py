@@ -17,6 +17,7 @@ from aos.operator.drawing import Drawer
 from aos.operator.embedding import arrays
 from aos.operator.registration import Registration
 from aos.operator.runner import Runner
+from aos.operator.tee import TEE, Tee, attest, check_lease
 from aos.operator.waiting import Terms
 from aos.rpc.status import from_rpc_error
 from aos.v1.dispatcher_pb2 import (
@@ -35,7 +36,7 @@ from aos.v1.dispatcher_pb2 import (
     OperatorMessage,
 )
 from aos.v1.dispatcher_pb2_grpc import DispatcherStub
-from aos.v1.operator_pb2 import Chunk
+from aos.v1.operator_pb2 import Chunk, Finish
 from aos.v1.registry_pb2 import Offer
 from aos.verification.keys import attach_statement
 
@@ -68,9 +69,10 @@ class Attachment:
         clock: Clock,
         random: Callable[[], float],
         drawer: Drawer | None = None,
+        tee: Tee | None = None,
     ) -> None:
-        """``drawer`` has the keys with which draws are answered; without it they are not."""
-        self._drawer = drawer
+        """``drawer`` has the keys with which draws are answered; without it they are not. ``tee`` is the enclave it runs in."""
+        self._drawer, self._tee = drawer, tee
         self._runner, self._offers, self._registration, self._clock = runner, offers, registration, clock
         self._stub: Any = DispatcherStub(dispatcher)
         self._backoff = Backoff(random)
@@ -189,6 +191,7 @@ class Attachment:
         try:
             clock = self._runner.tick(lease.clock)
             await self._send(started=LeaseStarted(lease=lease.id, clock=clock))
+            check_lease(lease)
             sent = lease.accepted_text_bytes if lease.HasField("accepted_text_bytes") else None
             seconds = lease.seconds if lease.HasField("seconds") else None
             # who names no tenant shares with nobody
@@ -207,15 +210,21 @@ class Attachment:
                 async for event in events:
                     if isinstance(event, Chunk):
                         await self._send(chunk=LeaseChunk(lease=lease.id, chunk=event))
-                    elif self._drawer is None:
-                        await self._send(finished=LeaseFinished(lease=lease.id, finish=event))
                     else:
-                        await self._send(finished=await asyncio.to_thread(self._drawer.finished, lease, event))
+                        await self._send(finished=await self._finished(lease, event))
         except AosError as error:
             await self._send(failed=_failed(lease.id, error))
         except Exception:
             log.exception("lease %s failed", lease.id)
             await self._send(failed=_failed(lease.id, EngineFailed(lease.order.model)))
+
+    async def _finished(self, lease: Lease, finish: Finish) -> LeaseFinished:
+        finished = LeaseFinished(lease=lease.id, finish=finish)
+        if self._drawer is not None:
+            finished = await asyncio.to_thread(self._drawer.finished, lease, finish)
+        if lease.job_type == TEE:
+            finished.attestation.CopyFrom(await attest(self._tee, finish.receipt, self._runner.key))
+        return finished
 
     async def _claim(self, drawer: Drawer, asked: DrawAsked) -> None:
         """Say what the VRF says about a job."""

@@ -23,6 +23,7 @@ from aos.operator.registration import Registration
 from aos.operator.runner import Runner
 from aos.operator.servicer import OperatorServicer
 from aos.operator.source import Facts, Source
+from aos.operator.tee import Tee
 from aos.telemetry import Telemetry
 from aos.v1.registry_pb2 import Offer
 from aos.v1.types_pb2 import Price
@@ -68,6 +69,7 @@ async def running_operator(
     memory: int = UNLIMITED,
     grace: float = 10.0,
     vrf: VrfKey | None = None,
+    tee: Tee | None = None,
 ) -> AsyncGenerator[OperatorNode]:
     """Offer the models to the network until the block ends; then let leases run for ``grace`` seconds and give the rest back.
 
@@ -75,7 +77,7 @@ async def running_operator(
     pauses between attempts; ``monotonic`` seconds, for its metrics, which it keeps in the registry ``metrics``, or in one of its
     own. ``slots`` is the most jobs that one model runs at once, at most and by default the model's own. Sources are opened when
     they are needed, as far as ``memory``, in bytes, allows; models stay the caller's to close. With ``vrf``, the operator can be
-    drawn to check others' jobs.
+    drawn to check others' jobs; with ``tee``, it takes `tee` jobs, once the registry has taken its evidence.
 
     Without ``registry`` and ``dispatcher`` it belongs to no network, and there is only its own service.
 
@@ -95,10 +97,10 @@ async def running_operator(
             return
         offers = [_offer(name, pool.facts[name], price) for name in models]
         public = vrf.public if vrf is not None else b""
-        registration = Registration(key, offers, registry, clock=clock, random=random, vrf_key=public)
+        registration = Registration(key, offers, registry, clock=clock, random=random, vrf_key=public, tee=tee)
         drawer = Drawer(key, vrf) if vrf is not None else None
         attachment = Attachment(
-            runner, dispatcher, offers=offers, registration=registration, clock=clock, random=random, drawer=drawer
+            runner, dispatcher, offers=offers, registration=registration, clock=clock, random=random, drawer=drawer, tee=tee
         )
         registering, attaching = asyncio.create_task(registration.run()), asyncio.create_task(attachment.run())
         try:

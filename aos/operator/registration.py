@@ -11,10 +11,12 @@ from typing import Any, Final
 import grpc
 
 from aos.clock import Clock
-from aos.errors import LeaseExpired, OperatorNotFound
+from aos.errors import AosError, LeaseExpired, OperatorNotFound
 from aos.operator.backoff import Backoff
+from aos.operator.tee import Tee
 from aos.rpc.status import from_rpc_error
 from aos.v1.registry_pb2 import (
+    ChallengeOperatorRequest,
     Offer,
     OperatorInfo,
     OperatorProof,
@@ -23,6 +25,8 @@ from aos.v1.registry_pb2 import (
     UnregisterOperatorRequest,
 )
 from aos.v1.registry_pb2_grpc import RegistryStub
+from aos.verification.attestation.statement import declare
+from aos.verification.attestation.wire import evidence_digest, write_attestation
 from aos.verification.keys import OperatorKey, prove
 
 CALL_SECONDS: Final = 10.0
@@ -45,9 +49,10 @@ class Registration:
         clock: Clock,
         random: Callable[[], float],
         vrf_key: bytes = b"",
+        tee: Tee | None = None,
     ) -> None:
-        """``vrf_key`` is the public one; without it the operator is never drawn."""
-        self._key, self._offers, self._clock, self._vrf_key = key, list(offers), clock, vrf_key
+        """``vrf_key`` is the public one; without it the operator is never drawn. With ``tee``, its key is declared as attested."""
+        self._key, self._offers, self._clock, self._vrf_key, self._tee = key, list(offers), clock, vrf_key, tee
         self._stub: Any = RegistryStub(registry)
         self._backoff = Backoff(random)
         self._registered, self._lapsed = asyncio.Event(), asyncio.Event()
@@ -70,8 +75,9 @@ class Registration:
                 log.warning("the registration lapsed; registering again")
                 self.lapsed()
                 continue
-            except grpc.aio.AioRpcError as error:
-                log.warning("the registry does not take the operator, trying again: %s", from_rpc_error(error) or error)
+            except (grpc.aio.AioRpcError, AosError) as error:
+                refusal = from_rpc_error(error) if isinstance(error, grpc.aio.AioRpcError) else error
+                log.warning("the registry does not take the operator, trying again: %s", refusal or error)
                 await self._backoff.pause()
                 continue
             except Exception:  # a bug in one attempt: the next may do better, and the operator stays
@@ -92,9 +98,18 @@ class Registration:
                 await self._stub.UnregisterOperator(UnregisterOperatorRequest(proof=proof), timeout=CALL_SECONDS)
 
     async def _register(self) -> OperatorInfo:
-        proof = await self._prove("register", self._offers, self._vrf_key)
-        request = RegisterOperatorRequest(proof=proof, offers=self._offers, vrf_key=self._vrf_key)
+        request = RegisterOperatorRequest(offers=self._offers, vrf_key=self._vrf_key)
+        digest = await self._declare(request, self._tee) if self._tee is not None else b""
+        request.proof.CopyFrom(await self._prove("register", self._offers, self._vrf_key, digest))
         return await self._stub.RegisterOperator(request, timeout=CALL_SECONDS)
+
+    async def _declare(self, request: RegisterOperatorRequest, tee: Tee) -> bytes:
+        """Add evidence that the key is in the enclave's hands, for a challenge of the registry's; return its digest."""
+        asked = ChallengeOperatorRequest(operator=self._key.address)
+        request.tee_nonce = (await self._stub.ChallengeOperator(asked, timeout=CALL_SECONDS)).nonce
+        evidence = await tee.evidence(declare(self._key.address, request.tee_nonce))
+        request.attestation.CopyFrom(write_attestation(evidence))
+        return evidence_digest(evidence)
 
     async def _renew(self) -> OperatorInfo:
         proof = await self._prove("renew", [])
@@ -106,9 +121,10 @@ class Registration:
                 raise refusal from error
             raise
 
-    async def _prove(self, action: str, offers: list[Offer], vrf_key: bytes = b"") -> OperatorProof:
+    async def _prove(self, action: str, offers: list[Offer], vrf_key: bytes = b"", evidence: bytes = b"") -> OperatorProof:
         issued_at = int(self._clock.now().timestamp())
-        return await asyncio.to_thread(prove, self._key, action, offers, issued_at=issued_at, vrf_key=vrf_key)
+        said = {"vrf_key": vrf_key, "evidence": evidence}
+        return await asyncio.to_thread(prove, self._key, action, offers, issued_at=issued_at, **said)
 
     async def _sleep(self, seconds: float) -> None:
         """Wait until it is time, or someone says that the registration lapsed."""

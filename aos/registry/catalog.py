@@ -12,13 +12,20 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from aos.registry.leases import Lease, Offered, Registration
+from aos.v1.attestation_pb2 import Attested
+from aos.verification.attestation.policy import Policy
+from aos.verification.attestation.wire import NAMES
 
 SHOWN_OPERATORS: Final = 3
 """Most operators that a model's reason speaks of."""
 SHOWN_DIGITS: Final = 12
 """Digits of a digest in a reason."""
-JOB_TYPES: Final = ("opml",)
-"""The kinds of jobs that an operator takes: whatever it offers it runs itself, and signs for."""
+OPML: Final = "opml"
+"""The kind of job that every operator takes: whatever it offers it runs itself, and signs for."""
+TEE: Final = "tee"
+"""The kind that those with an attested key take, too."""
+NO_POLICY: Final = Policy()
+"""That takes no evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,8 @@ class Listing:
 
     lease: Lease
     offered: Offered
+    attested: Attested | None = None
+    """Of the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,13 @@ class Model:
     reason: str
     """Why there is none; empty if there is."""
     created: datetime
+    job_types: tuple[str, ...] = ()
+    """The kinds of jobs that those that can be used take."""
+
+
+def attested(said: Attested | None, policy: Policy) -> bool:
+    """Say whether evidence that was taken for this makes an operator take `tee` jobs."""
+    return said is not None and policy.trusts(NAMES[said.provider], said.image)
 
 
 def claimant(listings: Iterable[Listing], *, now: datetime, claim: timedelta) -> Listing | None:
@@ -56,8 +72,8 @@ def claimant(listings: Iterable[Listing], *, now: datetime, claim: timedelta) ->
     return min(claims, key=lambda one: (one.offered.since, one.lease.operator), default=None)
 
 
-def model(name: str, listings: Sequence[Listing], *, now: datetime, claim: timedelta) -> Model:
-    """Return the model that these offers of it, at least one, amount to."""
+def model(name: str, listings: Sequence[Listing], *, now: datetime, claim: timedelta, policy: Policy = NO_POLICY) -> Model:
+    """Return the model that these offers of it, at least one, amount to. ``policy`` is what evidence has to satisfy."""
     first = claimant(listings, now=now, claim=claim) or max(listings, key=lambda one: (one.lease.ends, one.lease.operator))
     digest = first.offered.offer.digest
     same = [one for one in listings if one.offered.offer.digest == digest]
@@ -76,7 +92,14 @@ def model(name: str, listings: Sequence[Listing], *, now: datetime, claim: timed
         operators=tuple(one.lease.operator for one in usable),
         reason="" if usable else _reasons(listings, first, now),
         created=min(one.offered.since for one in listings),
+        job_types=_job_types(usable, policy),
     )
+
+
+def _job_types(usable: Sequence[Listing], policy: Policy) -> tuple[str, ...]:
+    if not usable:
+        return ()
+    return (OPML, TEE) if any(attested(one.attested, policy) for one in usable) else (OPML,)
 
 
 def why_not(registration: Registration, claimants: dict[str, Listing], *, now: datetime) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 
 from aos.errors import BadSignature, LeaseExpired, OperatorNotFound
 from aos.registry.offers import Offer
+from aos.v1.attestation_pb2 import Attested
 
 SAME_SECOND: Final = 16
 """Most different proofs of one operator with the same `issued_at`."""
@@ -77,6 +78,8 @@ class Registration:
     """32 bytes; empty if it has none."""
     vrf_key_since: datetime | None = None
     """When this key was registered."""
+    attested: Attested | None = None
+    """What the evidence that came with it was taken for; None: there was none. It ends with the lease."""
 
 
 def register(
@@ -89,14 +92,15 @@ def register(
     lease: timedelta,
     claim: timedelta,
     vrf_key: bytes = b"",
+    attested: Attested | None = None,
 ) -> Registration:
-    """Return the registration that offers these models, with this VRF key, from now on.
+    """Return the registration that offers these models, with this VRF key and evidence, from now on.
 
     The same proof again changes nothing while it is what holds. Raises BadSignature for a proof that is out of order or used up.
     """
     if before is not None and _used(before, proof):
         same = tuple(one.offer for one in before.offers) == tuple(offers) and before.vrf_key == vrf_key
-        if before.lease.live(now) and same:
+        if before.lease.live(now) and same and _binding(before.attested) == _binding(attested):
             return before
         raise BadSignature(operator, "it was used before; sign a later one")
     # the key that it had is in force since then; another one is new, however often it was there before
@@ -109,6 +113,7 @@ def register(
         used=_using(before, operator, proof),
         vrf_key=vrf_key,
         vrf_key_since=kept if vrf_key else None,
+        attested=attested,
     )
 
 
@@ -128,6 +133,10 @@ def unregister(before: Registration | None, operator: str, proof: Proof, *, now:
         raise OperatorNotFound(f"operators/{operator}")
     used = _using(before, operator, proof)
     return replace(before, lease=replace(before.lease, left=now), issued_at=proof.issued_at, used=used)
+
+
+def _binding(attested: Attested | None) -> bytes:
+    return b"" if attested is None else attested.binding
 
 
 def _since(earlier: Offered | None, offer: Offer, now: datetime) -> datetime:

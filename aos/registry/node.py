@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import secrets
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aos.clock import Clock
+from aos.registry.challenges import SECRET_BYTES
 from aos.registry.servicer import RegistryServicer
 from aos.registry.settings import RegistrySettings
 from aos.store.sqlite import SqliteFile
@@ -22,8 +24,16 @@ class RegistryNode:
 
 @asynccontextmanager
 async def running_registry(
-    file: SqliteFile, *, settings: RegistrySettings | None = None, clock: Clock
+    file: SqliteFile,
+    *,
+    settings: RegistrySettings | None = None,
+    clock: Clock,
+    randomness: Callable[[int], bytes] = secrets.token_bytes,
 ) -> AsyncGenerator[RegistryNode]:
-    """Give a registry that keeps its operators in the file; registrations from before go on until they lapse."""
+    """Give a registry that keeps its operators in the file; registrations from before go on until they lapse.
+
+    Challenges are made with ``randomness``: those of an earlier run are good no more.
+    """
     await file.transact(MIGRATIONS.apply)
-    yield RegistryNode(RegistryServicer(SqliteRegistryStore(file), settings=settings or RegistrySettings(), clock=clock))
+    store, secret = SqliteRegistryStore(file), randomness(SECRET_BYTES)
+    yield RegistryNode(RegistryServicer(store, settings=settings or RegistrySettings(), clock=clock, secret=secret))

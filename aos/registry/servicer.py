@@ -16,39 +16,59 @@ from aos.errors import InvalidField, ModelNotFound, OperatorNotFound, QueueFull
 from aos.paging import page_length, page_start, page_token
 from aos.registry import catalog
 from aos.registry.catalog import Listing
+from aos.registry.challenges import CHALLENGE_SECONDS, challenge, check_challenge
 from aos.registry.leases import Proof, Registration, register, renew, unregister
 from aos.registry.offers import check_offers, check_vrf_key, offer_proto
 from aos.registry.settings import RegistrySettings
 from aos.registry.store import RegistryStore
 from aos.v1 import registry_pb2 as pb
 from aos.v1 import registry_pb2_grpc
+from aos.v1.attestation_pb2 import Attested
 from aos.v1.types_pb2 import Price
+from aos.verification.attestation.check import check
+from aos.verification.attestation.evidence import Evidence
+from aos.verification.attestation.policy import Policy
+from aos.verification.attestation.statement import declare
+from aos.verification.attestation.wire import evidence_digest, read_attestation, write_attested
 from aos.verification.keys import check_proof, digest_offers
 
 SHOWN_MODELS: Final = 20
 """Most models that MODEL_NOT_FOUND names, as far as they fit into an error."""
+VERIFYING: Final = 2
+"""Most declarations whose evidence is verified at once: anyone may hand some in, and each takes up to 50 ms of a core."""
 _OPERATOR: Final = re.compile(r"operators/(0x[0-9A-Fa-f]{40})")
 
 
 class RegistryServicer(registry_pb2_grpc.RegistryServicer):
     """The Registry service over a store."""
 
-    def __init__(self, store: RegistryStore, *, settings: RegistrySettings, clock: Clock) -> None:
-        self._store, self._settings, self._clock = store, settings, clock
+    def __init__(self, store: RegistryStore, *, settings: RegistrySettings, clock: Clock, secret: bytes) -> None:
+        """``secret`` makes challenges that nobody else can make."""
+        self._store, self._settings, self._clock, self._secret = store, settings, clock, secret
+        self._verifying, self._declarations = asyncio.Semaphore(VERIFYING), 0
         self._lease, self._claim = timedelta(seconds=settings.lease), timedelta(seconds=settings.claim)
         self._memory = timedelta(seconds=settings.forget_after)
+
+    async def ChallengeOperator(self, request: pb.ChallengeOperatorRequest, context: Any) -> pb.OperatorChallenge:
+        """Give an operator what its evidence must answer."""
+        now = int(self._clock.now().timestamp())
+        nonce = challenge(request.operator, secret=self._secret, now=now)
+        return pb.OperatorChallenge(nonce=nonce, expires=Timestamp(seconds=now + CHALLENGE_SECONDS))
 
     async def RegisterOperator(self, request: pb.RegisterOperatorRequest, context: Any) -> pb.OperatorInfo:
         """Begin or replace a registration."""
         offers, vrf_key = check_offers(request.offers), check_vrf_key(request.vrf_key)
-        operator, proof = await self._checked(request.proof, "register", request.offers, vrf_key)
+        evidence = read_attestation(request.attestation) if request.HasField("attestation") else None
+        operator, proof = await self._checked(request.proof, "register", request.offers, vrf_key, evidence)
         now = self._clock.now()
+        attested = None if evidence is None else await self._attested(operator, request.tee_nonce, evidence, now)
         await self._store.forget(now - self._memory)
         if await self._store.get(operator, since=now - self._memory) is None:
             await self._refuse_if_full()
 
         def decide(before: Registration | None) -> Registration:
-            return register(before, operator, offers, proof, now=now, lease=self._lease, claim=self._claim, vrf_key=vrf_key)
+            lease, claim = self._lease, self._claim
+            return register(before, operator, offers, proof, now=now, lease=lease, claim=claim, vrf_key=vrf_key, attested=attested)
 
         return await self._info(await self._store.change(operator, decide), now)
 
@@ -103,7 +123,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServicer):
         if request.name not in listings:
             offered = await self._store.models(after="", limit=SHOWN_MODELS, since=since)
             raise ModelNotFound(request.name, ", ".join(offered))
-        return _model(catalog.model(request.name, listings[request.name], now=now, claim=self._claim))
+        return _model(catalog.model(request.name, listings[request.name], now=now, claim=self._claim, policy=self._settings.tee))
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         """Show a page of models."""
@@ -114,19 +134,43 @@ class RegistryServicer(registry_pb2_grpc.RegistryServicer):
         shown = names[:length]
         listings = await self._store.listings(shown, since=since)
         # a model may be forgotten between the two reads
-        models = [catalog.model(name, listings[name], now=now, claim=self._claim) for name in shown if name in listings]
+        claim, tee = self._claim, self._settings.tee
+        models = [catalog.model(name, listings[name], now=now, claim=claim, policy=tee) for name in shown if name in listings]
         following = page_token("ListModels", shown[-1]) if len(names) > length else ""
         return pb.ListModelsResponse(models=[_model(one) for one in models], next_page_token=following)
 
     async def _checked(
-        self, proof: pb.OperatorProof, action: str, offers: Sequence[pb.Offer] = (), vrf_key: bytes = b""
+        self,
+        proof: pb.OperatorProof,
+        action: str,
+        offers: Sequence[pb.Offer] = (),
+        vrf_key: bytes = b"",
+        evidence: Evidence | None = None,
     ) -> tuple[str, Proof]:
         """Return the operator's address, lower-case, and what its proof says. Raises BadSignature."""
-        now = int(self._clock.now().timestamp())
+        now, shown = int(self._clock.now().timestamp()), b"" if evidence is None else evidence_digest(evidence)
         # in a thread: recovering a key takes milliseconds. `last` is looked at inside the transaction, by leases.py
-        operator = await asyncio.to_thread(check_proof, proof, action, list(offers), now=now, last=0, vrf_key=vrf_key)
-        says = hashlib.sha256(action.encode() + b"\0" + digest_offers(list(offers), vrf_key)).hexdigest()
+        operator = await asyncio.to_thread(
+            check_proof, proof, action, list(offers), now=now, last=0, vrf_key=vrf_key, evidence=shown
+        )
+        says = hashlib.sha256(action.encode() + b"\0" + digest_offers(list(offers), vrf_key, shown)).hexdigest()
         return operator.lower(), Proof(proof.issued_at, says)
+
+    async def _attested(self, operator: str, nonce: bytes, evidence: Evidence, now: datetime) -> Attested:
+        """Return what the evidence, which the operator signed, is taken for. Raises InvalidField, BadEvidence or QueueFull."""
+        seconds, policy = int(now.timestamp()), self._settings.tee
+        check_challenge(nonce, operator, secret=self._secret, now=seconds)
+        policy.admit(evidence.provider)
+        if self._declarations >= self._settings.declarations:
+            raise QueueFull("declarations", self._settings.declarations)
+        self._declarations += 1
+        try:
+            async with self._verifying:
+                # in a thread: signatures and chains take up to 50 ms
+                found = await asyncio.to_thread(check, evidence, declare(operator, nonce), policy=policy, now=seconds)
+        finally:
+            self._declarations -= 1
+        return write_attested(found, now=seconds)
 
     async def _refuse_if_full(self) -> None:
         if await self._store.count() >= self._settings.operators:
@@ -143,10 +187,11 @@ class RegistryServicer(registry_pb2_grpc.RegistryServicer):
             first = catalog.claimant(offered, now=now, claim=self._claim)
             if first is not None:
                 claimants[name] = first
-        return [_operator(one, catalog.why_not(one, claimants, now=now)) for one in registrations]
+        tee = self._settings.tee
+        return [_operator(one, catalog.why_not(one, claimants, now=now), tee) for one in registrations]
 
 
-def _operator(registration: Registration, reason: str) -> pb.OperatorInfo:
+def _operator(registration: Registration, reason: str, policy: Policy) -> pb.OperatorInfo:
     lease = registration.lease
     return pb.OperatorInfo(
         name=f"operators/{lease.operator}",
@@ -157,6 +202,7 @@ def _operator(registration: Registration, reason: str) -> pb.OperatorInfo:
         reason=reason,
         vrf_key=registration.vrf_key,
         vrf_key_since=None if registration.vrf_key_since is None else _timestamp(registration.vrf_key_since),
+        attested=registration.attested if catalog.attested(registration.attested, policy) else None,
     )
 
 
@@ -173,7 +219,7 @@ def _model(model: catalog.Model) -> pb.Model:
         created=_timestamp(model.created),
         exact=model.exact,
         embeddings=model.embeddings,
-        job_types=catalog.JOB_TYPES if model.operators else (),
+        job_types=model.job_types,
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Final
 
+from aos.verification.attestation.policy import Policy
 from aos.verification.keys import PROOF_SECONDS
 
 SHORTEST_LEASE: Final = 2.0
@@ -23,11 +24,16 @@ class RegistrySettings:
     """Seconds that an operator that lapsed or left stays listed."""
     operators: int = 10_000
     """Most operators that are known at once, lapsed ones too."""
+    declarations: int = 64
+    """Most operators whose evidence of trusted execution is verified or waits for that; more are refused."""
+    tee: Policy = field(default_factory=Policy)
+    """Which evidence makes an operator's key attested; by default none is taken."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise ValueError(f"{field.name}: must be above 0, not {getattr(self, field.name)}")
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if not isinstance(value, Policy) and not value > 0:
+                raise ValueError(f"{one.name}: must be above 0, not {value}")
         if self.lease < SHORTEST_LEASE:
             raise ValueError(f"lease: must be at least {SHORTEST_LEASE:g}, not {self.lease:g}")
         # a proof that could still be used again must not be forgotten

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -108,15 +109,16 @@ def purge(db: Database, *, ended_before: datetime, project: str | None, limit: i
     return _delete(db, [number for (number,) in db.execute(sql, values)])
 
 
-def purge_beyond(db: Database, keep: int, *, limit: int) -> int:
-    """Delete the oldest settled jobs of a project that has more than ``keep`` of them; return how many."""
-    crowded = f"SELECT project, count(*) FROM jobs WHERE {_SETTLED} GROUP BY project HAVING count(*) > ? LIMIT 1"
-    found = db.execute(crowded, [keep]).fetchone()
-    if found is None:
+def purge_beyond(db: Database, keep: int, *, own: Mapping[str, int], limit: int) -> int:
+    """Delete the oldest settled jobs of a project that has more than it may, ``keep`` or its ``own``; return how many."""
+    crowded = f"SELECT project, count(*) FROM jobs WHERE {_SETTLED} GROUP BY project HAVING count(*) > ?"
+    counts = db.execute(crowded, [min([keep, *own.values()])])
+    beyond = ((project, count - own.get(project, keep)) for project, count in counts if count > own.get(project, keep))
+    project, more = next(beyond, ("", 0))
+    if not more:
         return 0
-    project, count = found
     sql = f"SELECT number FROM jobs WHERE project = ? AND {_SETTLED} ORDER BY number LIMIT ?"
-    return _delete(db, [number for (number,) in db.execute(sql, [project, min(limit, count - keep)])])
+    return _delete(db, [number for (number,) in db.execute(sql, [project, min(limit, more)])])
 
 
 def _delete(db: Database, numbers: list[int]) -> int:

@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from aos.dispatcher.admission import Record
-from aos.dispatcher.jobs import Job, Money, Output, State, Submission
+from aos.dispatcher.jobs import Job, Money, Output, State, Submission, joined
 from aos.v1.dispatcher_pb2 import JobEvent, Outcome
 from aos.v1.operator_pb2 import Chunk
-from aos.v1.types_pb2 import Embedding, Order, Price
+from aos.v1.types_pb2 import Order, Price
 
 _FIELDS: Final = (
     "id", "project", "model", "model_digest", "request_digest", "parameters", "seed", "prompt_bound", "completion_bound",
     "amount", "created", "deadline", "money", "state", "operator", "lease", "price", "attempts", "failures", "clock", "ended",
-    "priority", "traceparent",
+    "priority", "traceparent", "job_type",
 )  # fmt: skip
 JOB: Final = ", ".join(_FIELDS)
 """The columns of what moves."""
@@ -99,11 +99,4 @@ def read_event(row: Mapping[str, Any]) -> JobEvent:
 
 def read_output(chunks: Iterable[bytes]) -> Output:
     """Return the whole answer that the chunks make."""
-    texts: list[str] = []
-    tokens: list[int] = []
-    embeddings: list[Embedding] = []
-    for chunk in map(Chunk.FromString, chunks):
-        texts.append(chunk.text)
-        tokens.extend(chunk.tokens)
-        embeddings.extend(chunk.embeddings)
-    return Output("".join(texts), tokens, embeddings)
+    return joined(map(Chunk.FromString, chunks))

@@ -9,8 +9,8 @@ from typing import Any, Final, cast
 from sqlite_utils import Database
 
 from aos.dispatcher.admission import Record
-from aos.dispatcher.checks import RESULTS, CheckKey, Conclusion, Risk
-from aos.dispatcher.jobs import Job, Money, State
+from aos.dispatcher.checks import FAILURES, RESULTS, CheckKey, Conclusion, Risk
+from aos.dispatcher.jobs import Job, Money, Move, State
 from aos.dispatcher.risk import Past, Position, RiskSettings, Standing, Tag, place, review
 from aos.store.job_rows import micros
 from aos.store.sqlite import SqliteFile
@@ -20,6 +20,11 @@ RISK: Final = "risk_tag, risk_position, risk_width, redundancy, exact, verdict, 
 """The columns of job_risk that read_risk wants; jobs from before there were checks have none of them."""
 _WAITS: Final = 0
 _READY: Final = 1
+_WANTED: Final = "(risk_width > 0 OR redundancy > 1)"
+"""Whether a job is to be checked when it has completed; it is no row of job_checks before."""
+_CHECK: Final = f"""INSERT OR IGNORE INTO job_checks
+    SELECT number, risk_position, risk_tag, risk_width, {_READY} FROM job_risk WHERE number = ? AND {_WANTED}"""  # noqa: S608
+_ALONE: Final = f"UPDATE job_risk SET verdict = ?, verdict_reason = CASE WHEN ? OR {_WANTED} THEN ? ELSE '' END WHERE number = ?"  # noqa: S608
 
 
 def create(db: Database) -> None:
@@ -41,7 +46,7 @@ def create(db: Database) -> None:
             verdict_reason TEXT NOT NULL DEFAULT ''
         ) STRICT""",
         "CREATE INDEX job_risk_user ON job_risk (owner, enduser, number)",
-        # waits until the job is COMPLETED, is then ready, and is gone once it is concluded
+        # is ready once the job is COMPLETED, and gone once it is concluded; one that waits is of a job to be run again
         """CREATE TABLE job_checks (
             number INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
             position TEXT NOT NULL,
@@ -89,16 +94,26 @@ def admitted(db: Database, number: int, record: Record) -> None:
     )
 
 
-def moved(db: Database, number: int, before: Job, after: Job, risk: RiskSettings) -> None:
+def moved(db: Database, number: int, before: Job, move: Move, risk: RiskSettings) -> None:
     """Follow a job's move: accepted, it gets its place among its user's; ended, its checks begin or fall away."""
+    after = move.job
     if before.money is Money.PENDING and after.money is Money.HELD:
         _place(db, number, risk)
     if after.state.final and not before.state.final:
         if after.state is State.COMPLETED:
-            db.execute("UPDATE job_checks SET ready = ? WHERE number = ?", [_READY, number])
-            db.execute("UPDATE job_risk SET verdict = ? WHERE number = ?", [int(Verdict.VERDICT_UNCHECKED), number])
+            _completed(db, number, move.unchecked)
         else:
             db.execute("DELETE FROM job_checks WHERE number = ?", [number])
+
+
+def _completed(db: Database, number: int, unchecked: str) -> None:
+    if not unchecked:
+        db.execute("UPDATE job_checks SET ready = ? WHERE number = ?", [_READY, number])
+        db.execute(_CHECK, [number])
+        db.execute("UPDATE job_risk SET verdict = ? WHERE number = ?", [int(Verdict.VERDICT_UNCHECKED), number])
+        return
+    waited = db.execute("DELETE FROM job_checks WHERE number = ?", [number]).rowcount > 0
+    db.execute(_ALONE, [int(Verdict.VERDICT_UNCHECKED), waited, unchecked, number])
 
 
 def _place(db: Database, number: int, settings: RiskSettings) -> None:
@@ -116,8 +131,6 @@ def _place(db: Database, number: int, settings: RiskSettings) -> None:
         _keep_standing(db, row["owner"], row["enduser"], placed.standing)
     sql = "UPDATE job_risk SET risk_tag = ?, risk_position = ?, risk_width = ?, reviewed = ? WHERE number = ?"
     db.execute(sql, [int(placed.tag), placed.position.value, placed.width, int(placed.tag), number])
-    if placed.width or row["redundancy"] > 1:
-        _add_check(db, number, placed.position, placed.tag, placed.width)
     for again in placed.again:
         db.execute("UPDATE job_risk SET reviewed = ? WHERE number = ?", [int(placed.tag), int(again.id)])
         _add_check(db, int(again.id), Position.BEFORE, placed.tag, again.width)
@@ -154,7 +167,7 @@ def risk_of(db: Database, number: int) -> Risk:
 def keep_result(db: Database, number: int, result: JobResult) -> None:
     """Add a result to those of the job; beyond the most that are kept, none is."""
     place = db.execute("SELECT count(*) FROM job_results WHERE number = ?", [number]).fetchone()[0] + 1
-    if place > RESULTS:
+    if place > (RESULTS if result.HasField("receipt") else FAILURES):
         return
     job = db.execute("SELECT id FROM jobs WHERE number = ?", [number]).fetchone()[0]
     named = JobResult(name=f"jobs/{job}/results/{place}")
@@ -204,7 +217,7 @@ class SqliteCheckStore:
             db.execute("DELETE FROM job_checks WHERE number = ? AND position = ? AND tag = ?", where)
             for row_place, blob in list(db.execute("SELECT place, result FROM job_results WHERE number = ?", [number])):
                 result = JobResult.FromString(blob)
-                if word := found.words.get(result.operator):
+                if result.HasField("receipt") and (word := found.words.get(result.operator)):
                     result.reason = word
                     values = [result.SerializeToString(), number, row_place]
                     db.execute("UPDATE job_results SET result = ? WHERE number = ? AND place = ?", values)

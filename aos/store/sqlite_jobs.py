@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from aos.dispatcher.listing import JobFilter
 from aos.dispatcher.risk import RiskSettings
 from aos.dispatcher.store import Change, Decide, Leased, More, Row, Waiting
 from aos.errors import JobNotFound
-from aos.store import job_keeping, job_traces, sqlite_checks
+from aos.store import job_attestations, job_keeping, job_traces, sqlite_checks
 from aos.store.job_rows import (
     ALL,
     JOB,
@@ -33,6 +33,7 @@ from aos.store.job_rows import (
     write_submission,
 )
 from aos.store.sqlite import SqliteFile
+from aos.v1.attestation_pb2 import Attestation
 from aos.v1.dispatcher_pb2 import JobEvent
 from aos.v1.operator_pb2 import Trace
 
@@ -110,6 +111,7 @@ def _add_priority(db: Database) -> None:
 MIGRATIONS(name="0003_job_keeping")(job_keeping.create)
 MIGRATIONS(name="job_traces")(job_traces.create)
 MIGRATIONS(name="0004_checks")(sqlite_checks.create)
+MIGRATIONS(name="job_attestations")(job_attestations.create)
 
 
 class SqliteJobStore:
@@ -173,7 +175,7 @@ class SqliteJobStore:
             db.execute("INSERT OR REPLACE INTO node_counts VALUES (?, ?)", [self._node, counted])
             # a clock that counts on holds all that the dispatcher has heard by then
             db.execute("INSERT OR REPLACE INTO node_clocks VALUES (?, ?)", [self._node, json.dumps(dict(move.job.clock))])
-        sqlite_checks.moved(db, number, job, move.job, self._risk)
+        sqlite_checks.moved(db, number, job, move, self._risk)
         if move.result is not None:
             sqlite_checks.keep_result(db, number, move.result)
         if move.outcome is not None:
@@ -181,6 +183,8 @@ class SqliteJobStore:
             job_keeping.note_usage(db, move.job, move.outcome)
         if move.trace is not None:
             job_traces.keep(db, number, move.trace)
+        if move.attestation is not None:
+            job_attestations.keep(db, number, move.attestation)
         sequence = _value(db, "SELECT max(sequence) FROM job_events WHERE number = ?", number)
         numbered: list[JobEvent] = []
         for event in move.events:
@@ -230,6 +234,9 @@ class SqliteJobStore:
     async def trace(self, job_id: str) -> Trace | None:
         return await self._file.transact(lambda db: job_traces.find(db, job_id))
 
+    async def attestation(self, job_id: str) -> Attestation | None:
+        return await self._file.transact(lambda db: job_attestations.find(db, job_id))
+
     async def events(self, job_id: str, *, after: int, limit: int) -> Sequence[JobEvent]:
         sql = """SELECT sequence, state, chunk, CASE WHEN state IS NULL AND chunk IS NULL THEN
                 (SELECT outcome FROM job_outcomes WHERE number = job_events.number) END AS outcome
@@ -263,8 +270,8 @@ class SqliteJobStore:
     async def purge(self, *, ended_before: datetime, project: str | None, limit: int) -> int:
         return await self._file.transact(lambda db: job_keeping.purge(db, ended_before=ended_before, project=project, limit=limit))
 
-    async def purge_beyond(self, keep: int, *, limit: int) -> int:
-        return await self._file.transact(lambda db: job_keeping.purge_beyond(db, keep, limit=limit))
+    async def purge_beyond(self, keep: int, *, own: Mapping[str, int], limit: int) -> int:
+        return await self._file.transact(lambda db: job_keeping.purge_beyond(db, keep, own=own, limit=limit))
 
     async def unsettled(self, *, limit: int) -> Sequence[Row]:
         sql = f"{_WHOLE} WHERE {_UNSETTLED} ORDER BY number LIMIT ?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -10,10 +11,13 @@ from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from aos.dispatcher.projects import Project
+from aos.dispatcher.quotas import OwnLimits
 from aos.errors import ProjectExists, ProjectNotFound
 from aos.store.sqlite import SqliteFile
 
 MIGRATIONS: Final = Migrations("projects")
+LIMITS: Final = tuple(field.name for field in fields(OwnLimits))
+"""Columns, NULL where the dispatcher's settings hold."""
 
 
 @MIGRATIONS(name="0001_projects")
@@ -27,6 +31,12 @@ def _create_projects(db: Database) -> None:
 @MIGRATIONS(name="0002_display_name")
 def _add_display_name(db: Database) -> None:
     db.execute("ALTER TABLE projects ADD COLUMN display_name TEXT NOT NULL DEFAULT ''")
+
+
+@MIGRATIONS(name="0003_limits")
+def _add_limits(db: Database) -> None:
+    for name in LIMITS:
+        db.execute(f"ALTER TABLE projects ADD COLUMN {name} INTEGER")
 
 
 class SqliteProjectStore:
@@ -60,6 +70,23 @@ class SqliteProjectStore:
 
         return await self._file.transact(work)
 
+    async def set_limits(self, project_id: str, limits: OwnLimits) -> Project:
+        def work(db: Database) -> Project:
+            _project(db, project_id)
+            db.table("projects").update(project_id, asdict(limits))
+            return _project(db, project_id)
+
+        return await self._file.transact(work)
+
+    async def limits(self, project_id: str) -> OwnLimits:
+        row = await self._file.transact(lambda db: _one(db, "SELECT * FROM projects WHERE id = ?", project_id))
+        return OwnLimits() if row is None else _read(row).limits
+
+    async def kept_jobs(self) -> Mapping[str, int]:
+        sql = "SELECT id, kept_jobs FROM projects WHERE kept_jobs IS NOT NULL"
+        rows = await self._file.transact(lambda db: db.execute(sql).fetchall())
+        return {f"projects/{project_id}": kept for project_id, kept in rows}
+
     async def holder(self, token_hash: str) -> str | None:
         row = await self._file.transact(lambda db: _one(db, "SELECT id FROM projects WHERE token_hash = ?", token_hash))
         return None if row is None else str(row["id"])
@@ -81,4 +108,5 @@ def _project(db: Database, project_id: str) -> Project:
 
 
 def _read(row: Mapping[str, Any]) -> Project:
-    return Project(row["id"], row["token_hash"], _EPOCH + timedelta(microseconds=row["created"]), row["display_name"])
+    created, limits = _EPOCH + timedelta(microseconds=row["created"]), OwnLimits(**{name: row[name] for name in LIMITS})
+    return Project(row["id"], row["token_hash"], created, row["display_name"], limits)

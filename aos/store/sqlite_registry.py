@@ -14,6 +14,7 @@ from aos.registry.catalog import Listing
 from aos.registry.leases import Lease, Offered, Registration
 from aos.registry.offers import Offer
 from aos.store.sqlite import SqliteFile
+from aos.v1.attestation_pb2 import Attested
 
 MIGRATIONS: Final = Migrations("registry")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -62,6 +63,12 @@ def _exact_and_embeddings(db: Database) -> None:
 def _vrf_keys(db: Database) -> None:
     db.execute("ALTER TABLE registry_operators ADD COLUMN vrf_key BLOB NOT NULL DEFAULT x''")
     db.execute("ALTER TABLE registry_operators ADD COLUMN vrf_key_since INTEGER")
+
+
+@MIGRATIONS(name="0004_attested")
+def _attested(db: Database) -> None:
+    # an Attested message; empty for operators that have shown no evidence
+    db.execute("ALTER TABLE registry_operators ADD COLUMN attested BLOB NOT NULL DEFAULT x''")
 
 
 class SqliteRegistryStore:
@@ -122,7 +129,7 @@ class SqliteRegistryStore:
             )
             found: dict[str, list[Listing]] = {}
             for row in rows:
-                found.setdefault(row["model"], []).append(Listing(_lease(row), _offered(row)))
+                found.setdefault(row["model"], []).append(Listing(_lease(row), _offered(row), _read_attested(row)))
             return found
 
         return await self._file.transact(work)
@@ -153,7 +160,12 @@ def _offers(db: Database, operator: str) -> list[Offered]:
 
 def _registration(row: dict[str, Any], offers: Iterable[Offered]) -> Registration:
     since = None if row["vrf_key_since"] is None else _time(row["vrf_key_since"])
-    return Registration(_lease(row), tuple(offers), row["issued_at"], tuple(row["used"].split()), row["vrf_key"], since)
+    used = tuple(row["used"].split())
+    return Registration(_lease(row), tuple(offers), row["issued_at"], used, row["vrf_key"], since, _read_attested(row))
+
+
+def _read_attested(row: dict[str, Any]) -> Attested | None:
+    return Attested.FromString(row["attested"]) if row["attested"] else None
 
 
 def _lease(row: dict[str, Any]) -> Lease:
@@ -188,6 +200,7 @@ def _write(db: Database, registration: Registration, *, offers: bool) -> None:
         "used": " ".join(registration.used),
         "vrf_key": registration.vrf_key,
         "vrf_key_since": None if registration.vrf_key_since is None else _write_time(registration.vrf_key_since),
+        "attested": b"" if registration.attested is None else registration.attested.SerializeToString(),
     }
     db.table("registry_operators").upsert(values, pk="operator")
     if not offers:

@@ -7,7 +7,7 @@ import random
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,8 @@ from aos.dispatcher.settings import DispatcherSettings
 from aos.operator.model import Model
 from aos.operator.node import OperatorNode, running_operator
 from aos.operator.settings import QuestionSettings
+from aos.operator.tee import SimulatedEvidence
+from aos.registry.settings import RegistrySettings
 from aos.rpc.channel import channel
 from aos.rpc.status import answered
 from aos.serve import running_services
@@ -34,6 +36,8 @@ from aos.v1 import (
     registry_pb2_grpc,
 )
 from aos.v1.types_pb2 import Price
+from aos.verification.attestation.policy import Policy
+from aos.verification.attestation.simulated import image
 from aos.verification.keys import OperatorKey
 from aos.verification.vrf import SEED_BYTES, VrfKey
 
@@ -104,6 +108,7 @@ async def running_aos(
     dispatcher: DispatcherSettings | None = None,
     vrf: bool = False,
     questions: QuestionSettings | None = None,
+    attested: int = 0,
 ) -> AsyncGenerator[Aos]:
     """Run a network until the block ends; nothing of it is left.
 
@@ -111,10 +116,12 @@ async def running_aos(
     unless one is given. ``database`` may be a file, to be opened again by a later network. ``open_to_all`` lets callers without a
     token act as the project. ``telemetry`` traces the dispatcher's jobs and the operators' answers. ``dispatcher`` are its
     settings. With ``vrf``, operators have VRF keys and can be drawn to check each other's jobs. ``questions`` are the limits of
-    questions to an operator; unless they are given, callbacks may go to this machine, and nowhere else that is not public.
+    questions to an operator; unless they are given, callbacks may go to this machine, and nowhere else that is not public. The
+    first ``attested`` operators run in a simulated TEE, whose evidence the network takes.
     """
     models = models or (ScriptedModel(),)
     clock = clock or ManualClock()
+    tee, limits = Policy(images=(image(),), production=False) if attested else Policy(), dispatcher or DispatcherSettings()
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         services = await enter(
@@ -123,7 +130,8 @@ async def running_aos(
                 admin_token=ADMIN_TOKEN,
                 clock=clock,
                 operators=len(models),
-                dispatcher=dispatcher,
+                dispatcher=replace(limits, tee=tee) if attested else limits,
+                registry=RegistrySettings(tee=tee),
                 open_as=f"projects/{PROJECT}" if open_to_all else "",
                 telemetry=telemetry,
                 grace=0,
@@ -146,6 +154,7 @@ async def running_aos(
                     grace=0,
                     telemetry=telemetry,
                     vrf=VrfKey(secrets.token_bytes(SEED_BYTES)) if vrf else None,
+                    tee=SimulatedEvidence(clock) if number < attested else None,
                 )
             )
             for number, model in enumerate(models)

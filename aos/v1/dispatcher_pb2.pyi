@@ -1,5 +1,6 @@
 import datetime
 
+from aos.v1 import attestation_pb2 as _attestation_pb2
 from aos.v1 import errors_pb2 as _errors_pb2
 from aos.v1 import operator_pb2 as _operator_pb2
 from aos.v1 import receipt_pb2 as _receipt_pb2
@@ -47,6 +48,11 @@ class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERDICT_CHECKED: _ClassVar[Verdict]
     VERDICT_CHALLENGED: _ClassVar[Verdict]
 
+class VrfSuite(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VRF_SUITE_UNSPECIFIED: _ClassVar[VrfSuite]
+    VRF_SUITE_DRAFT04: _ClassVar[VrfSuite]
+
 class ClockOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CLOCK_ORDER_UNSPECIFIED: _ClassVar[ClockOrder]
@@ -72,6 +78,8 @@ VERDICT_UNSPECIFIED: Verdict
 VERDICT_UNCHECKED: Verdict
 VERDICT_CHECKED: Verdict
 VERDICT_CHALLENGED: Verdict
+VRF_SUITE_UNSPECIFIED: VrfSuite
+VRF_SUITE_DRAFT04: VrfSuite
 CLOCK_ORDER_UNSPECIFIED: ClockOrder
 CLOCK_ORDER_BEFORE: ClockOrder
 CLOCK_ORDER_AFTER: ClockOrder
@@ -79,14 +87,38 @@ CLOCK_ORDER_EQUAL: ClockOrder
 CLOCK_ORDER_CONCURRENT: ClockOrder
 
 class Project(_message.Message):
-    __slots__ = ("name", "created", "display_name")
+    __slots__ = ("name", "created", "display_name", "own_limits", "limits")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    OWN_LIMITS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     name: str
     created: _timestamp_pb2.Timestamp
     display_name: str
-    def __init__(self, name: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ...) -> None: ...
+    own_limits: ProjectLimits
+    limits: ProjectLimits
+    def __init__(self, name: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., own_limits: _Optional[_Union[ProjectLimits, _Mapping]] = ..., limits: _Optional[_Union[ProjectLimits, _Mapping]] = ...) -> None: ...
+
+class ProjectLimits(_message.Message):
+    __slots__ = ("requests_per_minute", "tokens_per_day", "unfinished_jobs", "kept_jobs")
+    REQUESTS_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_PER_DAY_FIELD_NUMBER: _ClassVar[int]
+    UNFINISHED_JOBS_FIELD_NUMBER: _ClassVar[int]
+    KEPT_JOBS_FIELD_NUMBER: _ClassVar[int]
+    requests_per_minute: int
+    tokens_per_day: int
+    unfinished_jobs: int
+    kept_jobs: int
+    def __init__(self, requests_per_minute: _Optional[int] = ..., tokens_per_day: _Optional[int] = ..., unfinished_jobs: _Optional[int] = ..., kept_jobs: _Optional[int] = ...) -> None: ...
+
+class SetProjectLimitsRequest(_message.Message):
+    __slots__ = ("name", "limits")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    limits: ProjectLimits
+    def __init__(self, name: _Optional[str] = ..., limits: _Optional[_Union[ProjectLimits, _Mapping]] = ...) -> None: ...
 
 class CreatedProject(_message.Message):
     __slots__ = ("project", "token")
@@ -133,21 +165,33 @@ class RotateProjectTokenRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class Vrf(_message.Message):
-    __slots__ = ("selected", "prompt_hash", "random_value", "verify_pubkey", "proof")
+    __slots__ = ("selected", "prompt_hash", "random_value", "verify_pubkey", "proof", "suite")
     SELECTED_FIELD_NUMBER: _ClassVar[int]
     PROMPT_HASH_FIELD_NUMBER: _ClassVar[int]
     RANDOM_VALUE_FIELD_NUMBER: _ClassVar[int]
     VERIFY_PUBKEY_FIELD_NUMBER: _ClassVar[int]
     PROOF_FIELD_NUMBER: _ClassVar[int]
+    SUITE_FIELD_NUMBER: _ClassVar[int]
     selected: bool
     prompt_hash: bytes
     random_value: bytes
     verify_pubkey: bytes
     proof: bytes
-    def __init__(self, selected: _Optional[bool] = ..., prompt_hash: _Optional[bytes] = ..., random_value: _Optional[bytes] = ..., verify_pubkey: _Optional[bytes] = ..., proof: _Optional[bytes] = ...) -> None: ...
+    suite: VrfSuite
+    def __init__(self, selected: _Optional[bool] = ..., prompt_hash: _Optional[bytes] = ..., random_value: _Optional[bytes] = ..., verify_pubkey: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., suite: _Optional[_Union[VrfSuite, str]] = ...) -> None: ...
+
+class StateRoots(_message.Message):
+    __slots__ = ("prompt", "output", "steps")
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    prompt: bytes
+    output: bytes
+    steps: bytes
+    def __init__(self, prompt: _Optional[bytes] = ..., output: _Optional[bytes] = ..., steps: _Optional[bytes] = ...) -> None: ...
 
 class JobResult(_message.Message):
-    __slots__ = ("name", "operator", "review", "tag", "position", "result", "vrf", "clock", "signature", "receipt", "reason", "created")
+    __slots__ = ("name", "operator", "review", "tag", "position", "result", "vrf", "clock", "signature", "receipt", "reason", "created", "roots")
     NAME_FIELD_NUMBER: _ClassVar[int]
     OPERATOR_FIELD_NUMBER: _ClassVar[int]
     REVIEW_FIELD_NUMBER: _ClassVar[int]
@@ -160,6 +204,7 @@ class JobResult(_message.Message):
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
+    ROOTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     operator: str
     review: bool
@@ -172,10 +217,11 @@ class JobResult(_message.Message):
     receipt: _receipt_pb2.Receipt
     reason: str
     created: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., operator: _Optional[str] = ..., review: _Optional[bool] = ..., tag: _Optional[_Union[RiskTag, str]] = ..., position: _Optional[_Union[RiskPosition, str]] = ..., result: _Optional[str] = ..., vrf: _Optional[_Union[Vrf, _Mapping]] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., signature: _Optional[str] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., reason: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    roots: StateRoots
+    def __init__(self, name: _Optional[str] = ..., operator: _Optional[str] = ..., review: _Optional[bool] = ..., tag: _Optional[_Union[RiskTag, str]] = ..., position: _Optional[_Union[RiskPosition, str]] = ..., result: _Optional[str] = ..., vrf: _Optional[_Union[Vrf, _Mapping]] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., signature: _Optional[str] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., reason: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., roots: _Optional[_Union[StateRoots, _Mapping]] = ...) -> None: ...
 
 class Evidence(_message.Message):
-    __slots__ = ("name", "operator", "job", "what", "record", "message", "receipt", "against", "fields", "proves", "created")
+    __slots__ = ("name", "operator", "job", "what", "record", "message", "receipt", "against", "fields", "proves", "created", "attestation", "receipt_roots", "against_roots")
     NAME_FIELD_NUMBER: _ClassVar[int]
     OPERATOR_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
@@ -187,6 +233,9 @@ class Evidence(_message.Message):
     FIELDS_FIELD_NUMBER: _ClassVar[int]
     PROVES_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
+    ATTESTATION_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_ROOTS_FIELD_NUMBER: _ClassVar[int]
+    AGAINST_ROOTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     operator: str
     job: str
@@ -198,7 +247,10 @@ class Evidence(_message.Message):
     fields: _containers.RepeatedScalarFieldContainer[str]
     proves: bool
     created: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., operator: _Optional[str] = ..., job: _Optional[str] = ..., what: _Optional[str] = ..., record: _Optional[str] = ..., message: _Optional[_Union[JobResult, _Mapping]] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., against: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., fields: _Optional[_Iterable[str]] = ..., proves: _Optional[bool] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    attestation: _attestation_pb2.Attestation
+    receipt_roots: StateRoots
+    against_roots: StateRoots
+    def __init__(self, name: _Optional[str] = ..., operator: _Optional[str] = ..., job: _Optional[str] = ..., what: _Optional[str] = ..., record: _Optional[str] = ..., message: _Optional[_Union[JobResult, _Mapping]] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., against: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., fields: _Optional[_Iterable[str]] = ..., proves: _Optional[bool] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attestation: _Optional[_Union[_attestation_pb2.Attestation, _Mapping]] = ..., receipt_roots: _Optional[_Union[StateRoots, _Mapping]] = ..., against_roots: _Optional[_Union[StateRoots, _Mapping]] = ...) -> None: ...
 
 class User(_message.Message):
     __slots__ = ("project", "user", "tag", "jobs_left", "clean_reviews", "clean_reviews_needed")
@@ -234,7 +286,7 @@ class JobError(_message.Message):
     def __init__(self, reason: _Optional[_Union[_errors_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("state", "text", "finish_reason", "stop", "usage", "error", "receipt", "tool_calls", "content", "embeddings")
+    __slots__ = ("state", "text", "finish_reason", "stop", "usage", "error", "receipt", "tool_calls", "content", "embeddings", "attested")
     STATE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -245,6 +297,7 @@ class Outcome(_message.Message):
     TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    ATTESTED_FIELD_NUMBER: _ClassVar[int]
     state: JobState
     text: str
     finish_reason: _types_pb2.FinishReason
@@ -255,10 +308,11 @@ class Outcome(_message.Message):
     tool_calls: _containers.RepeatedCompositeFieldContainer[_types_pb2.ToolCall]
     content: str
     embeddings: _containers.RepeatedCompositeFieldContainer[_types_pb2.Embedding]
-    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., text: _Optional[str] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., stop: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[_types_pb2.ToolCall, _Mapping]]] = ..., content: _Optional[str] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ...) -> None: ...
+    attested: _attestation_pb2.Attested
+    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., text: _Optional[str] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., stop: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[_types_pb2.ToolCall, _Mapping]]] = ..., content: _Optional[str] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., attested: _Optional[_Union[_attestation_pb2.Attested, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("name", "project", "request_id", "order", "user", "annotation", "state", "operator", "attempts", "clock", "created", "ended", "outcome", "priority", "tag", "position", "redundancy", "verdict", "verdict_reason", "deadline")
+    __slots__ = ("name", "project", "request_id", "order", "user", "annotation", "state", "operator", "attempts", "clock", "created", "ended", "outcome", "priority", "tag", "position", "redundancy", "verdict", "verdict_reason", "deadline", "job_type")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -279,6 +333,7 @@ class Job(_message.Message):
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     VERDICT_REASON_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     name: str
     project: str
     request_id: str
@@ -299,10 +354,11 @@ class Job(_message.Message):
     verdict: Verdict
     verdict_reason: str
     deadline: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., request_id: _Optional[str] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., user: _Optional[str] = ..., annotation: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., operator: _Optional[str] = ..., attempts: _Optional[int] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ..., priority: _Optional[int] = ..., tag: _Optional[_Union[RiskTag, str]] = ..., position: _Optional[_Union[RiskPosition, str]] = ..., redundancy: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., verdict_reason: _Optional[str] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    job_type: str
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., request_id: _Optional[str] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., user: _Optional[str] = ..., annotation: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., operator: _Optional[str] = ..., attempts: _Optional[int] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ..., priority: _Optional[int] = ..., tag: _Optional[_Union[RiskTag, str]] = ..., position: _Optional[_Union[RiskPosition, str]] = ..., redundancy: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., verdict_reason: _Optional[str] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., job_type: _Optional[str] = ...) -> None: ...
 
 class CreateJobRequest(_message.Message):
-    __slots__ = ("request_id", "order", "user", "annotation", "priority", "tag", "redundancy", "timeout")
+    __slots__ = ("request_id", "order", "user", "annotation", "priority", "tag", "redundancy", "timeout", "job_type")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
@@ -311,6 +367,7 @@ class CreateJobRequest(_message.Message):
     TAG_FIELD_NUMBER: _ClassVar[int]
     REDUNDANCY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     order: _types_pb2.Order
     user: str
@@ -319,7 +376,8 @@ class CreateJobRequest(_message.Message):
     tag: RiskTag
     redundancy: int
     timeout: _duration_pb2.Duration
-    def __init__(self, request_id: _Optional[str] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., user: _Optional[str] = ..., annotation: _Optional[str] = ..., priority: _Optional[int] = ..., tag: _Optional[_Union[RiskTag, str]] = ..., redundancy: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    job_type: str
+    def __init__(self, request_id: _Optional[str] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., user: _Optional[str] = ..., annotation: _Optional[str] = ..., priority: _Optional[int] = ..., tag: _Optional[_Union[RiskTag, str]] = ..., redundancy: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., job_type: _Optional[str] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
     __slots__ = ("name",)
@@ -448,7 +506,7 @@ class GetReceiptRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class ReceiptBundle(_message.Message):
-    __slots__ = ("receipt", "order", "output", "output_tokens", "price", "embeddings", "trace")
+    __slots__ = ("receipt", "order", "output", "output_tokens", "price", "embeddings", "trace", "attestation", "attested")
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
@@ -456,6 +514,8 @@ class ReceiptBundle(_message.Message):
     PRICE_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
+    ATTESTATION_FIELD_NUMBER: _ClassVar[int]
+    ATTESTED_FIELD_NUMBER: _ClassVar[int]
     receipt: _receipt_pb2.Receipt
     order: _types_pb2.Order
     output: str
@@ -463,7 +523,9 @@ class ReceiptBundle(_message.Message):
     price: _types_pb2.Price
     embeddings: _containers.RepeatedCompositeFieldContainer[_types_pb2.Embedding]
     trace: _operator_pb2.Trace
-    def __init__(self, receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., output: _Optional[str] = ..., output_tokens: _Optional[_Iterable[int]] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., trace: _Optional[_Union[_operator_pb2.Trace, _Mapping]] = ...) -> None: ...
+    attestation: _attestation_pb2.Attestation
+    attested: _attestation_pb2.Attested
+    def __init__(self, receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., output: _Optional[str] = ..., output_tokens: _Optional[_Iterable[int]] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., trace: _Optional[_Union[_operator_pb2.Trace, _Mapping]] = ..., attestation: _Optional[_Union[_attestation_pb2.Attestation, _Mapping]] = ..., attested: _Optional[_Union[_attestation_pb2.Attested, _Mapping]] = ...) -> None: ...
 
 class ListResultsRequest(_message.Message):
     __slots__ = ("name",)
@@ -574,16 +636,18 @@ class Hello(_message.Message):
     def __init__(self, operator: _Optional[str] = ..., signature: _Optional[bytes] = ..., offers: _Optional[_Iterable[_Union[_registry_pb2.Offer, _Mapping]]] = ...) -> None: ...
 
 class Draw(_message.Message):
-    __slots__ = ("job", "prompt_hash", "epoch", "width")
+    __slots__ = ("job", "prompt_hash", "epoch", "width", "suite")
     JOB_FIELD_NUMBER: _ClassVar[int]
     PROMPT_HASH_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
+    SUITE_FIELD_NUMBER: _ClassVar[int]
     job: bytes
     prompt_hash: bytes
     epoch: int
     width: int
-    def __init__(self, job: _Optional[bytes] = ..., prompt_hash: _Optional[bytes] = ..., epoch: _Optional[int] = ..., width: _Optional[int] = ...) -> None: ...
+    suite: VrfSuite
+    def __init__(self, job: _Optional[bytes] = ..., prompt_hash: _Optional[bytes] = ..., epoch: _Optional[int] = ..., width: _Optional[int] = ..., suite: _Optional[_Union[VrfSuite, str]] = ...) -> None: ...
 
 class DrawAsked(_message.Message):
     __slots__ = ("draw", "request_digest", "tag")
@@ -620,7 +684,7 @@ class Heartbeat(_message.Message):
     def __init__(self, clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ...) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("id", "job", "order", "accepted_tokens", "clock", "accepted_text_bytes", "tenant", "priority", "seconds", "traceparent", "accepted_embeddings", "draw", "tag")
+    __slots__ = ("id", "job", "order", "accepted_tokens", "clock", "accepted_text_bytes", "tenant", "priority", "seconds", "traceparent", "accepted_embeddings", "draw", "tag", "job_type")
     ID_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
@@ -634,6 +698,7 @@ class Lease(_message.Message):
     ACCEPTED_EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     DRAW_FIELD_NUMBER: _ClassVar[int]
     TAG_FIELD_NUMBER: _ClassVar[int]
+    JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     id: str
     job: bytes
     order: _types_pb2.Order
@@ -647,7 +712,8 @@ class Lease(_message.Message):
     accepted_embeddings: _containers.RepeatedCompositeFieldContainer[_types_pb2.Embedding]
     draw: Draw
     tag: RiskTag
-    def __init__(self, id: _Optional[str] = ..., job: _Optional[bytes] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., accepted_tokens: _Optional[_Iterable[int]] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., accepted_text_bytes: _Optional[int] = ..., tenant: _Optional[str] = ..., priority: _Optional[int] = ..., seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., accepted_embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., draw: _Optional[_Union[Draw, _Mapping]] = ..., tag: _Optional[_Union[RiskTag, str]] = ...) -> None: ...
+    job_type: str
+    def __init__(self, id: _Optional[str] = ..., job: _Optional[bytes] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., accepted_tokens: _Optional[_Iterable[int]] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., accepted_text_bytes: _Optional[int] = ..., tenant: _Optional[str] = ..., priority: _Optional[int] = ..., seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., accepted_embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., draw: _Optional[_Union[Draw, _Mapping]] = ..., tag: _Optional[_Union[RiskTag, str]] = ..., job_type: _Optional[str] = ...) -> None: ...
 
 class CancelLease(_message.Message):
     __slots__ = ("lease",)
@@ -678,16 +744,18 @@ class LeaseChunks(_message.Message):
     def __init__(self, chunks: _Optional[_Iterable[_Union[LeaseChunk, _Mapping]]] = ...) -> None: ...
 
 class LeaseFinished(_message.Message):
-    __slots__ = ("lease", "finish", "vrf", "signature")
+    __slots__ = ("lease", "finish", "vrf", "signature", "attestation")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     FINISH_FIELD_NUMBER: _ClassVar[int]
     VRF_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    ATTESTATION_FIELD_NUMBER: _ClassVar[int]
     lease: str
     finish: _operator_pb2.Finish
     vrf: Vrf
     signature: str
-    def __init__(self, lease: _Optional[str] = ..., finish: _Optional[_Union[_operator_pb2.Finish, _Mapping]] = ..., vrf: _Optional[_Union[Vrf, _Mapping]] = ..., signature: _Optional[str] = ...) -> None: ...
+    attestation: _attestation_pb2.Attestation
+    def __init__(self, lease: _Optional[str] = ..., finish: _Optional[_Union[_operator_pb2.Finish, _Mapping]] = ..., vrf: _Optional[_Union[Vrf, _Mapping]] = ..., signature: _Optional[str] = ..., attestation: _Optional[_Union[_attestation_pb2.Attestation, _Mapping]] = ...) -> None: ...
 
 class LeaseFailed(_message.Message):
     __slots__ = ("lease", "error", "retryable")

@@ -58,6 +58,11 @@ class DispatcherStub:
                 request_serializer=aos_dot_v1_dot_dispatcher__pb2.RotateProjectTokenRequest.SerializeToString,
                 response_deserializer=aos_dot_v1_dot_dispatcher__pb2.CreatedProject.FromString,
                 _registered_method=True)
+        self.SetProjectLimits = channel.unary_unary(
+                '/aos.v1.Dispatcher/SetProjectLimits',
+                request_serializer=aos_dot_v1_dot_dispatcher__pb2.SetProjectLimitsRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_dispatcher__pb2.Project.FromString,
+                _registered_method=True)
         self.CreateJob = channel.unary_unary(
                 '/aos.v1.Dispatcher/CreateJob',
                 request_serializer=aos_dot_v1_dot_dispatcher__pb2.CreateJobRequest.SerializeToString,
@@ -155,6 +160,14 @@ class DispatcherServicer:
 
     def RotateProjectToken(self, request, context):
         """Replaces a project's token; the old one ends at once. The administrator only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetProjectLimits(self, request, context):
+        """Sets what a project may use, in place of what was set before. The administrator only. It counts from the next request on;
+        GetProject shows it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -282,6 +295,11 @@ def add_DispatcherServicer_to_server(servicer, server):
                     servicer.RotateProjectToken,
                     request_deserializer=aos_dot_v1_dot_dispatcher__pb2.RotateProjectTokenRequest.FromString,
                     response_serializer=aos_dot_v1_dot_dispatcher__pb2.CreatedProject.SerializeToString,
+            ),
+            'SetProjectLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetProjectLimits,
+                    request_deserializer=aos_dot_v1_dot_dispatcher__pb2.SetProjectLimitsRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_dispatcher__pb2.Project.SerializeToString,
             ),
             'CreateJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateJob,
@@ -461,6 +479,33 @@ class Dispatcher:
             '/aos.v1.Dispatcher/RotateProjectToken',
             aos_dot_v1_dot_dispatcher__pb2.RotateProjectTokenRequest.SerializeToString,
             aos_dot_v1_dot_dispatcher__pb2.CreatedProject.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetProjectLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Dispatcher/SetProjectLimits',
+            aos_dot_v1_dot_dispatcher__pb2.SetProjectLimitsRequest.SerializeToString,
+            aos_dot_v1_dot_dispatcher__pb2.Project.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,10 @@ class DispatcherStub:
     """Lists projects by id. The administrator only."""
     RotateProjectToken: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.RotateProjectTokenRequest, _dispatcher_pb2.CreatedProject]
     """Replaces a project's token; the old one ends at once. The administrator only."""
+    SetProjectLimits: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.SetProjectLimitsRequest, _dispatcher_pb2.Project]
+    """Sets what a project may use, in place of what was set before. The administrator only. It counts from the next request on;
+    GetProject shows it.
+    """
     CreateJob: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.CreateJobRequest, _dispatcher_pb2.Job]
     """Accepts a job and returns at once; it starts out QUEUED.
 
@@ -103,6 +107,10 @@ class DispatcherAsyncStub(DispatcherStub):
     """Lists projects by id. The administrator only."""
     RotateProjectToken: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.RotateProjectTokenRequest, _dispatcher_pb2.CreatedProject]  # type: ignore[assignment]
     """Replaces a project's token; the old one ends at once. The administrator only."""
+    SetProjectLimits: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.SetProjectLimitsRequest, _dispatcher_pb2.Project]  # type: ignore[assignment]
+    """Sets what a project may use, in place of what was set before. The administrator only. It counts from the next request on;
+    GetProject shows it.
+    """
     CreateJob: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.CreateJobRequest, _dispatcher_pb2.Job]  # type: ignore[assignment]
     """Accepts a job and returns at once; it starts out QUEUED.
 
@@ -182,6 +190,16 @@ class DispatcherServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dispatcher_pb2.CreatedProject, _abc.Awaitable[_dispatcher_pb2.CreatedProject]]:
         """Replaces a project's token; the old one ends at once. The administrator only."""
+
+    @_abc_1.abstractmethod
+    def SetProjectLimits(
+        self,
+        request: _dispatcher_pb2.SetProjectLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.Project, _abc.Awaitable[_dispatcher_pb2.Project]]:
+        """Sets what a project may use, in place of what was set before. The administrator only. It counts from the next request on;
+        GetProject shows it.
+        """
 
     @_abc_1.abstractmethod
     def CreateJob(

@@ -22,43 +22,48 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from aos.v1 import attestation_pb2 as aos_dot_v1_dot_attestation__pb2
 from aos.v1 import types_pb2 as aos_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61os/v1/registry.proto\x12\x06\x61os.v1\x1a\x12\x61os/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"G\n\rOperatorProof\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x11\n\tissued_at\x18\x02 \x01(\x04\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\x9c\x01\n\x05Offer\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12\x0c\n\x04\x63hat\x18\x04 \x01(\x08\x12\x1c\n\x05price\x18\x05 \x01(\x0b\x32\r.aos.v1.Price\x12\r\n\x05slots\x18\x06 \x01(\r\x12\r\n\x05\x65xact\x18\x07 \x01(\x08\x12\x12\n\nembeddings\x18\x08 \x01(\x08\"\xfe\x01\n\x0cOperatorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x06offers\x18\x02 \x03(\x0b\x32\r.aos.v1.Offer\x12.\n\nregistered\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08routable\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07vrf_key\x18\x07 \x01(\x0c\x12\x31\n\rvrf_key_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x81\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12\x0c\n\x04\x63hat\x18\x04 \x01(\x08\x12\x1c\n\x05price\x18\x05 \x01(\x0b\x32\r.aos.v1.Price\x12\x11\n\toperators\x18\x06 \x03(\t\x12\x10\n\x08routable\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12+\n\x07\x63reated\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65xact\x18\n \x01(\x08\x12\x12\n\nembeddings\x18\x0b \x01(\x08\x12\x11\n\tjob_types\x18\x0c \x03(\t\"o\n\x17RegisterOperatorRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\x12\x1d\n\x06offers\x18\x02 \x03(\x0b\x32\r.aos.v1.Offer\x12\x0f\n\x07vrf_key\x18\x03 \x01(\x0c\"<\n\x14RenewOperatorRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\"A\n\x19UnregisterOperatorRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\"\"\n\x12GetOperatorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x14ListOperatorsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x15ListOperatorsResponse\x12\'\n\toperators\x18\x01 \x03(\x0b\x32\x14.aos.v1.OperatorInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"L\n\x12ListModelsResponse\x12\x1d\n\x06models\x18\x01 \x03(\x0b\x32\r.aos.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf1\x03\n\x08Registry\x12I\n\x10RegisterOperator\x12\x1f.aos.v1.RegisterOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12\x43\n\rRenewOperator\x12\x1c.aos.v1.RenewOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12M\n\x12UnregisterOperator\x12!.aos.v1.UnregisterOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12?\n\x0bGetOperator\x12\x1a.aos.v1.GetOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12L\n\rListOperators\x12\x1c.aos.v1.ListOperatorsRequest\x1a\x1d.aos.v1.ListOperatorsResponse\x12\x32\n\x08GetModel\x12\x17.aos.v1.GetModelRequest\x1a\r.aos.v1.Model\x12\x43\n\nListModels\x12\x19.aos.v1.ListModelsRequest\x1a\x1a.aos.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61os/v1/registry.proto\x12\x06\x61os.v1\x1a\x18\x61os/v1/attestation.proto\x1a\x12\x61os/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"G\n\rOperatorProof\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x11\n\tissued_at\x18\x02 \x01(\x04\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\x9c\x01\n\x05Offer\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12\x0c\n\x04\x63hat\x18\x04 \x01(\x08\x12\x1c\n\x05price\x18\x05 \x01(\x0b\x32\r.aos.v1.Price\x12\r\n\x05slots\x18\x06 \x01(\r\x12\r\n\x05\x65xact\x18\x07 \x01(\x08\x12\x12\n\nembeddings\x18\x08 \x01(\x08\"\xb4\x02\n\x0cOperatorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x06offers\x18\x02 \x03(\x0b\x32\r.aos.v1.Offer\x12.\n\nregistered\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08routable\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07vrf_key\x18\x07 \x01(\x0c\x12\x31\n\rvrf_key_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x08\x61ttested\x18\t \x01(\x0b\x32\x10.aos.v1.AttestedH\x00\x88\x01\x01\x42\x0b\n\t_attested\"\x81\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12\x0c\n\x04\x63hat\x18\x04 \x01(\x08\x12\x1c\n\x05price\x18\x05 \x01(\x0b\x32\r.aos.v1.Price\x12\x11\n\toperators\x18\x06 \x03(\t\x12\x10\n\x08routable\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12+\n\x07\x63reated\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65xact\x18\n \x01(\x08\x12\x12\n\nembeddings\x18\x0b \x01(\x08\x12\x11\n\tjob_types\x18\x0c \x03(\t\",\n\x18\x43hallengeOperatorRequest\x12\x10\n\x08operator\x18\x01 \x01(\t\"O\n\x11OperatorChallenge\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12+\n\x07\x65xpires\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc1\x01\n\x17RegisterOperatorRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\x12\x1d\n\x06offers\x18\x02 \x03(\x0b\x32\r.aos.v1.Offer\x12\x0f\n\x07vrf_key\x18\x03 \x01(\x0c\x12-\n\x0b\x61ttestation\x18\x04 \x01(\x0b\x32\x13.aos.v1.AttestationH\x00\x88\x01\x01\x12\x11\n\ttee_nonce\x18\x05 \x01(\x0c\x42\x0e\n\x0c_attestation\"<\n\x14RenewOperatorRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\"A\n\x19UnregisterOperatorRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\"\"\n\x12GetOperatorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x14ListOperatorsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x15ListOperatorsResponse\x12\'\n\toperators\x18\x01 \x03(\x0b\x32\x14.aos.v1.OperatorInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"L\n\x12ListModelsResponse\x12\x1d\n\x06models\x18\x01 \x03(\x0b\x32\r.aos.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc3\x04\n\x08Registry\x12P\n\x11\x43hallengeOperator\x12 .aos.v1.ChallengeOperatorRequest\x1a\x19.aos.v1.OperatorChallenge\x12I\n\x10RegisterOperator\x12\x1f.aos.v1.RegisterOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12\x43\n\rRenewOperator\x12\x1c.aos.v1.RenewOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12M\n\x12UnregisterOperator\x12!.aos.v1.UnregisterOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12?\n\x0bGetOperator\x12\x1a.aos.v1.GetOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12L\n\rListOperators\x12\x1c.aos.v1.ListOperatorsRequest\x1a\x1d.aos.v1.ListOperatorsResponse\x12\x32\n\x08GetModel\x12\x17.aos.v1.GetModelRequest\x1a\r.aos.v1.Model\x12\x43\n\nListModels\x12\x19.aos.v1.ListModelsRequest\x1a\x1a.aos.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'aos.v1.registry_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OPERATORPROOF']._serialized_start=86
-  _globals['_OPERATORPROOF']._serialized_end=157
-  _globals['_OFFER']._serialized_start=160
-  _globals['_OFFER']._serialized_end=316
-  _globals['_OPERATORINFO']._serialized_start=319
-  _globals['_OPERATORINFO']._serialized_end=573
-  _globals['_MODEL']._serialized_start=576
-  _globals['_MODEL']._serialized_end=833
-  _globals['_REGISTEROPERATORREQUEST']._serialized_start=835
-  _globals['_REGISTEROPERATORREQUEST']._serialized_end=946
-  _globals['_RENEWOPERATORREQUEST']._serialized_start=948
-  _globals['_RENEWOPERATORREQUEST']._serialized_end=1008
-  _globals['_UNREGISTEROPERATORREQUEST']._serialized_start=1010
-  _globals['_UNREGISTEROPERATORREQUEST']._serialized_end=1075
-  _globals['_GETOPERATORREQUEST']._serialized_start=1077
-  _globals['_GETOPERATORREQUEST']._serialized_end=1111
-  _globals['_LISTOPERATORSREQUEST']._serialized_start=1113
-  _globals['_LISTOPERATORSREQUEST']._serialized_end=1174
-  _globals['_LISTOPERATORSRESPONSE']._serialized_start=1176
-  _globals['_LISTOPERATORSRESPONSE']._serialized_end=1265
-  _globals['_GETMODELREQUEST']._serialized_start=1267
-  _globals['_GETMODELREQUEST']._serialized_end=1298
-  _globals['_LISTMODELSREQUEST']._serialized_start=1300
-  _globals['_LISTMODELSREQUEST']._serialized_end=1358
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1360
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1436
-  _globals['_REGISTRY']._serialized_start=1439
-  _globals['_REGISTRY']._serialized_end=1936
+  _globals['_OPERATORPROOF']._serialized_start=112
+  _globals['_OPERATORPROOF']._serialized_end=183
+  _globals['_OFFER']._serialized_start=186
+  _globals['_OFFER']._serialized_end=342
+  _globals['_OPERATORINFO']._serialized_start=345
+  _globals['_OPERATORINFO']._serialized_end=653
+  _globals['_MODEL']._serialized_start=656
+  _globals['_MODEL']._serialized_end=913
+  _globals['_CHALLENGEOPERATORREQUEST']._serialized_start=915
+  _globals['_CHALLENGEOPERATORREQUEST']._serialized_end=959
+  _globals['_OPERATORCHALLENGE']._serialized_start=961
+  _globals['_OPERATORCHALLENGE']._serialized_end=1040
+  _globals['_REGISTEROPERATORREQUEST']._serialized_start=1043
+  _globals['_REGISTEROPERATORREQUEST']._serialized_end=1236
+  _globals['_RENEWOPERATORREQUEST']._serialized_start=1238
+  _globals['_RENEWOPERATORREQUEST']._serialized_end=1298
+  _globals['_UNREGISTEROPERATORREQUEST']._serialized_start=1300
+  _globals['_UNREGISTEROPERATORREQUEST']._serialized_end=1365
+  _globals['_GETOPERATORREQUEST']._serialized_start=1367
+  _globals['_GETOPERATORREQUEST']._serialized_end=1401
+  _globals['_LISTOPERATORSREQUEST']._serialized_start=1403
+  _globals['_LISTOPERATORSREQUEST']._serialized_end=1464
+  _globals['_LISTOPERATORSRESPONSE']._serialized_start=1466
+  _globals['_LISTOPERATORSRESPONSE']._serialized_end=1555
+  _globals['_GETMODELREQUEST']._serialized_start=1557
+  _globals['_GETMODELREQUEST']._serialized_end=1588
+  _globals['_LISTMODELSREQUEST']._serialized_start=1590
+  _globals['_LISTMODELSREQUEST']._serialized_end=1648
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1650
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1726
+  _globals['_REGISTRY']._serialized_start=1729
+  _globals['_REGISTRY']._serialized_end=2308
 # @@protoc_insertion_point(module_scope)

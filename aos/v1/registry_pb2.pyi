@@ -1,5 +1,6 @@
 import datetime
 
+from aos.v1 import attestation_pb2 as _attestation_pb2
 from aos.v1 import types_pb2 as _types_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -41,7 +42,7 @@ class Offer(_message.Message):
     def __init__(self, model: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., slots: _Optional[int] = ..., exact: _Optional[bool] = ..., embeddings: _Optional[bool] = ...) -> None: ...
 
 class OperatorInfo(_message.Message):
-    __slots__ = ("name", "offers", "registered", "expires", "routable", "reason", "vrf_key", "vrf_key_since")
+    __slots__ = ("name", "offers", "registered", "expires", "routable", "reason", "vrf_key", "vrf_key_since", "attested")
     NAME_FIELD_NUMBER: _ClassVar[int]
     OFFERS_FIELD_NUMBER: _ClassVar[int]
     REGISTERED_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +51,7 @@ class OperatorInfo(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     VRF_KEY_FIELD_NUMBER: _ClassVar[int]
     VRF_KEY_SINCE_FIELD_NUMBER: _ClassVar[int]
+    ATTESTED_FIELD_NUMBER: _ClassVar[int]
     name: str
     offers: _containers.RepeatedCompositeFieldContainer[Offer]
     registered: _timestamp_pb2.Timestamp
@@ -58,7 +60,8 @@ class OperatorInfo(_message.Message):
     reason: str
     vrf_key: bytes
     vrf_key_since: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., registered: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., routable: _Optional[bool] = ..., reason: _Optional[str] = ..., vrf_key: _Optional[bytes] = ..., vrf_key_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    attested: _attestation_pb2.Attested
+    def __init__(self, name: _Optional[str] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., registered: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., routable: _Optional[bool] = ..., reason: _Optional[str] = ..., vrf_key: _Optional[bytes] = ..., vrf_key_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attested: _Optional[_Union[_attestation_pb2.Attested, _Mapping]] = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("name", "digest", "context_length", "chat", "price", "operators", "routable", "reason", "created", "exact", "embeddings", "job_types")
@@ -88,15 +91,33 @@ class Model(_message.Message):
     job_types: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., operators: _Optional[_Iterable[str]] = ..., routable: _Optional[bool] = ..., reason: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., exact: _Optional[bool] = ..., embeddings: _Optional[bool] = ..., job_types: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class ChallengeOperatorRequest(_message.Message):
+    __slots__ = ("operator",)
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    operator: str
+    def __init__(self, operator: _Optional[str] = ...) -> None: ...
+
+class OperatorChallenge(_message.Message):
+    __slots__ = ("nonce", "expires")
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    nonce: bytes
+    expires: _timestamp_pb2.Timestamp
+    def __init__(self, nonce: _Optional[bytes] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class RegisterOperatorRequest(_message.Message):
-    __slots__ = ("proof", "offers", "vrf_key")
+    __slots__ = ("proof", "offers", "vrf_key", "attestation", "tee_nonce")
     PROOF_FIELD_NUMBER: _ClassVar[int]
     OFFERS_FIELD_NUMBER: _ClassVar[int]
     VRF_KEY_FIELD_NUMBER: _ClassVar[int]
+    ATTESTATION_FIELD_NUMBER: _ClassVar[int]
+    TEE_NONCE_FIELD_NUMBER: _ClassVar[int]
     proof: OperatorProof
     offers: _containers.RepeatedCompositeFieldContainer[Offer]
     vrf_key: bytes
-    def __init__(self, proof: _Optional[_Union[OperatorProof, _Mapping]] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., vrf_key: _Optional[bytes] = ...) -> None: ...
+    attestation: _attestation_pb2.Attestation
+    tee_nonce: bytes
+    def __init__(self, proof: _Optional[_Union[OperatorProof, _Mapping]] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., vrf_key: _Optional[bytes] = ..., attestation: _Optional[_Union[_attestation_pb2.Attestation, _Mapping]] = ..., tee_nonce: _Optional[bytes] = ...) -> None: ...
 
 class RenewOperatorRequest(_message.Message):
     __slots__ = ("proof",)

@@ -37,6 +37,11 @@ class RegistryStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.ChallengeOperator = channel.unary_unary(
+                '/aos.v1.Registry/ChallengeOperator',
+                request_serializer=aos_dot_v1_dot_registry__pb2.ChallengeOperatorRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_registry__pb2.OperatorChallenge.FromString,
+                _registered_method=True)
         self.RegisterOperator = channel.unary_unary(
                 '/aos.v1.Registry/RegisterOperator',
                 request_serializer=aos_dot_v1_dot_registry__pb2.RegisterOperatorRequest.SerializeToString,
@@ -79,6 +84,13 @@ class RegistryServicer:
 
     A registration is a lease: it ends by itself unless it is renewed, so that a dead operator is forgotten without anyone's help.
     """
+
+    def ChallengeOperator(self, request, context):
+        """Gives an operator what its evidence of trusted execution must answer, good for a minute. Nothing is kept of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def RegisterOperator(self, request, context):
         """Offers an operator's models to the network, in place of all it offered before. Safe to retry.
@@ -134,6 +146,11 @@ class RegistryServicer:
 
 def add_RegistryServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ChallengeOperator': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChallengeOperator,
+                    request_deserializer=aos_dot_v1_dot_registry__pb2.ChallengeOperatorRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_registry__pb2.OperatorChallenge.SerializeToString,
+            ),
             'RegisterOperator': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterOperator,
                     request_deserializer=aos_dot_v1_dot_registry__pb2.RegisterOperatorRequest.FromString,
@@ -182,6 +199,33 @@ class Registry:
 
     A registration is a lease: it ends by itself unless it is renewed, so that a dead operator is forgotten without anyone's help.
     """
+
+    @staticmethod
+    def ChallengeOperator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Registry/ChallengeOperator',
+            aos_dot_v1_dot_registry__pb2.ChallengeOperatorRequest.SerializeToString,
+            aos_dot_v1_dot_registry__pb2.OperatorChallenge.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def RegisterOperator(request,

@@ -36,6 +36,8 @@ class RegistryStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RegistryAsyncStub: ...
+    ChallengeOperator: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ChallengeOperatorRequest, _registry_pb2.OperatorChallenge]
+    """Gives an operator what its evidence of trusted execution must answer, good for a minute. Nothing is kept of it."""
     RegisterOperator: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RegisterOperatorRequest, _registry_pb2.OperatorInfo]
     """Offers an operator's models to the network, in place of all it offered before. Safe to retry.
 
@@ -62,6 +64,8 @@ class RegistryAsyncStub(RegistryStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    ChallengeOperator: _aio.UnaryUnaryMultiCallable[_registry_pb2.ChallengeOperatorRequest, _registry_pb2.OperatorChallenge]  # type: ignore[assignment]
+    """Gives an operator what its evidence of trusted execution must answer, good for a minute. Nothing is kept of it."""
     RegisterOperator: _aio.UnaryUnaryMultiCallable[_registry_pb2.RegisterOperatorRequest, _registry_pb2.OperatorInfo]  # type: ignore[assignment]
     """Offers an operator's models to the network, in place of all it offered before. Safe to retry.
 
@@ -85,6 +89,14 @@ class RegistryServicer(metaclass=_abc_1.ABCMeta):
 
     A registration is a lease: it ends by itself unless it is renewed, so that a dead operator is forgotten without anyone's help.
     """
+
+    @_abc_1.abstractmethod
+    def ChallengeOperator(
+        self,
+        request: _registry_pb2.ChallengeOperatorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.OperatorChallenge, _abc.Awaitable[_registry_pb2.OperatorChallenge]]:
+        """Gives an operator what its evidence of trusted execution must answer, good for a minute. Nothing is kept of it."""
 
     @_abc_1.abstractmethod
     def RegisterOperator(

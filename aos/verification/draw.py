@@ -90,15 +90,3 @@ def share(k: int, n: int, *, of: int = WHOLE) -> int:
     if k < 0 or n < 1:
         raise ValueError(f"{k} of {n} is no share")
     return min(of, of * k // n)
-
-
-def old_threshold(start: int, end: int, widening: int) -> int:
-    """Return the older network's threshold: the width of an operator's range, moved out on both sides, but not below 0.
-
-    ``start`` and ``end`` are the range contract's; ``widening`` is how far each end moves out, in ten-thousandths of the whole.
-    Only the width counts, not where the range lies; a width of the whole or more draws always. Raises ValueError for no range.
-    """
-    if not 0 <= start <= end <= OLD_RANGE or widening < 0:
-        raise ValueError(f"{start} to {end}, {widening} wider, is no range within 0 to {OLD_RANGE}")
-    out = OLD_RANGE * widening // 10_000
-    return min(OLD_RANGE, end + out - max(0, start - out))

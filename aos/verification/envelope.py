@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, cast
 
 from eth_account.messages import SignableMessage, encode_defunct
-from eth_utils.crypto import keccak
 
 from aos.errors import BadSignature, InvalidField
 from aos.verification.compact import dump, load
-from aos.verification.keys import OperatorKey, signer
+from aos.verification.keys import signer
 
 ENVELOPE_BYTES: Final = 4 << 20
 """Largest message that is read."""
@@ -57,12 +56,6 @@ class Envelope:
 
     def _fields(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in FIELDS}
-
-
-def seal(envelope: Envelope, key: OperatorKey) -> Envelope:
-    """Return the envelope with address, hash and signature of the key's holder. Raises InvalidField for what JSON cannot carry."""
-    said = replace(envelope, address=key.address)
-    return replace(said, hash=keccak(said.unsigned).hex(), signature=key.sign(personal(said.unsigned)).hex())
 
 
 def open_envelope(text: str | bytes) -> Envelope:

@@ -23,6 +23,8 @@ from aos.verification.vrf import SEED_BYTES, VrfKey
 DOMAIN: Final = {"name": "AOS", "version": "1"}
 """The EIP-712 domain of every statement. Bound to no chain: receipts are good wherever they are settled."""
 
+TEE_TAG: Final = b"tee"
+"""Before the digest of evidence, in what a registration's proof says."""
 PROOF_SECONDS: Final = 60
 """How far a proof's `issued_at` may be from the reader's clock."""
 
@@ -124,8 +126,10 @@ def registration_statement(action: str, operator: str, offers: bytes, issued_at:
     return statement("Registration", fields, {"action": action, "operator": operator, "offers": offers, "issuedAt": issued_at})
 
 
-def digest_offers(offers: list[Offer], vrf_key: bytes = b"") -> bytes:
+def digest_offers(offers: list[Offer], vrf_key: bytes = b"", evidence: bytes = b"") -> bytes:
     """Return the SHA-256 of the offers' RFC 8785 JSON and, behind it, the VRF key if there is one; 32 zero bytes for none.
+
+    ``evidence`` is the digest of the evidence that the key is attested, if there is any.
 
     ``exact`` and ``embeddings`` appear where they are true: offers without them keep their digest.
     """
@@ -143,16 +147,27 @@ def digest_offers(offers: list[Offer], vrf_key: bytes = b"") -> bytes:
         | {name: True for name in ("exact", "embeddings") if getattr(offer, name)}
         for offer in offers
     ]
-    return hashlib.sha256(rfc8785.dumps(what) + vrf_key).digest()
+    return hashlib.sha256(rfc8785.dumps(what) + vrf_key + (TEE_TAG + evidence if evidence else b"")).digest()
 
 
-def prove(key: OperatorKey, action: str, offers: list[Offer], *, issued_at: int, vrf_key: bytes = b"") -> OperatorProof:
+def prove(
+    key: OperatorKey, action: str, offers: list[Offer], *, issued_at: int, vrf_key: bytes = b"", evidence: bytes = b""
+) -> OperatorProof:
     """Return the proof that goes with a registration."""
-    said = registration_statement(action, key.address, digest_offers(offers, vrf_key), issued_at)
+    said = registration_statement(action, key.address, digest_offers(offers, vrf_key, evidence), issued_at)
     return OperatorProof(operator=key.address, issued_at=issued_at, signature=key.sign(said))
 
 
-def check_proof(proof: OperatorProof, action: str, offers: list[Offer], *, now: int, last: int, vrf_key: bytes = b"") -> str:
+def check_proof(
+    proof: OperatorProof,
+    action: str,
+    offers: list[Offer],
+    *,
+    now: int,
+    last: int,
+    vrf_key: bytes = b"",
+    evidence: bytes = b"",
+) -> str:
     """Return the operator's address. Raises BadSignature for a wrong key, changed contents, or a proof out of date or used.
 
     ``last`` is the `issued_at` of the last proof taken from this operator, 0 for none.
@@ -162,7 +177,7 @@ def check_proof(proof: OperatorProof, action: str, offers: list[Offer], *, now: 
     if proof.issued_at < last:
         raise BadSignature(proof.operator, "a later one was used before")
     try:
-        said = registration_statement(action, proof.operator, digest_offers(offers, vrf_key), proof.issued_at)
+        said = registration_statement(action, proof.operator, digest_offers(offers, vrf_key, evidence), proof.issued_at)
     except Exception as error:  # an address that is none
         raise BadSignature(proof.operator, "the address is malformed") from error
     return signer(said, proof.signature, proof.operator)

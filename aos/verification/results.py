@@ -8,18 +8,22 @@ from typing import Final
 from aos.errors import InvalidField
 from aos.order import canonical_order
 from aos.v1.dispatcher_pb2 import Draw as DrawMessage
-from aos.v1.dispatcher_pb2 import RiskTag, Vrf
+from aos.v1.dispatcher_pb2 import RiskTag, Vrf, VrfSuite
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import Order, VectorClock
 from aos.verification.attribution import Attributed
-from aos.verification.draw import Draw, hash_prompt, share
+from aos.verification.draw import OLD_RANGE, WHOLE, Draw, hash_prompt, share
 from aos.verification.receipts import address
-from aos.verification.vrf import VrfKey, proof_to_hash
+from aos.verification.vrf import Suite, VrfKey, proof_to_hash
 
 WIDTHS: Final = 10_000
 """Widths are in ten-thousandths of all operators."""
 DRAW_REASON: Final = "draw"
 """What a signed claim that comes without a result has for a reason."""
+SUITES: Final = {VrfSuite.VRF_SUITE_UNSPECIFIED: Suite.RFC9381, VrfSuite.VRF_SUITE_DRAFT04: Suite.DRAFT04}
+"""As messages carry them."""
+RANGES: Final = {Suite.RFC9381: WHOLE, Suite.DRAFT04: OLD_RANGE}
+"""How many values an output can stand for."""
 
 
 def hash_input(order: Order) -> bytes:
@@ -31,23 +35,33 @@ def read_draw(message: DrawMessage) -> Draw:
     """Return the draw. Raises InvalidField for one that cannot be."""
     if message.width > WIDTHS:
         raise InvalidField("draw.width", f"must be at most {WIDTHS}", value=message.width, limit=WIDTHS)
+    suite = SUITES.get(message.suite)
+    if suite is None:
+        raise InvalidField("draw.suite", "is none that is known here", value=message.suite, limit=", ".join(VrfSuite.keys()))
     try:
-        return Draw(message.job, message.prompt_hash, message.epoch, share(message.width, WIDTHS))
+        threshold = share(message.width, WIDTHS, of=RANGES[suite])
+        return Draw(message.job, message.prompt_hash, message.epoch, threshold, suite)
     except ValueError as error:
         raise InvalidField("draw", str(error)) from error
 
 
 def claim_of(key: VrfKey, draw: Draw) -> Vrf:
     """Return what the key says about the draw, with the proof. About 0.5 ms."""
-    proof = key.prove(draw.alpha)
-    output = proof_to_hash(proof)
+    proof = key.prove(draw.alpha, draw.suite)
+    output = proof_to_hash(proof, draw.suite)
     return Vrf(
         selected=draw.wins(output),
         prompt_hash=draw.prompt_hash,
         random_value=output,
         verify_pubkey=key.public,
         proof=proof,
+        suite=sent_suite(draw.suite),
     )
+
+
+def sent_suite(suite: Suite) -> VrfSuite:
+    """Return the suite as messages carry it."""
+    return next(sent for sent, known in SUITES.items() if known is suite)
 
 
 def vrf_object(vrf: Vrf) -> dict[str, object]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from aos.errors import BadReceipt, InvalidField
 from aos.order import digest_tokens
+from aos.v1.dispatcher_pb2 import StateRoots
 from aos.v1.operator_pb2 import Trace
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import FinishReason
@@ -21,19 +22,30 @@ def state_root(receipt: Receipt, trace: Trace) -> bytes:
 
     That the tokens and steps are those of the receipt is not looked at: see ``check_state``.
     """
+    return header(receipt, roots_of(receipt, trace)).state_root
+
+
+def roots_of(receipt: Receipt, trace: Trace) -> StateRoots:
+    """Return the roots that ``state_root`` is made from. Raises BadReceipt for a trace of more than fits."""
+    if len(trace.steps) % STEP.size:
+        raise BadReceipt(_job(receipt), "trace", f"its steps are not of {STEP.size} bytes each")
+    tokens = [token for _, _, token, *_ in STEP.iter_unpack(trace.steps)][: receipt.usage.completion_tokens]
     try:
-        return _header(receipt, trace).state_root
+        return StateRoots(prompt=tokens_root(list(trace.prompt_tokens)), output=tokens_root(tokens), steps=steps_root(trace.steps))
     except InvalidField as error:
         raise BadReceipt(_job(receipt), "trace", error.message) from error
 
 
-def check_state(receipt: Receipt, trace: Trace, *, embeds: bool) -> None:
-    """Raise BadReceipt unless tokens and steps are those that the receipt speaks of, and its `state_root` is theirs."""
+def check_state(receipt: Receipt, trace: Trace, *, embeds: bool) -> StateRoots | None:
+    """Return the roots that the receipt's `state_root` is of; None for embeddings, which have no steps.
+
+    Raises BadReceipt unless tokens and steps are those that the receipt speaks of, and its `state_root` is theirs.
+    """
     job, usage = _job(receipt), receipt.usage
     if embeds:
         if trace.steps or receipt.state_root != NOTHING:
             raise BadReceipt(job, "state_root", "must be 32 zero bytes: vectors have no steps")
-        return
+        return None
     try:
         tokens = [step.token for step in read_steps(trace.steps)]
     except InvalidField as error:
@@ -48,26 +60,26 @@ def check_state(receipt: Receipt, trace: Trace, *, embeds: bool) -> None:
         raise BadReceipt(job, "trace", "its steps are of another answer")
     if len(trace.prompt_tokens) != usage.prompt_tokens or digest_tokens(list(trace.prompt_tokens)) != receipt.prompt_digest:
         raise BadReceipt(job, "trace", "its prompt is another")
-    if state_root(receipt, trace) != receipt.state_root:
+    roots = roots_of(receipt, trace)
+    if header(receipt, roots).state_root != receipt.state_root:
         raise BadReceipt(job, "state_root", "is not that of the answer's steps")
+    return roots
 
 
-def _header(receipt: Receipt, trace: Trace) -> Header:
-    usage, prompt = receipt.usage, list(trace.prompt_tokens)
-    if len(trace.steps) % STEP.size:
-        raise BadReceipt(_job(receipt), "trace", f"its steps are not of {STEP.size} bytes each")
-    tokens = [token for _, _, token, *_ in STEP.iter_unpack(trace.steps)][: usage.completion_tokens]
+def header(receipt: Receipt, roots: StateRoots) -> Header:
+    """Return the job header: all of it but the roots stands in the receipt."""
+    usage = receipt.usage
     return Header(
         reason=receipt.finish_reason,
         model_id=model_id(receipt.model_digest),
         request=receipt.request_digest,
-        prompt_root=tokens_root(prompt),
-        output_root=tokens_root(tokens),
+        prompt_root=roots.prompt,
+        output_root=roots.output,
         parameters=hashlib.sha256(receipt.parameters.encode()).digest(),
         seed=receipt.seed,
         prompt_tokens=usage.prompt_tokens,
         output_tokens=usage.completion_tokens,
-        trace_root=steps_root(trace.steps),
+        trace_root=roots.steps,
         replay_class=hashlib.sha256(receipt.profile.encode()).digest() if is_exact(receipt.profile) else None,
         operator=receipt.operator,
     )

@@ -66,30 +66,6 @@ def root(leaves: Sequence[bytes], depth: int) -> bytes:
     return _levels(leaves, depth)[-1][0]
 
 
-def path(leaves: Sequence[bytes], index: int, depth: int) -> list[bytes]:
-    """Return the siblings that lead from a leaf up to the root, which prove to whoever has that that the leaf is in it.
-
-    Raises InvalidField for leaves that do not fit and an index that is outside.
-    """
-    if not 0 <= index < 1 << depth:
-        raise InvalidField("index", f"must be from 0 to {(1 << depth) - 1}", value=index, limit=(1 << depth) - 1)
-    found: list[bytes] = []
-    for height, level in enumerate(_levels(leaves, depth)[:-1]):
-        beside = (index >> height) ^ 1
-        found.append(level[beside] if beside < len(level) else EMPTY[height])
-    return found
-
-
-def is_in(root: bytes, depth: int, index: int, data: bytes, siblings: Sequence[bytes]) -> bool:
-    """Say whether the siblings prove that the tree has this leaf, at this place. They may be anybody's."""
-    if len(siblings) != depth or not 0 <= index < 1 << depth or any(len(one) != DIGEST_BYTES for one in siblings):
-        return False
-    found = leaf(data)
-    for height, beside in enumerate(siblings):
-        found = node(beside, found) if index >> height & 1 else node(found, beside)
-    return found == root
-
-
 def _levels(leaves: Sequence[bytes], depth: int) -> list[list[bytes]]:
     """Return the hashes of each level, leaves first, without what is empty on the right."""
     if len(leaves) > 1 << depth:

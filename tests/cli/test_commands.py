@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+
+from aos.dispatcher.lottery import Claim, Evidence, Falsehood
+from aos.verification.draw import Draw
+from aos.verification.results import claim_of
+from aos.verification.vrf import VrfKey
+from tests.verification.test_envelope import DISPATCHED
 
 
 class TestSubmit:
@@ -132,6 +139,35 @@ class TestReceipt:
 
         assert result.code == 1
         assert "is not a receipt" in result.err
+
+
+class TestVerifyOtherStatements:
+    async def test_a_message_of_the_older_network(self, cli, tmp_path):
+        """A message that its own code signed holds, with the address of who signed; one that was changed does not."""
+        (tmp_path / "good").write_text(DISPATCHED)
+        (tmp_path / "bad").write_text(DISPATCHED.replace("What is AI?", "What was AI?"))
+
+        good, bad = await cli("verify", str(tmp_path / "good")), await cli("verify", str(tmp_path / "bad"))
+
+        assert (good.code, bad.code) == (0, 1)
+        assert "signed by 0x1DdBd306eFFbb5FF29E41398A6a1198Ee6Fb51ce" in good.out
+        assert "NOT hold" in bad.out
+
+    async def test_a_record_of_a_false_claim(self, cli, tmp_path):
+        """The record of a claim that is false holds; that of a true one, and one that is spelt otherwise, do not."""
+        draw = Draw(bytes(32), bytes(64), 7, 0)
+        vrf = claim_of(VrfKey(b"\x01" * 32), draw)
+        claim = Claim(f"0x{'ab' * 20}", vrf.verify_pubkey, vrf.random_value, vrf.proof, selected=True)
+        record = Evidence(Falsehood.OTHER_RESULT, claim, draw, vrf.verify_pubkey)
+        true = replace(record, claim=replace(claim, selected=False))
+        (tmp_path / "false").write_bytes(record.canonical)
+        (tmp_path / "true").write_bytes(true.canonical)
+        (tmp_path / "other").write_bytes(record.canonical.replace(b":", b": ", 1))
+
+        held, made_up, spelt = [await cli("verify", str(tmp_path / name)) for name in ("false", "true", "other")]
+
+        assert (held.code, made_up.code, spelt.code) == (0, 1, 1)
+        assert "is said to have made is false: other_result" in " ".join(held.out.split())
 
 
 class TestChat:

@@ -1,4 +1,4 @@
-"""`aos jobs` with a filter, `aos why`, `aos purge`."""
+"""`aos jobs` with a filter, `aos why`, `aos purge`, `aos limits`."""
 
 from __future__ import annotations
 
@@ -51,3 +51,22 @@ class TestPurge:
         assert (refused.code, "administrator's token" in refused.err) == (1, True)
         assert (done.code, done.err.strip()) == (0, "0 jobs deleted")
         assert (await run_aos(*options, "jobs", job)).code == 0
+
+
+class TestLimits:
+    async def test_shown_set_and_taken_back(self, aos, tmp_path):
+        """Without options they are shown; what is given is set and shown; --default takes all of it back; junk is refused."""
+        replace(Credentials.load(tmp_path), admin_token=aos.admin_token).save(tmp_path)
+        command = ("--data", str(tmp_path), "--connect", aos.address, "--token", aos.token, "limits", "demo")
+
+        async def told(*options: str) -> dict:
+            return json.loads((await run_aos(*command, *options)).out)
+
+        assert (await told())["limits"]["kept_jobs"] == 100_000
+        made = await told("--kept-jobs", "7", "--tokens-per-day", "1000000")
+        assert made["own_limits"] == {"kept_jobs": 7, "tokens_per_day": "1000000"}
+        assert await told() == made
+        refused = await run_aos(*command, "--kept-jobs", "4000000000")
+        assert (refused.code, "limits.kept_jobs: must be from 1" in refused.err) == (1, True)
+        assert (await run_aos(*command, "--kept-jobs", "0")).code == 2
+        assert "kept_jobs" not in (await told("--default")).get("own_limits", {})

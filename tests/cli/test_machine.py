@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aos.cli.doctor import cpu_flags, lacking
-from aos.settings import bundled_model
+from aos.settings import NetworkSettings, bundled_model
 from tests.operator.weights import write_model
 
 
@@ -18,6 +18,17 @@ def wild(path: Path) -> None:
     data, key = bundled_model().read_bytes(), b"llama.block_count"
     at = data.index(key) + len(key) + 4  # behind it stands the number's type
     path.write_bytes(data[:at] + (65_536).to_bytes(4, "little") + data[at + 4 :])
+
+
+class TestUp:
+    async def test_an_ecvrf_that_there_is_not(self, cli, tmp_path):
+        """It is refused before anything starts, with those that there are."""
+        result = await cli("--data", str(tmp_path), "up", "--vrf-suite", "none")
+
+        assert result.code == 2
+        assert "draft04" in result.err
+        with pytest.raises(ValueError, match="vrf-suite: must be one of rfc9381, draft04"):
+            NetworkSettings(vrf_suite="none")
 
 
 class TestDoctor:

@@ -38,7 +38,9 @@ class Checked(Harness):
         """Operators whose keys count, not attached yet."""
         return [await self.keyed(number, attach=False) for number in numbers]
 
-    async def answered(self, main: Hand, reviewers: list[Hand], text=TEXT, tokens=TOKENS, **asked) -> pb.Job:
+    async def answered(
+        self, main: Hand, reviewers: list[Hand], text=TEXT, tokens=TOKENS, says: dict | None = None, **asked
+    ) -> pb.Job:
         """A job that ``main`` has answered, with these attached to check it."""
         job = await self.submit(**asked)
         lease = await main.lease()
@@ -46,7 +48,7 @@ class Checked(Harness):
         main.say(lease, text, tokens)
         for one in reviewers:
             await one.attach(self.nobody)
-        main.finish(lease, text, tokens)
+        main.finish(lease, text, tokens, **(says or {}))
         return await self.ends(job)
 
     async def concluded(self, job: pb.Job) -> pb.Job:

@@ -27,6 +27,7 @@ from aos.testing.clock import ManualClock
 from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
 from aos.v1 import dispatcher_pb2 as pb
 from aos.v1.types_pb2 import Order, Sampling
+from aos.verification.attestation.policy import Policy
 from tests.dispatcher.hand import WAIT, Hand
 
 BALANCE = 1_000_000
@@ -180,12 +181,13 @@ def a_request(prompt: str = "What is AI?", *, request_id: str = "", max_tokens: 
 
 
 @asynccontextmanager
-async def running(folder: Path, **settings) -> AsyncGenerator[Harness]:
-    clock, ids = ManualClock(), count(1)
+async def running(folder: Path, *, clock: ManualClock | None = None, **settings) -> AsyncGenerator[Harness]:
+    clock, ids = clock or ManualClock(), count(1)
+    known_by = RegistrySettings(lease=80_000.0, tee=settings.get("tee", Policy()))
     tokens = FixedTokens(admin="", service="service", otherwise=nobody)
     async with (
         sqlite_file(folder / "others.db") as file,
-        running_registry(file, settings=RegistrySettings(lease=80_000.0), clock=clock) as known,
+        running_registry(file, settings=known_by, clock=clock) as known,
         running_broker(file, clock=clock, new_id=lambda: f"t{next(ids)}") as money,
         serving(
             Service(

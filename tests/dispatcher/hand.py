@@ -114,10 +114,12 @@ class Hand:
     def say(self, lease: pb.Lease, text: str, tokens: Sequence[int], logprobs: Sequence[TokenLogprob] = ()) -> None:
         self.send(chunk=pb.LeaseChunk(lease=lease.id, chunk=Chunk(text=text, tokens=tokens, logprobs=logprobs)))
 
-    def finish(self, lease: pb.Lease, text: str, tokens: Sequence[int], *, key: OperatorKey | None = None, **changes) -> Receipt:
-        """End the lease with a receipt for the whole answer, its fields changed as told."""
-        receipt = self.receipt(lease, text, tokens, key=key, **changes)
-        trace = None if lease.order.HasField("embedding") else a_trace(tokens)
+    def finish(
+        self, lease: pb.Lease, text: str, tokens: Sequence[int], *, key: OperatorKey | None = None, logits: int = 0, **changes
+    ) -> Receipt:
+        """End the lease with a receipt for the whole answer, its fields changed as told; ``logits`` are what it computed."""
+        receipt = self.receipt(lease, text, tokens, key=key, logits=logits, **changes)
+        trace = None if lease.order.HasField("embedding") else a_trace(tokens, logits)
         finish = Finish(reason=FinishReason.FINISH_REASON_STOP, receipt=receipt, trace=trace)
         if lease.HasField("draw") and self.vrf:
             self.send(finished=Drawer(key or self.key, self.vrf).finished(lease, finish))
@@ -144,7 +146,9 @@ class Hand:
         self.finish(lease, text, tokens, **changes)
         return lease
 
-    def receipt(self, lease: pb.Lease, text: str, tokens: Sequence[int], *, key: OperatorKey | None = None, **changes) -> Receipt:
+    def receipt(
+        self, lease: pb.Lease, text: str, tokens: Sequence[int], *, key: OperatorKey | None = None, logits: int = 0, **changes
+    ) -> Receipt:
         usage = Usage(prompt_tokens=3, completion_tokens=len(tokens))
         offer = next(one for one in self.offers if one.model == lease.order.model)
         due = cost(offer.price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
@@ -168,7 +172,7 @@ class Hand:
         if "state_root" not in changes:
             receipt.operator = bytes.fromhex((key or self.key).address[2:])
             embeds = lease.order.HasField("embedding")
-            receipt.state_root = NOTHING if embeds else state_root(receipt, a_trace(tokens))
+            receipt.state_root = NOTHING if embeds else state_root(receipt, a_trace(tokens, logits))
         return sign(receipt, key or self.key)
 
     def fail(self, lease: pb.Lease, reason: str, *, retryable: bool, message: str = "no") -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import pytest_asyncio
 
@@ -252,6 +254,22 @@ class TestClocks:
         assert await order(other, one) == "AFTER"
         assert await order(one, one) == "EQUAL"
         assert first.address in other.clock.counts, "what the dispatcher had heard of by then"
+
+    async def test_jobs_of_two_dispatchers(self, aos):
+        """Two that never heard of each other's events: their jobs are CONCURRENT, whichever way one asks."""
+        hand, other = await aos.many(1, 2)
+        await hand.attach(aos.nobody)
+        one = await aos.answered(hand, [])
+        await aos.stop()
+        aos.settings = replace(aos.settings, node="2")
+        await aos.start()
+        await other.attach(aos.nobody)
+        two = await aos.answered(other, [])
+
+        for a, b in ((one, two), (two, one)):
+            said = await aos.project.CompareJobs(pb.CompareJobsRequest(name=a.name, other=b.name))
+            assert said.order == pb.CLOCK_ORDER_CONCURRENT
+        assert (said.clock.counts.keys(), said.other_clock.counts.keys()) == ({"2", other.address}, {"1", hand.address})
 
 
 async def aos_attached(aos) -> int:

@@ -88,6 +88,21 @@ class TestLies:
 
             assert {(await aos.ends(job)).state for job in made} == {pb.JOB_STATE_COMPLETED}
 
+    async def test_one_that_has_places_and_none(self, aos):
+        """Who offers places and refuses what it is given for want of them costs an attempt: the job goes to another."""
+        liar = await aos.operator(an_offer(slots=256))
+        job = await aos.submit()
+        lease = await liar.lease()
+        honest = await aos.operator(an_offer(slots=1))
+        liar.fail(lease, "QUEUE_FULL", retryable=True)
+        again = await honest.lease()
+        honest.start(again)
+        honest.say(again, "Yes", [1])
+        honest.finish(again, "Yes", [1])
+
+        done = await aos.ends(job)
+        assert (again.job, done.operator, done.attempts) == (lease.job, honest.address, 2)
+
     async def test_finishing_work_that_it_was_not_given(self, aos):
         """What an operator says of leases that it does not have changes nothing, neither theirs nor its own."""
         one, two = await aos.operator(an_offer(slots=1)), await aos.operator(an_offer(slots=1))

@@ -29,31 +29,31 @@ def used(tokens: int, promised: int = 0) -> Tokens:
 class TestRequests:
     def test_a_minutes_worth_at_once(self):
         """So many come through at one instant, the next is told when to come, and comes through then."""
-        requests = Requests(3)
+        requests = Requests()
         for _ in range(3):
-            requests.take("p", NOW)
+            requests.take("p", NOW, per_minute=3)
         with pytest.raises(QuotaExceeded, match=r"requests per minute \(3\)") as refusal:
-            requests.take("p", NOW)
+            requests.take("p", NOW, per_minute=3)
 
         assert refusal.value.retry_after == 20
-        requests.take("p", NOW + timedelta(seconds=20))
+        requests.take("p", NOW + timedelta(seconds=20), per_minute=3)
 
     def test_projects_do_not_share(self):
         """One that asks too much keeps no other out."""
-        requests = Requests(1)
-        requests.take("p", NOW)
-        requests.take("q", NOW)
+        requests = Requests()
+        requests.take("p", NOW, per_minute=1)
+        requests.take("q", NOW, per_minute=1)
         with pytest.raises(QuotaExceeded):
-            requests.take("p", NOW)
+            requests.take("p", NOW, per_minute=1)
 
     @given(st.lists(st.integers(0, 30), max_size=60), st.integers(1, 10))
     def test_never_more_than_twice_a_minutes_worth_in_a_minute(self, waits, limit):
         """Whatever the times, no minute sees more than what may come at once and what comes back within it."""
-        requests, now, taken = Requests(limit), NOW, list[datetime]()
+        requests, now, taken = Requests(), NOW, list[datetime]()
         for wait in waits:
             now += timedelta(seconds=wait)
             with suppress(QuotaExceeded):
-                requests.take("p", now)
+                requests.take("p", now, per_minute=limit)
                 taken.append(now)
         for start in taken:
             assert sum(start <= one < start + timedelta(minutes=1) for one in taken) <= 2 * limit
@@ -61,12 +61,12 @@ class TestRequests:
     def test_it_remembers_so_many_projects(self, monkeypatch):
         """The one that was silent longest is forgotten first: memory is bounded, whoever asks."""
         monkeypatch.setattr(quotas, "REMEMBERED", 2)
-        requests = Requests(1)
+        requests = Requests()
         for project in ("p", "q", "r"):
-            requests.take(project, NOW)
-        requests.take("p", NOW)
+            requests.take(project, NOW, per_minute=1)
+        requests.take("p", NOW, per_minute=1)
         with pytest.raises(QuotaExceeded):
-            requests.take("r", NOW)
+            requests.take("r", NOW, per_minute=1)
 
 
 class TestTokens:

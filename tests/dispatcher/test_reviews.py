@@ -45,7 +45,7 @@ class TestVerdict:
         checked = await aos.concluded(job)
 
         assert checked.verdict == pb.VERDICT_CHECKED
-        assert checked.verdict_reason == "2 of 2 wanted operators ran it, 2 agree."
+        assert checked.verdict_reason == "2 of 2 wanted operators ran it, 2 agree, step by step."
         results = await aos.results(job)
         assert [(one.operator, one.review) for one in results] == [(main.address, False), (second.address, True)]
         assert {one.reason for one in results} == {"It agrees with more than half."}
@@ -245,8 +245,17 @@ class TestBadOperators:
             hand = reads.pop(one)
             act(hand, one.result().lease)
 
-        assert (await aos.concluded(job)).verdict == pb.VERDICT_CHECKED
-        assert len(await aos.results(job)) == 2
+        checked = await aos.concluded(job)
+
+        assert checked.verdict == pb.VERDICT_CHECKED
+        assert checked.verdict_reason == "2 of 2 wanted operators ran it, 2 agree, step by step."
+        results = await aos.results(job)
+        assert [one.review for one in results] == [False, True, True, True, True]
+        assert [one.HasField("receipt") for one in results] == [True, False, False, False, True]
+        failed = [one.reason for one in results if not one.HasField("receipt")]
+        assert failed[:2] == ["It did not check the job: it left, or gave it up."] * 2
+        assert "output_digest: is not that of the job" in failed[2]
+        assert not any(one.signature or one.result for one in results[1:4])
 
     async def test_one_that_takes_too_long(self, aos):
         """A reviewer that does not end has its lease taken, and the check its end."""
@@ -266,6 +275,8 @@ class TestBadOperators:
 
         assert done.verdict == pb.VERDICT_UNCHECKED
         assert await slow.cancelled() == lease.id
+        (_, failed) = await aos.results(job)
+        assert (failed.operator, failed.reason) == (slow.address, "It did not check the job: it took more than 600 s.")
 
 
 class TestRestart:

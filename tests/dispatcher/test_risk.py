@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aos.dispatcher.risk import WHOLE, Past, Position, RiskSettings, Standing, Tag, place, read_tag, review
-from aos.errors import InvalidField
+from aos.dispatcher.risk import WHOLE, Past, Position, RiskSettings, Standing, Tag, place, review
 
 SETTINGS = RiskSettings()
 TAGGED = Tag.SUSPICION, Tag.MALICIOUS
@@ -187,17 +186,3 @@ class TestWidths:
         """A setting out of range is named when it is made."""
         with pytest.raises(ValueError, match=next(iter(change))):
             replace(SETTINGS, **change)
-
-
-class TestReading:
-    @pytest.mark.parametrize("tag", Tag)
-    def test_names(self, tag):
-        """Tags read back from their names on the wire."""
-        assert read_tag(tag.wire) is tag
-
-    @pytest.mark.parametrize("text", ["none", "Malicious", "SUSPICION", " ", "0"])
-    def test_other_names(self, text):
-        """Any other name is refused, with those that there are."""
-        with pytest.raises(InvalidField, match="suspicion") as caught:
-            read_tag(text)
-        assert caught.value.facts["limit"] == "suspicion, malicious"

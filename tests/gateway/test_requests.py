@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aos.errors import InvalidField
-from aos.v1.dispatcher_pb2 import CreateJobRequest
+from aos.v1.dispatcher_pb2 import CreateJobRequest, JobResult
+from aos.v1.receipt_pb2 import Receipt
 from gateway import chat, job_rows, jobs
 from gateway.body import check, parse
 from tests.gateway.test_body import VALUES
@@ -53,6 +54,17 @@ class TestJobs:
                 kept = jobs.Job(order=jobs.order_of(asked.job, chat=can_chat), annotation=jobs.annotate(body, asked.tag))
                 tag, text = job_rows.submitted(kept)
                 assert (tag, json.dumps(json.loads(text))) == ("", json.dumps(job))
+
+    def test_one_that_did_not_check(self):
+        """An operator that was to check a job and did not has a row that says why, without text or signature."""
+        job = jobs.Job(name="jobs/ab")
+        job.order.model, job.order.prompt = "m", "p"
+        answer = JobResult(operator="0x1", result="Yes", receipt=Receipt(signature=b"\x01\x02"))
+        failed = JobResult(operator="0x2", review=True, reason="It did not check the job: it left, or gave it up.")
+
+        first, second = job_rows.results_of(job, [answer, failed])
+        assert (first["result"], first["signature"], first["reason"]) == ("Yes", "0x0102", "")
+        assert (second["id"], second["result"], second["signature"], second["reason"]) == ("0x2_ab_", "", "", failed.reason)
 
     @given(st.text())
     def test_any_annotation_can_be_shown(self, annotation):

@@ -13,6 +13,7 @@ import grpc
 from aos.errors import AosError
 from aos.operator.node import OperatorNode, running_operator
 from aos.registry.node import running_registry
+from aos.registry.settings import RegistrySettings
 from aos.rpc.auth import Caller, Kind
 from aos.rpc.channel import channel
 from aos.rpc.server import Service, serving
@@ -170,10 +171,16 @@ async def anyone(token: str) -> Caller | None:
 
 
 @asynccontextmanager
-async def running_network(folder: Path, key: OperatorKey, *, late: asyncio.Event | None = None) -> AsyncGenerator[Network]:
-    """Run both services on one socket; with ``late``, only once it is set."""
+async def running_network(
+    folder: Path, key: OperatorKey, *, late: asyncio.Event | None = None, settings: RegistrySettings | None = None
+) -> AsyncGenerator[Network]:
+    """Run both services on one socket; with ``late``, only once it is set. ``settings`` are the registry's."""
     address, clock, dispatcher = f"unix:{folder}/net", ManualClock(), HandDriven()
-    async with sqlite_file(":memory:") as file, running_registry(file, clock=clock) as known, channel(address, "x") as opened:
+    async with (
+        sqlite_file(":memory:") as file,
+        running_registry(file, clock=clock, settings=settings) as known,
+        channel(address, "x") as opened,
+    ):
         services = (
             Service(
                 registry_pb2.DESCRIPTOR.services_by_name["Registry"],

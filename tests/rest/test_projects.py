@@ -8,7 +8,7 @@ from tests.rest.test_jobs import TIME
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PROJECT = ["id", "name", "address", "status", "token", "created_at"]
+PROJECT = ["id", "name", "address", "status", "token", "created_at", "limits"]
 ACCOUNT = "0x" + "Ab" * 20
 
 
@@ -25,6 +25,12 @@ class TestRegister:
         assert list(row) == PROJECT
         assert (row["id"], row["address"], row["name"], row["status"]) == ("shop", "shop", "A name", "")
         assert TIME.fullmatch(row["created_at"])
+        assert row["limits"] == {
+            "requests_per_minute": 60_000,
+            "tokens_per_day": 1_000_000_000,
+            "unfinished_jobs": 1000,
+            "kept_jobs": 100_000,
+        }
         asked = await bare.post("/api/job/verify", json={"user": "nobody", "verify": row["token"]})
         assert asked.json() == {"code": 200, "result": [], "next_page_token": ""}
 

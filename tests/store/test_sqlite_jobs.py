@@ -210,7 +210,7 @@ class TestLists:
         await store.page(JobFilter(project="projects/p", user="u"), before=9, limit=9, size=10**9)
         await store.page(JobFilter(project="projects/p", states=frozenset({State.FAILED})), before=9, limit=9, size=10**9)
         await store.purge(ended_before=NOW, project=None, limit=9)
-        await store.purge_beyond(1, limit=9)
+        await store.purge_beyond(1, own={}, limit=9)
         await store.standing(record.job.id, project=None)
         await store.events(record.job.id, after=0, limit=9)
         await store.output(record.job.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from aos.dispatcher.risk import RiskSettings
 from aos.dispatcher.settings import DispatcherSettings
@@ -15,6 +16,7 @@ from aos.v1 import dispatcher_pb2 as pb
 from aos.v1.types_pb2 import Order, Sampling
 from aos.verification.attribution import check_result
 from aos.verification.results import said_of_result
+from aos.verification.vrf import Suite
 
 WAIT = 60.0
 SETTINGS = DispatcherSettings(epoch_seconds=1.0, risk=RiskSettings(plain=0))
@@ -47,7 +49,10 @@ class TestSampling:
             job = await concluded(aos, await submitted(aos, name="demo", redundancy=2))
 
             assert job.verdict == pb.VERDICT_CHECKED
+            assert job.verdict_reason == "2 of 2 wanted operators ran it, 2 agree, step by step."
             said = await results(aos, job)
+            assert len({one.roots.steps for one in said}) == 1
+            assert len({one.receipt.state_root for one in said}) == 2, "each names its operator"
             assert {one.operator for one in said} == {one.lower() for one in aos.operators}
             assert len({one.result for one in said}) == 1
             for one in said:
@@ -63,6 +68,15 @@ class TestSampling:
             assert job.verdict == (pb.VERDICT_CHALLENGED if job.operator == liar else pb.VERDICT_CHECKED)
             found = (await aos.dispatcher.ListEvidence(pb.ListEvidenceRequest(job=job.name))).evidence
             assert [(one.what, one.operator, one.proves) for one in found] == [("dissent", liar, True)]
+
+    async def test_the_older_suite(self):
+        """A network that draws with the draft's ECVRF: its operators prove with it, and are checked by it."""
+        settings = replace(SETTINGS, vrf_suite=Suite.DRAFT04)
+        async with running_aos(ScriptedModel("Yes."), ScriptedModel("Yes."), dispatcher=settings, vrf=True) as aos:
+            job = await concluded(aos, await submitted(aos, redundancy=2))
+
+            assert job.verdict == pb.VERDICT_CHECKED
+            assert {one.vrf.suite for one in await results(aos, job)} == {pb.VRF_SUITE_DRAFT04}
 
     async def test_a_network_of_one(self):
         """With a single operator everything works: the job completes, and says that nobody could check it."""

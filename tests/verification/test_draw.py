@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aos.verification.draw import OLD_RANGE, WHOLE, Draw, hash_prompt, old_threshold, share
+from aos.verification.draw import OLD_RANGE, WHOLE, Draw, hash_prompt, share
 from aos.verification.vrf import Suite, VrfKey, verify
 
 JOB = bytes(range(32))
@@ -90,25 +90,11 @@ class TestOlderNetwork:
 
     def test_drawn_at_the_wider_width(self):
         """Not drawn with a range of 60 000; drawn with the 96 000 of a suspected user."""
-        output, suspected = bytes.fromhex(self.OUTPUT), old_threshold(60_000, 120_000, 300)
+        output, suspected = bytes.fromhex(self.OUTPUT), share(1_600, 10_000, of=OLD_RANGE)
 
         assert suspected == 96_000
         assert not self.OLD.wins(output)
         assert replace(self.OLD, threshold=suspected).wins(output)
-
-    @pytest.mark.parametrize(
-        ("slot", "widening", "width"),
-        [(0, 0, 60_000), (1, 0, 60_000), (0, 300, 78_000), (1, 300, 96_000), (0, 1_000, 120_000), (1, 1_000, 180_000)],
-    )
-    def test_widths(self, slot, widening, width):
-        """10 %, 16 % (13 % in the first slot) and 30 % (20 %): the range does not move out below 0."""
-        assert old_threshold(slot * 60_000, (slot + 1) * 60_000, widening) == width
-
-    @pytest.mark.parametrize(("start", "end", "widening"), [(2, 1, 0), (-1, 1, 0), (0, OLD_RANGE + 1, 0), (0, 1, -1)])
-    def test_no_range(self, start, end, widening):
-        """What the range contract would not keep is refused."""
-        with pytest.raises(ValueError, match="is no range"):
-            old_threshold(start, end, widening)
 
 
 class TestWinning:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aos.errors import BadSignature, InvalidField
-from aos.verification.envelope import ENVELOPE_BYTES, Envelope, check, open_envelope, personal, read, seal
+from aos.verification.envelope import ENVELOPE_BYTES, Envelope, check, open_envelope, personal, read
 from aos.verification.keys import OperatorKey
 
 KEY = OperatorKey(Account.from_key("01" * 32))
@@ -34,6 +34,14 @@ REPLIED = (
     "d80b17bf06103bcb4c57563fea0940d46e9c16c602f2aee38ddf30b1a1b2e187"
     '5930fd2b9f3c5be5fe0074d26265afb30c0a057cf77edf284575c293dfb30f6a1c"}'
 )
+
+
+def seal(envelope: Envelope, key: OperatorKey) -> Envelope:
+    """The message as an operator of the older network signs it."""
+    said = replace(envelope, address=key.address)
+    return replace(said, hash=keccak(said.unsigned).hex(), signature=key.sign(personal(said.unsigned)).hex())
+
+
 SEALED = seal(Envelope("1", "job_result", params=[{"job_id": "ab", "result": "it is", "temperature": 1e-5}]), KEY)
 
 PINNED = (

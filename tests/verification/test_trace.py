@@ -1,4 +1,4 @@
-"""Trees over tokens and steps, proofs that a leaf is in one, and the job header."""
+"""Trees over tokens and steps, and the job header."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from aos.verification.trace import (
     TOKEN_DEPTH,
     Header,
     Step,
-    is_in,
     leaf,
     model_id,
     node,
-    path,
     read_steps,
     root,
     steps_root,
@@ -75,42 +73,6 @@ class TestTree:
     def test_all_hashed(self, leaves):
         """The root is the one over all places of the tree, whatever is left out in computing it."""
         assert root(leaves, DEPTH) == full(leaves, DEPTH)
-
-    @given(LEAVES, st.data())
-    def test_proof(self, leaves, data):
-        """Each place has a proof, also one where nothing is."""
-        index = data.draw(st.integers(0, (1 << DEPTH) - 1))
-        held = leaves[index] if index < len(leaves) else b""
-
-        assert is_in(root(leaves, DEPTH), DEPTH, index, held, path(leaves, index, DEPTH))
-
-    @given(LEAVES, st.data())
-    def test_false_proof(self, leaves, data):
-        """A proof is good for one leaf in one place, and in its whole length only."""
-        index, other = data.draw(st.lists(st.integers(0, (1 << DEPTH) - 1), min_size=2, max_size=2, unique=True))
-        held = leaves[index] if index < len(leaves) else b""
-        there = leaves[other] if other < len(leaves) else b""
-        proof, top = path(leaves, index, DEPTH), root(leaves, DEPTH)
-
-        assert not is_in(top, DEPTH, index, held + b"x", proof)
-        assert is_in(top, DEPTH, other, held, proof) <= (held == there)
-        assert not is_in(top, DEPTH, index, held, proof[:-1])
-        assert not is_in(top, DEPTH, index + (1 << DEPTH), held, proof)
-
-    def test_node_is_no_leaf(self):
-        """An inner node cannot be passed off as a leaf: the depth is fixed."""
-        leaves = [b"a", b"b", b"c", b"d"]
-        inner = leaf(b"a") + leaf(b"b")
-
-        assert not is_in(root(leaves, 2), 2, 0, inner, path(leaves, 0, 2)[1:])
-
-    @pytest.mark.parametrize("index", [-1, 2])
-    def test_outside(self, index):
-        """There is no proof for a place outside the tree; the refusal names the limit."""
-        with pytest.raises(InvalidField) as refused:
-            path([b"a"], index, 1)
-
-        assert refused.value.facts["limit"] == "1"
 
     def test_too_many(self):
         """More leaves than fit are refused."""
@@ -240,6 +202,4 @@ class TestHeader:
         """Each step is one leaf of a tree of depth 15."""
         steps = [Step(at, at, bytes(32), ((at, 0),)).packed() for at in range(3)]
 
-        top = steps_root(b"".join(steps))
-
-        assert is_in(top, 15, 2, steps[2], path(steps, 2, 15))
+        assert steps_root(b"".join(steps)) == root(steps, 15)

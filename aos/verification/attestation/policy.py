@@ -107,6 +107,12 @@ class Policy:
         if self.production and any(image.provider is Provider.SIMULATED for image in self.images):
             raise InvalidField("images", "production takes no simulated ones", value=Provider.SIMULATED)
 
+    def trusts(self, provider: Provider, image: str) -> bool:
+        """Tell whether evidence that was taken for this image would still be."""
+        if provider is Provider.SIMULATED and self.production:
+            return False
+        return any((one.provider, one.name) == (provider, image) for one in self.images)
+
     def admit(self, provider: Provider) -> None:
         """Raise BadEvidence for a provider whose evidence is not worth reading."""
         if provider is Provider.SIMULATED and self.production:
@@ -124,7 +130,7 @@ def appraise(facts: Facts, statement: Statement, *, policy: Policy, now: int) ->
     _check_platform(facts, policy)
     image = _image(facts, policy)
     _check_time(facts, policy, now)
-    _check_binding(facts, statement)
+    check_binding(facts, statement)
     return Attested(
         provider=facts.provider,
         image=image.name,
@@ -182,7 +188,8 @@ def _check_time(facts: Facts, policy: Policy, now: int) -> None:
         )
 
 
-def _check_binding(facts: Facts, statement: Statement) -> None:
+def check_binding(facts: Facts, statement: Statement) -> None:
+    """Raise BadEvidence unless this statement is what the code inside had signed."""
     if not hmac.compare_digest(facts.bound, statement.report_data):
         raise BadEvidence(
             facts.provider, "binding", f"it says something else than {statement.report_data.hex()}", value=facts.bound.hex()

@@ -18,8 +18,11 @@ from cwt import COSE, COSEKey
 
 from aos.verification.attestation import nitro
 from aos.verification.attestation.evidence import Evidence, Facts, Provider
+from aos.verification.attestation.policy import Image
 from aos.verification.attestation.statement import Statement
 
+IMAGE: Final = "simulated"
+"""What a policy calls the simulated program."""
 WARNING: Final = "AOS simulated TEE: proves nothing"
 """The root's name, the first word of every module_id, and what the root's private key is computed from."""
 CERTIFICATE_SECONDS: Final = 10_800
@@ -29,6 +32,16 @@ _ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372D
 """Of P-384 (SEC 2, 2.5.1)."""
 _BORN: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _ENDS: Final = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+
+
+def measured() -> dict[int, bytes]:
+    """Return the registers of the simulated program, the same in every process."""
+    return {0: hashlib.sha384(WARNING.encode()).digest()}
+
+
+def image() -> Image:
+    """Return the simulated program as a policy that is not for production may trust it."""
+    return Image(IMAGE, Provider.SIMULATED, {f"PCR{index}": value.hex() for index, value in measured().items()})
 
 
 class SimulatedTee:
