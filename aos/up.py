@@ -19,6 +19,7 @@ from aos.clock import SystemClock
 from aos.credentials import Credentials
 from aos.errors import ModelNotFound, ProjectExists, RequestIdReused
 from aos.memory import default_memory
+from aos.registry.settings import RegistrySettings
 from aos.rpc.channel import channel
 from aos.rpc.status import answered
 from aos.serve import DATABASE, Services, running_services
@@ -85,6 +86,7 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
                 clock=SystemClock(),
                 operators=settings.operators,
                 open_as=f"projects/{settings.project}" if settings.dev else "",
+                registry=RegistrySettings(unsigned=settings.dev, api_networks=settings.api_networks),
                 telemetry=traces,
                 grace=settings.grace,
             )
@@ -216,6 +218,8 @@ async def _operator(
         *("--split-mode", settings.split_mode, "--tensor-split", ",".join(map(str, settings.tensor_split))),
         *("--threads", str(settings.threads), "--context", str(settings.context)),
         *("--prompt-price", str(settings.prompt_price), "--completion-price", str(settings.completion_price)),
+        *(word for one in settings.api_networks for word in ("--allow-api", str(one))),
+        *(word for one in settings.host_for for word in ("--host-for", one)),
         *("--grace", str(settings.grace)),
         *(["--dev"] if settings.dev else []),
     ]

@@ -14,12 +14,14 @@ from aos.clock import Clock
 from aos.dispatcher import jobs
 from aos.dispatcher.answers import untraced
 from aos.dispatcher.checks import Risk, check_signed, clock_evidence, false_claim_evidence, result_of
+from aos.dispatcher.files import Files
 from aos.dispatcher.jobs import At, Job, Move, View
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.meter import Meter
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Change, CheckStore, Leased
 from aos.errors import REASONS, AosError, BadReceipt, BadSignature, JobNotFound
+from aos.order import draws
 from aos.v1.dispatcher_pb2 import Draw, JobError, LeaseFailed, LeaseFinished, OperatorMessage
 from aos.v1.errors_pb2 import ErrorReason
 from aos.v1.operator_pb2 import Chunk
@@ -94,6 +96,7 @@ class LeaseRun:
         operator: str,
         *,
         log: EventLog,
+        files: Files,
         checks: CheckStore,
         clock: Clock,
         settings: DispatcherSettings,
@@ -109,7 +112,7 @@ class LeaseRun:
         """Whether the operator failed it, so that another is to be preferred."""
         self._order = leased.submission.order
         self._risk, self._proves = leased.risk, proves
-        self._log, self._checks, self._clock, self._settings = log, checks, clock, settings
+        self._log, self._files, self._checks, self._clock, self._settings = log, files, checks, clock, settings
         self._unwritten = deque[Said | End]()
         self._news = asyncio.Event()
         self._closed = False
@@ -123,7 +126,7 @@ class LeaseRun:
             return
         said = Said(what, seen)
         if isinstance(what, Chunk):
-            if not (what.text or what.tokens or what.embeddings):
+            if not (what.text or what.tokens or what.embeddings or what.pictures):
                 return
             try:
                 self._meter.count(what)
@@ -171,7 +174,7 @@ class LeaseRun:
         whole = Chunk()
         whole.CopyFrom(item.what)
         while self._unwritten and isinstance(more := self._unwritten[0], Said) and isinstance(more.what, Chunk):
-            if more.what.embeddings:  # each is as many as make a good message
+            if more.what.embeddings or more.what.pictures:  # each is as many as make a good message
                 break
             whole.text += more.what.text
             whole.tokens.extend(more.what.tokens)
@@ -189,8 +192,7 @@ class LeaseRun:
                 await self._log.change(self.job.id, lambda view: jobs.start(view, at, lease=self.id))
                 return None, False
             case Chunk() as chunk:
-                change = await self._log.change(self.job.id, lambda view: jobs.extend(view, at, lease=self.id, chunk=chunk))
-                return change, change is None
+                return await self._extend(chunk, at)
             case LeaseFinished() as finished:
                 return await self._finish(finished, at), True
             case LeaseFailed() as failed:
@@ -198,11 +200,19 @@ class LeaseRun:
             case AosError() as error:
                 return await self._retry(error, at), True
 
+    async def _extend(self, chunk: Chunk, at: At) -> tuple[Change | None, bool]:
+        try:
+            kept = await self._files.keep(chunk, self._order, project=self.job.project, job=self.job.name)
+        except BadReceipt as error:
+            return await self._retry(error, at), True
+        change = await self._log.change(self.job.id, lambda view: jobs.extend(view, at, lease=self.id, chunk=kept))
+        return change, change is None
+
     async def _finish(self, finished: LeaseFinished, at: At) -> Change | None:
         try:
             # in a thread: recovering a key and hashing a trace take milliseconds
             await asyncio.to_thread(check_signature, finished.finish.receipt)
-            refusal = await asyncio.to_thread(untraced, finished.finish, embeds=self._order.HasField("embedding"))
+            refusal = await asyncio.to_thread(untraced, finished.finish, embeds=not draws(self._order))
             await prove(
                 finished,
                 self.job,

@@ -68,6 +68,7 @@ def bundle(row: Row, output: Output, trace: Trace | None) -> pb.ReceiptBundle:
         output_tokens=output.tokens,
         price=job.price,
         embeddings=output.embeddings,
+        pictures=output.pictures,
         trace=trace,
     )
 

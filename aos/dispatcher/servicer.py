@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from aos.clock import Clock
 from aos.dispatcher import jobs, projects, replies
+from aos.dispatcher.files import Files
 from aos.dispatcher.jobs import At
 from aos.dispatcher.listing import read_filter, read_time
 from aos.dispatcher.log import EventLog
@@ -42,6 +43,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
         tokens: ProjectAuthenticator,
         submissions: Submissions,
         relay: Relay,
+        files: Files,
         retention: Retention,
         checks: CheckStore,
         settings: DispatcherSettings,
@@ -50,7 +52,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
     ) -> None:
         self._log, self._jobs, self._projects, self._tokens = log, log.store, projects, tokens
         self._submissions, self._relay, self._retention = submissions, relay, retention
-        self._checks = checks
+        self._checks, self._files = checks, files
         self._settings, self._clock, self._randomness = settings, clock, randomness
 
     async def CreateProject(self, request: pb.CreateProjectRequest, context: Any) -> pb.CreatedProject:
@@ -138,7 +140,10 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
     async def GetReceipt(self, request: pb.GetReceiptRequest, context: Any) -> pb.ReceiptBundle:
         """Show a receipt and what it speaks of."""
         row = await self._jobs.get(replies.job_id(request.name), project=_visible())
-        return replies.bundle(row, await self._jobs.output(row.job.id), await self._jobs.trace(row.job.id))
+        said = replies.bundle(row, await self._jobs.output(row.job.id), await self._jobs.trace(row.job.id))
+        if said.order.HasField("picture"):
+            said.order.CopyFrom(await self._files.filled(said.order, row.job.project))
+        return said
 
     async def ListResults(self, request: pb.ListResultsRequest, context: Any) -> pb.ListResultsResponse:
         """Show what each operator said about a job."""

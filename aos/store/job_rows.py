@@ -11,7 +11,7 @@ from aos.dispatcher.admission import Record
 from aos.dispatcher.jobs import Job, Money, Output, State, Submission
 from aos.v1.dispatcher_pb2 import JobEvent, Outcome
 from aos.v1.operator_pb2 import Chunk
-from aos.v1.types_pb2 import Embedding, Order, Price
+from aos.v1.types_pb2 import Embedding, Order, Picture, Price
 
 _FIELDS: Final = (
     "id", "project", "model", "model_digest", "request_digest", "parameters", "seed", "prompt_bound", "completion_bound",
@@ -102,8 +102,10 @@ def read_output(chunks: Iterable[bytes]) -> Output:
     texts: list[str] = []
     tokens: list[int] = []
     embeddings: list[Embedding] = []
+    pictures: list[Picture] = []
     for chunk in map(Chunk.FromString, chunks):
         texts.append(chunk.text)
         tokens.extend(chunk.tokens)
         embeddings.extend(chunk.embeddings)
-    return Output("".join(texts), tokens, embeddings)
+        pictures.extend(chunk.pictures)
+    return Output("".join(texts), tokens, embeddings, pictures)

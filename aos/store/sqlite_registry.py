@@ -64,6 +64,13 @@ def _vrf_keys(db: Database) -> None:
     db.execute("ALTER TABLE registry_operators ADD COLUMN vrf_key_since INTEGER")
 
 
+@MIGRATIONS(name="0004_images_and_replicas")
+def _images_and_replicas(db: Database) -> None:
+    for column in ("images", "image_edits"):
+        db.execute(f"ALTER TABLE registry_offers ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE registry_offers ADD COLUMN replicas TEXT NOT NULL DEFAULT ''")
+
+
 class SqliteRegistryStore:
     """A RegistryStore in one file."""
 
@@ -172,6 +179,9 @@ def _offered(row: dict[str, Any]) -> Offered:
         slots=row["slots"],
         exact=bool(row["exact"]),
         embeddings=bool(row["embeddings"]),
+        images=bool(row["images"]),
+        image_edits=bool(row["image_edits"]),
+        replicas=tuple(row["replicas"].split()),
     )
     return Offered(offer, _time(row["since"]))
 
@@ -207,6 +217,9 @@ def _write(db: Database, registration: Registration, *, offers: bool) -> None:
             "slots": offer.slots,
             "exact": int(offer.exact),
             "embeddings": int(offer.embeddings),
+            "images": int(offer.images),
+            "image_edits": int(offer.image_edits),
+            "replicas": " ".join(offer.replicas),
             "since": _write_time(one.since),
         }
         db.table("registry_offers").insert(row)

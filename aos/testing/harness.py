@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aos.addresses import LOOPBACK
+from aos.addresses import LOOPBACK, Network
 from aos.client import Client
 from aos.clock import Clock
 from aos.dispatcher.settings import DispatcherSettings
 from aos.operator.model import Model
 from aos.operator.node import OperatorNode, running_operator
+from aos.operator.rendering import Renderer
 from aos.operator.settings import QuestionSettings
+from aos.operator.upstream_settings import UpstreamSettings
 from aos.rpc.channel import channel
 from aos.rpc.status import answered
 from aos.serve import running_services
+from aos.storage.blobs import BlobLimits
 from aos.telemetry import Telemetry
 from aos.testing.clock import ManualClock
 from aos.testing.scripted import ScriptedModel
@@ -55,7 +58,7 @@ class Aos:
     """The first operator's own service, called as its owner."""
     admin: Client
     clock: Clock
-    models: tuple[Model, ...]
+    models: tuple[Model | Renderer, ...]
     """One an operator."""
     operators: tuple[str, ...]
     """The operators' addresses, in the order of their models."""
@@ -93,7 +96,7 @@ class Aos:
 
 @asynccontextmanager
 async def running_aos(
-    *models: Model,
+    *models: Model | Renderer,
     name: str = MODEL,
     envoy: bool = False,
     clock: Clock | None = None,
@@ -104,6 +107,9 @@ async def running_aos(
     dispatcher: DispatcherSettings | None = None,
     vrf: bool = False,
     questions: QuestionSettings | None = None,
+    blobs: BlobLimits | None = None,
+    picture_networks: Sequence[Network] = LOOPBACK,
+    upstreams: UpstreamSettings | None = None,
 ) -> AsyncGenerator[Aos]:
     """Run a network until the block ends; nothing of it is left.
 
@@ -111,7 +117,9 @@ async def running_aos(
     unless one is given. ``database`` may be a file, to be opened again by a later network. ``open_to_all`` lets callers without a
     token act as the project. ``telemetry`` traces the dispatcher's jobs and the operators' answers. ``dispatcher`` are its
     settings. With ``vrf``, operators have VRF keys and can be drawn to check each other's jobs. ``questions`` are the limits of
-    questions to an operator; unless they are given, callbacks may go to this machine, and nowhere else that is not public.
+    questions to an operator; unless they are given, callbacks may go to this machine, and nowhere else that is not public. Pictures
+    may come from ``picture_networks``, too; ``blobs`` are the limits of their files. With ``upstreams``, operators host model
+    servers that are registered, those without a key included.
     """
     models = models or (ScriptedModel(),)
     clock = clock or ManualClock()
@@ -126,6 +134,8 @@ async def running_aos(
                 dispatcher=dispatcher,
                 open_as=f"projects/{PROJECT}" if open_to_all else "",
                 telemetry=telemetry,
+                blobs=blobs,
+                picture_networks=picture_networks,
                 grace=0,
             )
         )
@@ -142,10 +152,12 @@ async def running_aos(
                     price=PRICE,
                     clock=clock,
                     random=random.Random(number).random,  # noqa: S311  # jitter
-                    slots=model.slots,
+                    slots=None if isinstance(model, Renderer) else model.slots,
                     grace=0,
                     telemetry=telemetry,
                     vrf=VrfKey(secrets.token_bytes(SEED_BYTES)) if vrf else None,
+                    upstreams=upstreams,
+                    unaddressed=True,
                 )
             )
             for number, model in enumerate(models)

@@ -234,7 +234,7 @@ class JobError(_message.Message):
     def __init__(self, reason: _Optional[_Union[_errors_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("state", "text", "finish_reason", "stop", "usage", "error", "receipt", "tool_calls", "content", "embeddings")
+    __slots__ = ("state", "text", "finish_reason", "stop", "usage", "error", "receipt", "tool_calls", "content", "embeddings", "pictures")
     STATE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -245,6 +245,7 @@ class Outcome(_message.Message):
     TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    PICTURES_FIELD_NUMBER: _ClassVar[int]
     state: JobState
     text: str
     finish_reason: _types_pb2.FinishReason
@@ -255,7 +256,8 @@ class Outcome(_message.Message):
     tool_calls: _containers.RepeatedCompositeFieldContainer[_types_pb2.ToolCall]
     content: str
     embeddings: _containers.RepeatedCompositeFieldContainer[_types_pb2.Embedding]
-    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., text: _Optional[str] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., stop: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[_types_pb2.ToolCall, _Mapping]]] = ..., content: _Optional[str] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ...) -> None: ...
+    pictures: _containers.RepeatedCompositeFieldContainer[_types_pb2.Picture]
+    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., text: _Optional[str] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., stop: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[_types_pb2.ToolCall, _Mapping]]] = ..., content: _Optional[str] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., pictures: _Optional[_Iterable[_Union[_types_pb2.Picture, _Mapping]]] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("name", "project", "request_id", "order", "user", "annotation", "state", "operator", "attempts", "clock", "created", "ended", "outcome", "priority", "tag", "position", "redundancy", "verdict", "verdict_reason", "deadline")
@@ -448,13 +450,14 @@ class GetReceiptRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class ReceiptBundle(_message.Message):
-    __slots__ = ("receipt", "order", "output", "output_tokens", "price", "embeddings", "trace")
+    __slots__ = ("receipt", "order", "output", "output_tokens", "price", "embeddings", "pictures", "trace")
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    PICTURES_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
     receipt: _receipt_pb2.Receipt
     order: _types_pb2.Order
@@ -462,8 +465,9 @@ class ReceiptBundle(_message.Message):
     output_tokens: _containers.RepeatedScalarFieldContainer[int]
     price: _types_pb2.Price
     embeddings: _containers.RepeatedCompositeFieldContainer[_types_pb2.Embedding]
+    pictures: _containers.RepeatedCompositeFieldContainer[_types_pb2.Picture]
     trace: _operator_pb2.Trace
-    def __init__(self, receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., output: _Optional[str] = ..., output_tokens: _Optional[_Iterable[int]] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., trace: _Optional[_Union[_operator_pb2.Trace, _Mapping]] = ...) -> None: ...
+    def __init__(self, receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., output: _Optional[str] = ..., output_tokens: _Optional[_Iterable[int]] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., pictures: _Optional[_Iterable[_Union[_types_pb2.Picture, _Mapping]]] = ..., trace: _Optional[_Union[_operator_pb2.Trace, _Mapping]] = ...) -> None: ...
 
 class ListResultsRequest(_message.Message):
     __slots__ = ("name",)
@@ -522,7 +526,7 @@ class GetUserRequest(_message.Message):
     def __init__(self, project: _Optional[str] = ..., user: _Optional[str] = ...) -> None: ...
 
 class OperatorMessage(_message.Message):
-    __slots__ = ("hello", "heartbeat", "started", "chunk", "finished", "failed", "claimed")
+    __slots__ = ("hello", "heartbeat", "started", "chunk", "finished", "failed", "claimed", "offers")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -530,6 +534,7 @@ class OperatorMessage(_message.Message):
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     CLAIMED_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
     started: LeaseStarted
@@ -537,7 +542,14 @@ class OperatorMessage(_message.Message):
     finished: LeaseFinished
     failed: LeaseFailed
     claimed: DrawClaimed
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., started: _Optional[_Union[LeaseStarted, _Mapping]] = ..., chunk: _Optional[_Union[LeaseChunk, _Mapping]] = ..., finished: _Optional[_Union[LeaseFinished, _Mapping]] = ..., failed: _Optional[_Union[LeaseFailed, _Mapping]] = ..., claimed: _Optional[_Union[DrawClaimed, _Mapping]] = ...) -> None: ...
+    offers: OffersChanged
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., started: _Optional[_Union[LeaseStarted, _Mapping]] = ..., chunk: _Optional[_Union[LeaseChunk, _Mapping]] = ..., finished: _Optional[_Union[LeaseFinished, _Mapping]] = ..., failed: _Optional[_Union[LeaseFailed, _Mapping]] = ..., claimed: _Optional[_Union[DrawClaimed, _Mapping]] = ..., offers: _Optional[_Union[OffersChanged, _Mapping]] = ...) -> None: ...
+
+class OffersChanged(_message.Message):
+    __slots__ = ("offers",)
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    offers: _containers.RepeatedCompositeFieldContainer[_registry_pb2.Offer]
+    def __init__(self, offers: _Optional[_Iterable[_Union[_registry_pb2.Offer, _Mapping]]] = ...) -> None: ...
 
 class DispatcherMessage(_message.Message):
     __slots__ = ("challenge", "welcome", "lease", "cancel", "asked")
@@ -618,7 +630,7 @@ class Heartbeat(_message.Message):
     def __init__(self, clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ...) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("id", "job", "order", "accepted_tokens", "clock", "accepted_text_bytes", "tenant", "priority", "seconds", "traceparent", "accepted_embeddings", "draw", "tag")
+    __slots__ = ("id", "job", "order", "accepted_tokens", "clock", "accepted_text_bytes", "tenant", "priority", "seconds", "traceparent", "accepted_embeddings", "accepted_pictures", "draw", "tag")
     ID_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
@@ -630,6 +642,7 @@ class Lease(_message.Message):
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_PICTURES_FIELD_NUMBER: _ClassVar[int]
     DRAW_FIELD_NUMBER: _ClassVar[int]
     TAG_FIELD_NUMBER: _ClassVar[int]
     id: str
@@ -643,9 +656,10 @@ class Lease(_message.Message):
     seconds: float
     traceparent: str
     accepted_embeddings: _containers.RepeatedCompositeFieldContainer[_types_pb2.Embedding]
+    accepted_pictures: _containers.RepeatedCompositeFieldContainer[_types_pb2.Picture]
     draw: Draw
     tag: RiskTag
-    def __init__(self, id: _Optional[str] = ..., job: _Optional[bytes] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., accepted_tokens: _Optional[_Iterable[int]] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., accepted_text_bytes: _Optional[int] = ..., tenant: _Optional[str] = ..., priority: _Optional[int] = ..., seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., accepted_embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., draw: _Optional[_Union[Draw, _Mapping]] = ..., tag: _Optional[_Union[RiskTag, str]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., job: _Optional[bytes] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., accepted_tokens: _Optional[_Iterable[int]] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., accepted_text_bytes: _Optional[int] = ..., tenant: _Optional[str] = ..., priority: _Optional[int] = ..., seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., accepted_embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., accepted_pictures: _Optional[_Iterable[_Union[_types_pb2.Picture, _Mapping]]] = ..., draw: _Optional[_Union[Draw, _Mapping]] = ..., tag: _Optional[_Union[RiskTag, str]] = ...) -> None: ...
 
 class CancelLease(_message.Message):
     __slots__ = ("lease",)

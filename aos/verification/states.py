@@ -11,9 +11,10 @@ from aos.v1.operator_pb2 import Trace
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import FinishReason
 from aos.verification.trace import DIGEST_BYTES, MOST_TOKENS, STEP, Header, model_id, read_steps, steps_root, tokens_root
+from aos.verification.upstream import is_upstream
 
 NOTHING: Final = bytes(DIGEST_BYTES)
-"""Stands for the state of an order for embeddings: nothing is drawn, so there are no steps."""
+"""Stands for the state of an order for embeddings or pictures: no token is drawn, so there are no steps."""
 
 
 def state_root(receipt: Receipt, trace: Trace) -> bytes:
@@ -30,9 +31,12 @@ def state_root(receipt: Receipt, trace: Trace) -> bytes:
 def check_state(receipt: Receipt, trace: Trace, *, embeds: bool) -> None:
     """Raise BadReceipt unless tokens and steps are those that the receipt speaks of, and its `state_root` is theirs."""
     job, usage = _job(receipt), receipt.usage
+    if is_upstream(receipt):
+        _check_untold(receipt, trace)
+        return
     if embeds:
         if trace.steps or receipt.state_root != NOTHING:
-            raise BadReceipt(job, "state_root", "must be 32 zero bytes: vectors have no steps")
+            raise BadReceipt(job, "state_root", "must be 32 zero bytes: nothing is drawn, so there are no steps")
         return
     try:
         tokens = [step.token for step in read_steps(trace.steps)]
@@ -50,6 +54,11 @@ def check_state(receipt: Receipt, trace: Trace, *, embeds: bool) -> None:
         raise BadReceipt(job, "trace", "its prompt is another")
     if state_root(receipt, trace) != receipt.state_root:
         raise BadReceipt(job, "state_root", "is not that of the answer's steps")
+
+
+def _check_untold(receipt: Receipt, trace: Trace) -> None:
+    if trace.steps or trace.prompt_tokens or receipt.state_root != NOTHING:
+        raise BadReceipt(_job(receipt), "state_root", "must be 32 zero bytes: a model server tells no steps")
 
 
 def _header(receipt: Receipt, trace: Trace) -> Header:
