@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format protos bench model clean
+.PHONY: help demo test check format protos bench model pictures clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,10 +34,15 @@ bench: .venv/test ## measure, and print ratios; builds llama.cpp's own server fi
 	$(BIN)/python -m bench.exact
 	$(BIN)/python -m bench.verify
 	$(BIN)/python -m bench.serving
+	$(BIN)/python -m bench.gateway
 
 model: .venv/test .venv-tools/done ## train the bundled model again: about 40 minutes on 2 cores
 	.venv-tools/bin/python -m tools.demo_model train export
 	$(BIN)/python -m tools.demo_model evaluate card
+
+pictures: .venv/test .venv-tools/done ## train the bundled image model again: about half an hour on one core
+	.venv-tools/bin/python -m tools.picture_model outline find compose export
+	$(BIN)/python -m tools.picture_model measure card
 
 clean: ## remove what these targets made
 	rm -rf .venv .venv-tools build dist third_party .pytest_cache .ruff_cache .hypothesis *.egg-info

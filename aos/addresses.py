@@ -122,6 +122,12 @@ def _inner(address: Address) -> Address:
     return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else address)
 
 
+def is_in(address: Address, networks: Sequence[Network]) -> bool:
+    """Say whether an address is in one of the networks, and nowhere else: an address that tunnels to another is itself."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None  # the same machine, written otherwise
+    return any((mapped or address) in network for network in networks)
+
+
 def read_networks(texts: Sequence[str], at: str) -> tuple[Network, ...]:
     """Return networks written as `10.0.0.0/8` or as one address. Raises ValueError, naming the setting ``at``."""
     if len(texts) > NETWORKS:

@@ -12,11 +12,12 @@ from aos.clock import Clock, SystemClock
 from aos.errors import REASONS, AosError, Deadline, EngineFailed, JobCancelled, ServiceUnavailable
 from aos.rpc.channel import channel
 from aos.rpc.status import from_rpc_error
-from aos.v1 import broker_pb2_grpc, dispatcher_pb2_grpc, operator_pb2_grpc, registry_pb2_grpc
+from aos.v1 import blobs_pb2_grpc, broker_pb2_grpc, dispatcher_pb2_grpc, operator_pb2_grpc, registry_pb2_grpc
+from aos.v1.blobs_pb2 import ReadBlobRequest
 from aos.v1.dispatcher_pb2 import CreateJobRequest, Job, JobEvent, JobState, Outcome, WatchJobRequest
 from aos.v1.errors_pb2 import ErrorReason
 from aos.v1.registry_pb2 import ListModelsRequest, Model
-from aos.v1.types_pb2 import EmbeddingInput, Order
+from aos.v1.types_pb2 import EmbeddingInput, Order, PictureInput
 
 CALL_SECONDS: Final = 30.0
 """How long a call that returns at once may take."""
@@ -51,6 +52,7 @@ class Client:
         self.registry = registry_pb2_grpc.RegistryStub(opened)
         self.broker = broker_pb2_grpc.BrokerStub(opened)
         self.operator = operator_pb2_grpc.OperatorStub(opened)
+        self.blobs = blobs_pb2_grpc.BlobsStub(opened)
         self._clock = clock or SystemClock()
 
     async def submit(self, order: Order, *, request_id: str = "", user: str = "", annotation: str = "", job_type: str = "") -> Job:
@@ -78,6 +80,17 @@ class Client:
         """Return the texts as vectors of length 1, in order. Raises why there are none."""
         outcome = await self.answer(Order(model=model, embedding=EmbeddingInput(texts=texts)))
         return [list(one.values) for one in outcome.embeddings]
+
+    async def paint(self, model: str, prompt: str, *, width: int = 0, height: int = 0, count: int = 0) -> list[bytes]:
+        """Return pictures of the prompt, as PNG files. A side of 0 is 1024 pixels. Raises why there are none."""
+        picture = PictureInput(prompt=prompt, width=width, height=height, count=count)
+        outcome = await self.answer(Order(model=model, picture=picture))
+        return [await self.read(f"blobs/{one.sha256.hex()}") for one in outcome.pictures]
+
+    async def read(self, blob: str) -> bytes:
+        """Return a file of the project. Raises BlobNotFound if there is none, or none any more."""
+        with told():
+            return b"".join([part.data async for part in self.blobs.ReadBlob(ReadBlobRequest(name=blob), timeout=CALL_SECONDS)])
 
     async def outcome(self, job: Job | str) -> Outcome:
         """Wait for the job's end. Raises why there is no answer."""

@@ -290,6 +290,15 @@ class BadEvidence(AosError):
         )  # fmt: skip
 
 
+class BlobNotFound(AosError):
+    """No such file of this project, or none any more."""
+
+    reason, code = "BLOB_NOT_FOUND", "NOT_FOUND"
+
+    def __init__(self, blob: str) -> None:
+        super().__init__(f"There is no file {blob!r} of this project, or none any more.", blob=blob)
+
+
 class OperatorLost(AosError):
     """Operators were lost or failed as often as is tolerated."""
 
@@ -306,6 +315,17 @@ class EngineFailed(AosError):
 
     def __init__(self, model: str, problem: str = "the engine could not go on") -> None:
         super().__init__(f"Running {model!r} failed: {problem}.", model=model)
+
+
+class AnswerBroken(AosError):
+    """An answer broke off after a part of it was sent, and nobody can go on with it."""
+
+    reason, code = "ANSWER_BROKEN", "ABORTED"
+
+    def __init__(self, model: str, why: str) -> None:
+        super().__init__(
+            f"The answer of {model!r} broke off, and nobody can go on with it: {why}. Ask again.", model=model, why=why
+        )
 
 
 class ShuttingDown(AosError):

@@ -1,4 +1,4 @@
-"""Calling URLs that strangers gave: public addresses only, no redirects, and an end to time and size."""
+"""Calling URLs that strangers gave: public addresses only, wherever they lead, and an end to time and size."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urljoin
 
 import httpx
 
@@ -20,6 +21,9 @@ ADDRESSES: Final = 4
 """Most addresses of one name that are tried."""
 CONNECTIONS: Final = 64
 """Most connections at once."""
+REDIRECTS: Final = 3
+"""Most redirects of one ``get``."""
+REDIRECTED: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class Unreachable(Exception):
@@ -32,10 +36,12 @@ class Reply:
 
     status: int
     body: bytes
+    location: str = ""
+    """Where a redirect leads, as it says; empty: it is none."""
 
 
 class Fetcher:
-    """Posts to URLs that strangers gave. Made by ``fetcher``."""
+    """Calls URLs that strangers gave. Made by ``fetcher``."""
 
     def __init__(self, client: httpx.AsyncClient, allowed: Sequence[Network], at: str) -> None:
         self._client, self._allowed, self._at = client, tuple(allowed), at
@@ -46,13 +52,32 @@ class Fetcher:
         Raises InvalidField for a URL that may not be called, at whatever its name leads to now, and Unreachable for all that can go
         wrong on the way, a reply of more than ``most`` bytes included.
         """
+        return await self._call("POST", url, body, headers, seconds=seconds, most=most)
+
+    async def get(self, url: str, headers: Mapping[str, str], *, seconds: float, most: int) -> Reply:
+        """Return the reply, as ``post`` does; at most ``REDIRECTS`` redirects are followed, each checked as the first URL was.
+
+        ``seconds`` are for all of them together.
+        """
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        for _ in range(REDIRECTS + 1):
+            left = max(0.001, due - loop.time())
+            reply = await self._call("GET", url, b"", headers, seconds=left, most=most)
+            if not reply.location:
+                return reply
+            url = urljoin(url, reply.location)
+        raise Unreachable(f"it leads elsewhere more than {REDIRECTS} times")
+
+    async def _call(self, method: str, url: str, body: bytes, headers: Mapping[str, str], *, seconds: float, most: int) -> Reply:
         target = check_url(url, self._at, self._allowed)
         try:
             async with asyncio.timeout(seconds):
                 addresses = check_addresses(url, await resolve(target.host, target.port), self._at, self._allowed)
-                reply = await self._send(target, addresses, body, headers, seconds)
+                reply = await self._send(method, target, addresses, body, headers, seconds)
                 try:
-                    return Reply(reply.status_code, await _body(reply, most))
+                    location = reply.headers.get("location", "") if reply.status_code in REDIRECTED else ""
+                    return Reply(reply.status_code, await _body(reply, most), location)
                 finally:
                     await reply.aclose()
         except (TimeoutError, httpx.TimeoutException):
@@ -61,14 +86,14 @@ class Fetcher:
             raise Unreachable(str(error) or type(error).__name__) from error
 
     async def _send(
-        self, target: Target, addresses: Sequence[Address], body: bytes, headers: Mapping[str, str], seconds: float
+        self, method: str, target: Target, addresses: Sequence[Address], body: bytes, headers: Mapping[str, str], seconds: float
     ) -> httpx.Response:
         """Return the first reply that one of the addresses begins."""
         last: httpx.ConnectError | None = None
         for address in addresses[:ADDRESSES]:
             # the name again would be resolved again, perhaps to another address than the one that was checked
             request = self._client.build_request(
-                "POST",
+                method,
                 target.at(address),
                 content=body,
                 headers={**headers, "host": target.authority},

@@ -20,10 +20,15 @@ _NAME: Final = re.compile(rf"[A-Za-z0-9._:/-]{{1,{MODEL_NAME}}}")
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A GGUF file, and the name under which it is offered."""
+    """A GGUF file, or an image model's ONNX file, and the name under which it is offered."""
 
     name: str
     path: Path
+
+    @property
+    def images(self) -> bool:
+        """Whether it makes pictures, by the ending of its file's name."""
+        return self.path.suffix.lower() == ".onnx"
 
     @classmethod
     def read(cls, text: str) -> ModelFile:
@@ -83,9 +88,9 @@ def check_offered(models: Sequence[ModelFile], adapters: Sequence[AdapterFile]) 
             raise ValueError(f"model: a name must have 1 to {MODEL_NAME} letters, digits and ._:/-, not {name!r}; give NAME=PATH")
         if names.count(name) > 1:
             raise ValueError(f"model: {name!r} is offered twice; give one of them another name, NAME=PATH")
-    bases = {one.name for one in models}
+    bases = {one.name for one in models if not one.images}
     for adapter in adapters:
         if adapter.base not in bases:
-            raise ValueError(f"adapter: {adapter.name!r} is over {adapter.base!r}, which is no model here")
+            raise ValueError(f"adapter: {adapter.name!r} is over {adapter.base!r}, which is no language model here")
         if not math.isfinite(adapter.scale) or abs(adapter.scale) > MAX_SCALE:
             raise ValueError(f"adapter: the scale of {adapter.name!r} must be from -{MAX_SCALE:g} to {MAX_SCALE:g}")

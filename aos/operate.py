@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aos.clock import SystemClock
 from aos.memory import default_memory
+from aos.operator.image_source import ImageSource
 from aos.operator.llama import Gpu
 from aos.operator.llama.trial import try_model
 from aos.operator.node import running_operator
@@ -20,9 +21,10 @@ from aos.operator.settings import QuestionSettings
 from aos.operator.shelf import Lora, Shelf
 from aos.operator.source import Source
 from aos.operator.tee import make_tee
+from aos.operator.upstream_settings import UpstreamSettings
 from aos.rpc.channel import channel
 from aos.serve_operator import serving_operator
-from aos.settings import NetworkSettings, StartError
+from aos.settings import NetworkSettings, StartError, is_loopback
 from aos.telemetry import telemetry
 from aos.verification.keys import OperatorKey, load_vrf_key
 from gateway.envoy.run import EnvoyError, EnvoySettings, running_envoy
@@ -57,7 +59,8 @@ async def running_node(
     own = await asyncio.to_thread(OperatorKey.load, key)
     vrf = await asyncio.to_thread(load_vrf_key, key.with_name(f"{key.name}.vrf"))
     for one in settings.models:
-        await asyncio.to_thread(try_model, one.path, one.name)
+        if not one.images:
+            await asyncio.to_thread(try_model, one.path, one.name)
     clock, random_ = SystemClock(), random.SystemRandom().random
     async with (
         channel(connect) if connect else nullcontext() as network,
@@ -76,6 +79,9 @@ async def running_node(
             telemetry=traces,
             vrf=vrf,
             tee=make_tee(settings.tee, settings.tee_command, clock),
+            upstreams=UpstreamSettings(networks=settings.api_networks, owners=settings.host_for, slots=settings.slots),
+            # what was registered without a key was so in development mode, on the registry's machine: it is there
+            unaddressed=connect.startswith("unix:") or is_loopback(connect.rpartition(":")[0].strip("[]")),
         ) as operator,
         serving_operator(
             operator,
@@ -110,5 +116,7 @@ def sources(settings: NetworkSettings) -> dict[str, Source]:
     gpu = Gpu(settings.gpu_layers, settings.main_gpu, settings.split_mode, settings.tensor_split)
     shelf = Shelf(slots=settings.slots, context=settings.context, threads=settings.threads, gpu=gpu)
     paths = {one.name: one.path for one in settings.models}
-    plain: dict[str, Source] = {name: shelf.source(name, path) for name, path in paths.items()}
+    plain: dict[str, Source] = {
+        one.name: ImageSource(one.name, one.path) if one.images else shelf.source(one.name, one.path) for one in settings.models
+    }
     return plain | {one.name: shelf.source(one.name, paths[one.base], Lora(one.path, one.scale)) for one in settings.adapters}

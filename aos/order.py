@@ -10,6 +10,7 @@ import rfc8785
 from aos.conversation import SCHEMA_DEPTH, canonical_chat, check_beside, check_chat, text_bytes
 from aos.errors import InvalidField
 from aos.nesting import too_deep
+from aos.picture_order import canonical_picture, check_picture, set_defaults
 from aos.v1.types_pb2 import Constraint, Determinism, Order, Price, Sampling, ToolChoice
 
 PROMPT_BYTES: Final = 1 << 20
@@ -75,8 +76,10 @@ def check_order(order: Order, at: str = "order") -> None:
             check_chat(order.chat, f"{at}.chat")
         case "embedding":
             _check_embedding(order, at)
+        case "picture":
+            check_picture(order, at)
         case _:
-            raise InvalidField(f"{at}.prompt", "a prompt, a chat or texts to embed are needed")
+            raise InvalidField(f"{at}.prompt", "a prompt, a chat, texts to embed or a picture's prompt are needed")
     check_sampling(order.sampling, f"{at}.sampling")
     if order.determinism not in Determinism.values():
         raise InvalidField(f"{at}.determinism", "must be EXACT, BEST_EFFORT or left out", value=order.determinism)
@@ -169,6 +172,11 @@ def _check_mirostat(sampling: Sampling, at: str) -> None:
             raise InvalidField(f"{at}.{name}", "mirostat is in its place; choose one", value=getattr(sampling, name), limit=nothing)
 
 
+def draws(order: Order) -> bool:
+    """Say whether the order's answer is drawn, token by token: a text."""
+    return order.WhichOneof("input") not in {"embedding", "picture"}
+
+
 def _check_embedding(order: Order, at: str) -> None:
     texts = order.embedding.texts
     if not 1 <= len(texts) <= TEXTS:
@@ -194,11 +202,14 @@ def with_defaults(order: Order, *, job: bytes) -> Order:
     if order.HasField("embedding"):  # nothing is drawn
         return full
     given, sampling = order.sampling, full.sampling
+    sampling.seed = given.seed if given.HasField("seed") else int.from_bytes(hashlib.sha256(b"seed" + job).digest()[:8]) >> 1
+    if order.HasField("picture"):
+        set_defaults(full.picture)
+        return full
     sampling.temperature = given.temperature if given.HasField("temperature") else 0.0
     sampling.top_p = given.top_p if given.HasField("top_p") else 1.0
     sampling.top_k = given.top_k if given.HasField("top_k") else 0
     sampling.max_tokens = given.max_tokens if given.HasField("max_tokens") else DEFAULT_MAX_TOKENS
-    sampling.seed = given.seed if given.HasField("seed") else int.from_bytes(hashlib.sha256(b"seed" + job).digest()[:8]) >> 1
     if given.HasField("mirostat"):
         sampling.mirostat.tau, sampling.mirostat.eta = given.mirostat.tau or DEFAULT_TAU, given.mirostat.eta or DEFAULT_ETA
     return full
@@ -219,6 +230,8 @@ def canonical_order(order: Order) -> bytes:
             what["input"] = list(order.embedding.texts)
             if order.embedding.dimensions:
                 what["dimensions"] = order.embedding.dimensions
+        case "picture":
+            what["picture"] = canonical_picture(order.picture)
         case _:
             pass
     if order.HasField("constraint"):

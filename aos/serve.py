@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +14,12 @@ from typing import Final
 
 import grpc
 
+from aos.addresses import Network
 from aos.broker.node import running_broker
 from aos.clock import Clock
 from aos.dispatcher.node import running_dispatcher
 from aos.dispatcher.settings import DispatcherSettings
+from aos.fetch import fetcher
 from aos.metrics import CollectorRegistry, exposition
 from aos.registry.node import running_registry
 from aos.registry.settings import RegistrySettings
@@ -24,9 +27,12 @@ from aos.rpc.auth import Authenticator, Caller, FixedTokens, Kind
 from aos.rpc.channel import channel
 from aos.rpc.local import LocalChannel
 from aos.rpc.server import Service, serving
+from aos.storage.blobs import BlobLimits, Blobs
 from aos.store.sqlite import sqlite_file
 from aos.telemetry import Telemetry
 from aos.v1 import (
+    blobs_pb2,
+    blobs_pb2_grpc,
     broker_pb2,
     broker_pb2_grpc,
     callbacks_pb2,
@@ -36,13 +42,20 @@ from aos.v1 import (
     registry_pb2,
     registry_pb2_grpc,
 )
+from gateway.ai_projects import AiProjectsServicer
+from gateway.images import ImagesServicer
 from gateway.jobs import JobsServicer
 from gateway.metrics import MetricsServicer
 from gateway.models import ModelsServicer
 from gateway.operators import OperatorsServicer
 from gateway.opml_callbacks import OpmlCallbacksServicer
+from gateway.pages import PagesServicer
 from gateway.projects import ProjectsServicer
 from gateway.v1 import (
+    ai_projects_pb2,
+    ai_projects_pb2_grpc,
+    images_pb2,
+    images_pb2_grpc,
     jobs_pb2,
     jobs_pb2_grpc,
     metrics_pb2,
@@ -53,11 +66,17 @@ from gateway.v1 import (
     operators_pb2_grpc,
     opml_pb2,
     opml_pb2_grpc,
+    pages_pb2,
+    pages_pb2_grpc,
     projects_pb2,
     projects_pb2_grpc,
 )
 
 DATABASE: Final = "aos.db"
+IN_MEMORY: Final = ":memory:"
+"""A database that is no file."""
+BLOBS: Final = ".blobs"
+"""Ends the name of the folder for pictures' files, beside the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +116,16 @@ async def running_services(
     dispatcher: DispatcherSettings | None = None,
     registry: RegistrySettings | None = None,
     telemetry: Telemetry | None = None,
+    blobs: BlobLimits | None = None,
+    picture_networks: Sequence[Network] = (),
     grace: float = 10.0,
 ) -> AsyncGenerator[Services]:
     """Serve Dispatcher, Registry, Broker and the REST dialects from one database until the block ends.
 
     ``addresses`` are served besides the unix socket in ``folder``. ``operators`` is how many run beside them. ``open_as`` is the
-    project that callers without a token act as. Jobs are traced with ``telemetry``.
+    project that callers without a token act as. Jobs are traced with ``telemetry``. Pictures' files are kept within the limits
+    ``blobs`` in a folder beside the database, or, if that is in memory, in ``folder``. Pictures are got from public URLs, and
+    from ``picture_networks``.
     """
     # not below `database`: the path of a unix socket has at most 107 characters
     with tempfile.TemporaryDirectory(prefix="aos-") as name:
@@ -110,30 +133,40 @@ async def running_services(
         public = f"unix:{folder / 'public'}"
         beside = tuple(f"unix:{folder / f'operator-{number}'}" for number in range(1, operators + 1))
         metrics = CollectorRegistry()
+        files = folder / BLOBS if str(database) == IN_MEMORY else Path(database).with_suffix(BLOBS)
+        kept = await asyncio.to_thread(Blobs, files, blobs)
         async with (
             AsyncExitStack() as stack,
             sqlite_file(database) as file,
-            running_registry(file, settings=registry or RegistrySettings(), clock=clock) as known,
+            running_registry(file, settings=registry or RegistrySettings(unsigned=bool(open_as)), clock=clock) as known,
             running_broker(file, clock=clock, new_id=lambda: secrets.token_hex(16)) as money,
         ):
             shared = (_registry(known.servicer), _broker(money.servicer))
             own = LocalChannel(*shared, authenticate=a_service)
-            async with running_dispatcher(
-                file,
-                settings=dispatcher or DispatcherSettings(),
-                registry=registry_pb2_grpc.RegistryStub(own),
-                broker=broker_pb2_grpc.BrokerStub(own),
-                clock=clock,
-                randomness=secrets.token_bytes,
-                metrics=metrics,
-                telemetry=telemetry,
-            ) as jobs:
+            async with (
+                running_dispatcher(
+                    file,
+                    blobs=kept,
+                    settings=dispatcher or DispatcherSettings(),
+                    registry=registry_pb2_grpc.RegistryStub(own),
+                    broker=broker_pb2_grpc.BrokerStub(own),
+                    clock=clock,
+                    randomness=secrets.token_bytes,
+                    metrics=metrics,
+                    telemetry=telemetry,
+                ) as jobs,
+                fetcher(picture_networks, at="image") as outward,
+            ):
                 known_tokens = FixedTokens(admin=admin_token, service="", otherwise=jobs.authenticate, open_as=open_as)
-                native = (*shared, _dispatcher(jobs.servicer), _callbacks(jobs.callbacks))
-                dialects = _dialects(LocalChannel(*native, authenticate=known_tokens), clock)
+                native = (*shared, _dispatcher(jobs.servicer), _callbacks(jobs.callbacks), _blobs(jobs.blobs))
+                face = LocalChannel(*native, authenticate=known_tokens)
+                dialects = _dialects(face, clock)
                 asked = [await stack.enter_async_context(channel(one)) for one in beside]
+                images = ImagesServicer(face, clock, outward)
+                stack.push_async_callback(images.files.aclose)
+                page = PagesServicer(face, clock)
                 counts = _metrics(MetricsServicer(partial(exposition, metrics), asked))
-                everything = (*native, *dialects, counts)
+                everything = (*native, *dialects, _images(images), _pages(page), counts)
                 async with serving(*everything, authenticate=known_tokens, addresses=(public, *addresses), grace=grace) as (
                     _,
                     *ports,
@@ -142,6 +175,8 @@ async def running_services(
                         yield Services(public, folder, beside, ports)
                     finally:
                         # while the server still stands, so that its streams end by themselves
+                        known.stop()
+                        page.stop()
                         await jobs.drain(grace)
 
 
@@ -158,6 +193,14 @@ def _dispatcher(servicer: dispatcher_pb2_grpc.DispatcherServicer) -> Service:
     return Service(descriptor, dispatcher_pb2_grpc.add_DispatcherServicer_to_server, servicer)
 
 
+def _images(servicer: images_pb2_grpc.ImagesServicer) -> Service:
+    return Service(images_pb2.DESCRIPTOR.services_by_name["Images"], images_pb2_grpc.add_ImagesServicer_to_server, servicer)
+
+
+def _blobs(servicer: blobs_pb2_grpc.BlobsServicer) -> Service:
+    return Service(blobs_pb2.DESCRIPTOR.services_by_name["Blobs"], blobs_pb2_grpc.add_BlobsServicer_to_server, servicer)
+
+
 def _callbacks(servicer: callbacks_pb2_grpc.CallbacksServicer) -> Service:
     descriptor = callbacks_pb2.DESCRIPTOR.services_by_name["Callbacks"]
     return Service(descriptor, callbacks_pb2_grpc.add_CallbacksServicer_to_server, servicer)
@@ -167,15 +210,21 @@ def _dialects(face: grpc.aio.Channel, clock: Clock) -> tuple[Service, ...]:
     jobs, models = JobsServicer(face), ModelsServicer(face, clock)
     projects, operators = ProjectsServicer(face), OperatorsServicer(face)
     callbacks = opml_pb2.DESCRIPTOR.services_by_name["OpmlCallbacks"]
+    registered = ai_projects_pb2.DESCRIPTOR.services_by_name["AiProjects"]
     return (
         Service(callbacks, opml_pb2_grpc.add_OpmlCallbacksServicer_to_server, OpmlCallbacksServicer(face)),
         Service(projects_pb2.DESCRIPTOR.services_by_name["Projects"], projects_pb2_grpc.add_ProjectsServicer_to_server, projects),
+        Service(registered, ai_projects_pb2_grpc.add_AiProjectsServicer_to_server, AiProjectsServicer(face)),
         Service(
             operators_pb2.DESCRIPTOR.services_by_name["Operators"], operators_pb2_grpc.add_OperatorsServicer_to_server, operators
         ),
         Service(jobs_pb2.DESCRIPTOR.services_by_name["Jobs"], jobs_pb2_grpc.add_JobsServicer_to_server, jobs),
         Service(models_pb2.DESCRIPTOR.services_by_name["Models"], models_pb2_grpc.add_ModelsServicer_to_server, models),
     )
+
+
+def _pages(servicer: pages_pb2_grpc.PagesServicer) -> Service:
+    return Service(pages_pb2.DESCRIPTOR.services_by_name["Pages"], pages_pb2_grpc.add_PagesServicer_to_server, servicer)
 
 
 def _metrics(servicer: metrics_pb2_grpc.MetricsServicer) -> Service:

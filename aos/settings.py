@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from aos.addresses import LOOPBACK, Network
 from aos.offered import AdapterFile, ModelFile, check_offered
 from aos.v1.types_pb2 import Price
 
@@ -26,6 +28,8 @@ VRF_SUITES: Final = ("rfc9381", "draft04")
 SIMULATED: Final = "simulated"
 """The TEE for development: what it signs proves nothing."""
 TEES: Final = ("intel_tdx", "intel_sgx", "aws_nitro", SIMULATED)
+ADDRESS: Final = re.compile("0x[0-9A-Fa-f]{40}")
+"""A key's address."""
 NEURONS: Final = 10**18
 """Neurons in one coin."""
 
@@ -44,6 +48,17 @@ def bundled() -> ModelFile:
     return ModelFile(bundled_model().stem, bundled_model())
 
 
+def bundled_pictures() -> Path:
+    """Return the image model that comes with the package, if this one has it."""
+    return Path(str(files("aos") / "models" / "aos-pictures.onnx"))
+
+
+def bundled_models() -> tuple[ModelFile, ...]:
+    """Return the models that come with the package: the demo model, and the image model if it is there."""
+    pictures = ModelFile(bundled_pictures().stem, bundled_pictures())
+    return (bundled(), pictures) if pictures.path.is_file() else (bundled(),)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSettings:
     """A whole network on this machine. Raises ValueError, naming the setting, for a value that cannot be."""
@@ -54,7 +69,7 @@ class NetworkSettings:
     """Address that Envoy listens on."""
     port: int = DEFAULT_PORT
     """Port that Envoy listens on; 0 takes a free one."""
-    models: tuple[ModelFile, ...] = field(default_factory=lambda: (bundled(),))
+    models: tuple[ModelFile, ...] = field(default_factory=bundled_models)
     """What the operators run; the first is the one that is loaded for as long as nothing else needs its memory."""
     adapters: tuple[AdapterFile, ...] = ()
     """LoRA adapters over them, each a model of its own."""
@@ -84,6 +99,10 @@ class NetworkSettings:
     """Project that is made at the first start."""
     welcome: int = NEURONS
     """Neurons that the project finds on its account."""
+    api_networks: tuple[Network, ...] = LOOPBACK
+    """Networks that the URLs of registered model servers may lead to: this machine, unless exceptions are named."""
+    host_for: tuple[str, ...] = ()
+    """Addresses of keys, besides the operators' own, whose model servers the operators host."""
     dev: bool = False
     """Callers without a token act as the project. Only on a loopback address."""
     tee: str = ""
@@ -116,6 +135,11 @@ class NetworkSettings:
         if len(self.tensor_split) > GPUS or not all(0 <= share < math.inf for share in self.tensor_split):
             raise ValueError(f"tensor-split: must have at most {GPUS} numbers from 0 on")
         check_offered(self.models, self.adapters)
+        for address in self.host_for:
+            if not ADDRESS.fullmatch(address):
+                raise ValueError(f"host-for: must be 0x and 40 hex digits, not {address!r}")
+        if not self.api_networks:
+            raise ValueError("allow-api: must name at least one network")
         if self.dev and not is_loopback(self.host):
             raise ValueError(f"dev: lets everyone in without a token, so host must be a loopback address, not {self.host!r}")
         self._check_tee()

@@ -22,7 +22,7 @@ ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_EN
 """Variables that name a collector; the first one that is set counts. The SDK reads them, and OpenTelemetry's others, itself."""
 PROVIDER: Final = "aos"
 """`gen_ai.provider.name`."""
-OPERATIONS: Final = {"chat": "chat", "embedding": "embeddings", "prompt": "text_completion"}
+OPERATIONS: Final = {"chat": "chat", "embedding": "embeddings", "picture": "generate_content", "prompt": "text_completion"}
 """`gen_ai.operation.name`, by the kind of an order's input."""
 EXPORT_SECONDS: Final = 2.0
 """How long the last spans may take to be sent when a process ends, unless OTEL_EXPORTER_OTLP_TIMEOUT says otherwise."""

@@ -94,7 +94,7 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
                 operators=settings.operators,
                 open_as=f"projects/{settings.project}" if settings.dev else "",
                 dispatcher=DispatcherSettings(tee=tee, vrf_suite=Suite[settings.vrf_suite.upper()]),
-                registry=RegistrySettings(tee=tee),
+                registry=RegistrySettings(tee=tee, unsigned=settings.dev, api_networks=settings.api_networks),
                 telemetry=traces,
                 grace=settings.grace,
             )
@@ -242,6 +242,8 @@ async def _operator(
         *("--split-mode", settings.split_mode, "--tensor-split", ",".join(map(str, settings.tensor_split))),
         *("--threads", str(settings.threads), "--context", str(settings.context)),
         *("--prompt-price", str(settings.prompt_price), "--completion-price", str(settings.completion_price)),
+        *(word for one in settings.api_networks for word in ("--allow-api", str(one))),
+        *(word for one in settings.host_for for word in ("--host-for", one)),
         *("--grace", str(settings.grace)),
         *(["--dev"] if settings.dev else []),
         *(["--tee", settings.tee] if settings.tee else []),

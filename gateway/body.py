@@ -17,6 +17,10 @@ from aos.nesting import DEPTH, too_deep
 
 BODY_BYTES: Final = 2 << 20
 """Largest body that the dialects take unless settings say otherwise."""
+EDIT_BYTES: Final = 28 << 20
+"""Largest body with a picture in it: one of 20 MB, which is a third longer as base64."""
+UNHEARD_BYTES: Final = 64 << 20
+"""Largest such body that is read to its end, so that its sender hears why it is refused: many listen only once all is sent."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -32,6 +36,10 @@ class TooLarge(InvalidField):
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__("body", f"has {size} bytes; at most {limit} are accepted", value=size, limit=limit)
+
+
+class DownloadFailed(InvalidField):
+    """A URL in the body was called, and what it should give did not come."""
 
 
 class UnknownField(InvalidField):

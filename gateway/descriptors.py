@@ -12,8 +12,18 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, Service
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.rpc import error_details_pb2
 
-from aos.v1 import broker_pb2, dispatcher_pb2, errors_pb2
-from gateway.v1 import jobs_pb2, metrics_pb2, models_pb2, operators_pb2, opml_pb2, projects_pb2
+from aos.v1 import blobs_pb2, broker_pb2, dispatcher_pb2, errors_pb2, registry_pb2
+from gateway.v1 import (
+    ai_projects_pb2,
+    images_pb2,
+    jobs_pb2,
+    metrics_pb2,
+    models_pb2,
+    operators_pb2,
+    opml_pb2,
+    pages_pb2,
+    projects_pb2,
+)
 
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
     dispatcher_pb2.DESCRIPTOR.services_by_name["Dispatcher"],
@@ -21,12 +31,19 @@ SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
     jobs_pb2.DESCRIPTOR.services_by_name["Jobs"],
     operators_pb2.DESCRIPTOR.services_by_name["Operators"],
     projects_pb2.DESCRIPTOR.services_by_name["Projects"],
+    ai_projects_pb2.DESCRIPTOR.services_by_name["AiProjects"],
     models_pb2.DESCRIPTOR.services_by_name["Models"],
+    images_pb2.DESCRIPTOR.services_by_name["Images"],
+    blobs_pb2.DESCRIPTOR.services_by_name["Blobs"],
     metrics_pb2.DESCRIPTOR.services_by_name["Metrics"],
+    pages_pb2.DESCRIPTOR.services_by_name["Pages"],
     opml_pb2.DESCRIPTOR.services_by_name["Opml"],
     opml_pb2.DESCRIPTOR.services_by_name["OpmlCallbacks"],
 )
 """The services that have a REST form."""
+
+NATIVE: Final[tuple[ServiceDescriptor, ...]] = (registry_pb2.DESCRIPTOR.services_by_name["Registry"],)
+"""Services on the port that have no REST form, and streams."""
 
 # without the types of error details, Envoy would answer errors that carry them with an empty body
 ROOTS: Final = (*(service.file for service in SERVICES), error_details_pb2.DESCRIPTOR, errors_pb2.DESCRIPTOR)
@@ -86,8 +103,8 @@ def rest() -> Iterator[Rest]:
 
 
 def streaming() -> Iterator[str]:
-    """Yield every method of ``SERVICES`` that streams, in either direction."""
-    for service in SERVICES:
+    """Yield every method of ``SERVICES`` and ``NATIVE`` that streams, in either direction."""
+    for service in (*SERVICES, *NATIVE):
         for method in service.methods:
             if method.client_streaming or method.server_streaming:
                 yield path(method)

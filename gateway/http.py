@@ -18,6 +18,8 @@ from gateway.body import BODY_BYTES, Body, parse
 
 STATUS: Final = "x-aos-status"
 """Initial metadata that Envoy turns into the HTTP status (gateway/envoy/config.py)."""
+ORIGIN: Final = "x-aos-origin"
+"""Where the caller called, scheme and host; Envoy says it."""
 INLINE_BYTES: Final = 32 << 10
 """Bodies up to this size are read on the event loop, which takes less than a thread's hand-over; larger ones in a thread."""
 
@@ -29,6 +31,7 @@ HTTP: Final = {
     "ALREADY_EXISTS": 409,
     "FAILED_PRECONDITION": 409,
     "CANCELLED": 409,
+    "ABORTED": 409,
     "RESOURCE_EXHAUSTED": 429,
     "INTERNAL": 500,
     "UNAVAILABLE": 503,

@@ -47,6 +47,8 @@ def submitted(job: Job) -> tuple[str, str]:
 
 
 def _prompt(order: Order) -> str:
+    if order.HasField("picture"):
+        return order.picture.prompt
     return order.chat.messages[-1].content if order.HasField("chat") else order.prompt
 
 

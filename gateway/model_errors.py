@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aos.errors import (
+    AnswerBroken,
     AosError,
+    BadSignature,
+    BlobNotFound,
     ContextOverflow,
     Deadline,
     EngineFailed,
@@ -24,11 +27,11 @@ from aos.errors import (
     ShuttingDown,
     Unauthenticated,
 )
-from gateway.body import Malformed, TooLarge, UnknownField
+from gateway.body import DownloadFailed, Malformed, TooLarge, UnknownField
 from gateway.http import Reply, dump, retry_after
 
-PARAMETER, PARSE, TIMEOUT, NO_NODE_SEEN, MODEL, PERMISSION, NO_NODE, STREAM, INTERNAL = (
-    1001, 1002, 1005, 1006, 1007, 1010, 1017, 1018, 5000,
+PARAMETER, PARSE, TIMEOUT, NO_NODE_SEEN, MODEL, DOWNLOAD, PERMISSION, NO_NODE, STREAM, INTERNAL = (
+    1001, 1002, 1005, 1006, 1007, 1008, 1010, 1017, 1018, 5000,
 )  # fmt: skip
 """The model interface's codes, as far as they occur here."""
 
@@ -52,18 +55,22 @@ INPUT: Final = "<input>"
 ROWS: Final[dict[type[AosError], Row]] = {
     Malformed: Row(400, PARSE, "invalid_request_error"),
     TooLarge: Row(413, INTERNAL, "invalid_request_error", "request_too_large"),
+    DownloadFailed: Row(502, DOWNLOAD, "server_error", "download_failed"),
     UnknownField: Row(400, PARAMETER, "invalid_request_error", "unknown_parameter"),
     InvalidField: Row(400, PARAMETER, "invalid_request_error", "invalid_value"),
     ContextOverflow: Row(400, PARAMETER, "invalid_request_error", "context_length_exceeded", INPUT),
     ModelUnsuitable: Row(400, PARAMETER, "invalid_request_error", "model_unsuitable", "model"),
     Unauthenticated: Row(401, PERMISSION, "authentication_error", "invalid_api_key"),
+    BadSignature: Row(401, PERMISSION, "authentication_error", "invalid_signature"),
     PermissionDenied: Row(403, PERMISSION, "permission_error", "permission_denied"),
     InsufficientBalance: Row(402, PERMISSION, "insufficient_quota", "insufficient_quota"),
+    BlobNotFound: Row(404, PARAMETER, "invalid_request_error", "blob_not_found", "image"),
     ModelNotFound: Row(404, NO_NODE, "invalid_request_error", "model_not_found", "model"),
     JobCancelled: Row(409, STREAM, "invalid_request_error", "job_cancelled"),
     QueueFull: Row(429, NO_NODE, "rate_limit_error", "rate_limit_exceeded"),
     QuotaExceeded: Row(429, PERMISSION, "rate_limit_error", "quota_exceeded"),
     EngineFailed: Row(502, MODEL, "server_error", "model_error"),
+    AnswerBroken: Row(502, STREAM, "server_error", "answer_broken"),
     OperatorLost: Row(502, STREAM, "server_error", "operator_lost"),
     ModelUnavailable: Row(503, NO_NODE, "server_error", "model_unavailable", "model"),
     ShuttingDown: Row(503, NO_NODE, "server_error", "shutting_down"),
@@ -76,6 +83,13 @@ OTHERS: Final = Row(500, INTERNAL, "server_error")
 NAMES: Final = {
     "order.embedding.texts": "input",
     "order.embedding.": "",
+    "order.picture.sources[0].sha256": "image",
+    "order.picture.sources[0].data": "image",
+    "order.picture.sources[0]": "image",
+    "order.picture.mask.sha256": "mask",
+    "order.picture.mask.data": "mask",
+    "order.picture.count": "n",
+    "order.picture.": "",
     "order.sampling.mirostat.": "mirostat_",
     "order.sampling.": "",
     "order.chat.": "",

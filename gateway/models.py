@@ -6,18 +6,19 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
 
 from aos.client import CALL_SECONDS, outcome_error, watch
 from aos.clock import Clock
+from aos.errors import ModelNotFound
 from aos.rpc.status import answered
 from aos.v1 import dispatcher_pb2_grpc, registry_pb2_grpc
 from aos.v1.dispatcher_pb2 import CancelJobRequest, CreateJobRequest, Job, JobEvent, Outcome
 from aos.v1.operator_pb2 import TokenLogprob
-from aos.v1.registry_pb2 import GetModelRequest, ListModelsRequest, Model
+from aos.v1.registry_pb2 import AiProject, GetModelRequest, ListAiProjectsRequest, ListModelsRequest, Model
 from aos.v1.types_pb2 import Order
 from gateway import chat, completions, embeddings
 from gateway.answers import PING, Answered, Choice, Chunks, broken_off, completion
@@ -29,16 +30,13 @@ from gateway.feed import batches
 from gateway.http import Context, Metadata, Reply, dump, known, passed_on, read, send
 from gateway.joined import joined
 from gateway.model_errors import failure
+from gateway.model_list import describe, listing, registered
 from gateway.v1 import models_pb2, models_pb2_grpc
 
 PING_SECONDS: Final = 10.0
 """A stream on which nothing came for so long gets a comment, so that nothing between takes it for dead."""
 CANCEL_SECONDS: Final = 5.0
 """How long to try to end the job of a caller who has gone; then it runs to its own end."""
-PROJECT: Final = "aos"
-"""Who owns the models that this network's operators offer."""
-TEXT_TO_TEXT: Final = 0
-"""The model interface's type of a model that is given text and answers with text."""
 SSE_HEADERS: Final = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
 
 
@@ -133,8 +131,9 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
 
     async def ListModels(self, request: models_pb2.ListModelsRequest, context: Context) -> HttpBody:
         try:
-            found = [] if request.project not in {"", PROJECT} else await self._models(passed_on(context))
-            listed = {"object": "list", "project": PROJECT, "data": [describe(model) for model in found]}
+            metadata = passed_on(context)
+            replicas = registered(await self._projects(metadata))
+            listed = listing(await self._models(metadata), replicas, request.project)
             reply = Reply(dump(listed).encode())
         except Exception as error:
             reply = failure(known(error))
@@ -142,9 +141,17 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
 
     async def GetModel(self, request: models_pb2.GetModelRequest, context: Context) -> HttpBody:
         try:
-            wanted = GetModelRequest(name=request.model)
-            model = await answered(self._registry.GetModel(wanted, metadata=passed_on(context), timeout=CALL_SECONDS))
-            reply = Reply(dump(describe(model)).encode())
+            metadata = passed_on(context)
+            replicas = registered(await self._projects(metadata, request.model)).get(request.model, [])
+            try:
+                model = await answered(
+                    self._registry.GetModel(GetModelRequest(name=request.model), metadata=metadata, timeout=CALL_SECONDS)
+                )
+            except ModelNotFound:
+                if not replicas:
+                    raise
+                model = None  # registered, and no operator offers it yet
+            reply = Reply(dump(describe(model, replicas)).encode())
         except Exception as error:
             reply = failure(known(error))
         return await send(context, reply)
@@ -158,6 +165,16 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
             if not page.next_page_token:
                 return found
             request = ListModelsRequest(page_size=1000, page_token=page.next_page_token)
+
+    async def _projects(self, metadata: Metadata, model: str = "") -> list[AiProject]:
+        found: list[AiProject] = []
+        request = ListAiProjectsRequest(page_size=1000, model=model)
+        while True:
+            page = await answered(self._registry.ListAiProjects(request, metadata=metadata, timeout=CALL_SECONDS))
+            found += page.projects
+            if not page.next_page_token:
+                return found
+            request = ListAiProjectsRequest(page_size=1000, model=model, page_token=page.next_page_token)
 
     async def _whole(self, form: _Form[R], asked: R, metadata: Metadata) -> Reply:
         async with (
@@ -237,24 +254,3 @@ def _part(chunks: Chunks, index: int, event: JobEvent) -> bytes:
     if event.WhichOneof("event") == "outcome":
         return chunks.end(index, event.outcome)
     return chunks.text(index, event.chunk)
-
-
-def describe(model: Model) -> dict[str, Any]:
-    """Return a model in the shape that OpenAI's clients and readers of the model interface both accept."""
-    return {
-        "id": model.name,
-        "object": "model",
-        "created": model.created.seconds,
-        "owned_by": PROJECT,
-        "model": model.name,
-        "url": "",
-        "type": TEXT_TO_TEXT,
-        "weight_hash": model.digest,
-        "state": "ready" if model.routable else "unavailable",
-        "reason": model.reason,
-        "context_length": model.context_length,
-        "chat": model.chat,
-        "embeddings": model.embeddings,
-        "price": {"prompt_token": model.price.prompt_token, "completion_token": model.price.completion_token},
-        "operators": list(model.operators),
-    }

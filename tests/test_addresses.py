@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from aos.addresses import LOOPBACK, check_addresses, check_url, may_call, read_networks
+from aos.addresses import LOOPBACK, check_addresses, check_url, is_in, may_call, read_networks
 from aos.errors import InvalidField
 
 
@@ -46,6 +46,20 @@ class TestAddresses:
         """A name that leads nowhere is refused."""
         with pytest.raises(InvalidField, match="leads nowhere"):
             check_addresses("http://x", [], "url")
+
+
+class TestNetworksAlone:
+    @pytest.mark.parametrize("address", ["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1"])
+    def test_this_machine(self, address):
+        """However it is written."""
+        assert is_in(ip_address(address), LOOPBACK)
+
+    @pytest.mark.parametrize(
+        "address", ["8.8.8.8", "10.0.0.1", "0.0.0.0", "2002:7f00:1::", "64:ff9b::7f00:1", "::", "::ffff:8.8.8.8"]
+    )
+    def test_elsewhere(self, address):
+        """Public addresses, too, and those that tunnel to this machine's: where they lead is for others to say."""
+        assert not is_in(ip_address(address), LOOPBACK)
 
 
 class TestUrls:

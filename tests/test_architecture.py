@@ -12,8 +12,18 @@ from pathlib import Path
 import pytest
 
 from aos.rpc.auth import POLICY, access
-from aos.v1 import broker_pb2, callbacks_pb2, dispatcher_pb2, operator_pb2, questions_pb2, registry_pb2
-from gateway.v1 import jobs_pb2, metrics_pb2, models_pb2, operators_pb2, opml_pb2, projects_pb2
+from aos.v1 import blobs_pb2, broker_pb2, callbacks_pb2, dispatcher_pb2, operator_pb2, questions_pb2, registry_pb2
+from gateway.v1 import (
+    ai_projects_pb2,
+    images_pb2,
+    jobs_pb2,
+    metrics_pb2,
+    models_pb2,
+    operators_pb2,
+    opml_pb2,
+    pages_pb2,
+    projects_pb2,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = {ROOT / "aos" / "v1", ROOT / "gateway" / "v1"}
@@ -29,6 +39,7 @@ PURE = {
     "aos/offered.py",
     "aos/order.py",
     "aos/paging.py",
+    "aos/picture_order.py",
     "aos/settings.py",
     "aos/toolcalls.py",
     "aos/broker/accounts.py",
@@ -50,6 +61,7 @@ PURE = {
     "aos/operator/exact.py",
     "aos/operator/foretold.py",
     "aos/operator/grouping.py",
+    "aos/operator/image_scene.py",
     "aos/operator/modes.py",
     "aos/operator/pace.py",
     "aos/operator/prefixes.py",
@@ -60,13 +72,21 @@ PURE = {
     "aos/operator/text.py",
     "aos/operator/timings.py",
     "aos/operator/tools.py",
+    "aos/operator/upstream_events.py",
+    "aos/operator/upstream_health.py",
+    "aos/operator/upstream_request.py",
+    "aos/operator/upstream_settings.py",
     "aos/operator/waiting.py",
     "aos/registry/catalog.py",
     "aos/registry/challenges.py",
     "aos/registry/leases.py",
     "aos/registry/offers.py",
+    "aos/registry/projects.py",
+    "aos/registry/replicas.py",
     "aos/registry/settings.py",
     "aos/verification/attestation/bundle.py",
+    "aos/registry/specs.py",
+    "aos/storage/links.py",
     "aos/verification/attestation/cbor.py",
     "aos/verification/attestation/check.py",
     "aos/verification/attestation/evidence.py",
@@ -82,8 +102,10 @@ PURE = {
     "aos/verification/compact.py",
     "aos/verification/draw.py",
     "aos/verification/envelope.py",
+    "aos/verification/projects.py",
     "aos/verification/receipts.py",
     "aos/verification/results.py",
+    "aos/verification/upstream.py",
     "aos/verification/vrf.py",
 }
 """Files that decide and do nothing else: no clock, no I/O, no waiting, no driver."""
@@ -100,6 +122,7 @@ IMPURE_CALLS = {
 DRIVERS = {
     "llama_cpp": ("aos/operator/llama/",),
     "llguidance": ("aos/operator/constraints.py",),
+    "onnxruntime": ("aos/operator/images.py",),
     # the doctor reads its version
     "sqlite3": ("aos/store/", "aos/cli/doctor.py"),
     "sqlite_utils": ("aos/store/",),
@@ -114,6 +137,8 @@ DRIVERS = {
     "prometheus_client": ("aos/metrics.py",),
     "opentelemetry": ("aos/telemetry.py",),
     "pydantic": ("gateway/",),
+    "python_multipart": ("gateway/multipart.py",),
+    "PIL": ("aos/pictures.py", "aos/operator/images.py"),
     "pytest_asyncio": ("aos/testing/plugin.py",),
 }
 """Third-party packages and the only places that import them."""
@@ -181,7 +206,7 @@ class TestSlices:
 
     def test_what_all_share_knows_none_of_them(self):
         """Errors, orders, the rpc layer, the verification library and the client import no slice, store or dialect."""
-        shared = [path for path in below("aos/rpc/", "aos/verification/") if path in sources()]
+        shared = [path for path in below("aos/rpc/", "aos/verification/", "aos/conformance/") if path in sources()]
         shared += ["aos/errors.py", "aos/order.py", "aos/conversation.py", "aos/nesting.py", "aos/toolcalls.py"]
         shared += ["aos/paging.py", "aos/clock.py", "aos/client.py"]
         above = [*(f"aos.{slice_}" for slice_ in SLICES), "aos.store", "aos.serve", "aos.cli", "gateway"]
@@ -193,9 +218,12 @@ class TestSlices:
             "aos.client",
             "aos.clock",
             "aos.errors",
+            "aos.fetch",
             "aos.nesting",
             "aos.order",
             "aos.paging",
+            "aos.picture_order",
+            "aos.pictures",
             "aos.rpc",
             "aos.toolcalls",
             "aos.v1",
@@ -271,16 +299,20 @@ def tracked() -> list[str]:
 SERVICES = [
     service
     for module in (
+        blobs_pb2,
         broker_pb2,
         dispatcher_pb2,
         operator_pb2,
         registry_pb2,
+        images_pb2,
         jobs_pb2,
         metrics_pb2,
         models_pb2,
         operators_pb2,
         opml_pb2,
+        pages_pb2,
         projects_pb2,
+        ai_projects_pb2,
         questions_pb2,
         callbacks_pb2,
     )

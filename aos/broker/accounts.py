@@ -51,6 +51,15 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """What all accounts have together, and what was ever put in."""
+
+    accounts: int
+    balance: Balance
+    deposited: int
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """How much came to one pot, or (negative) went."""
 

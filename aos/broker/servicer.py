@@ -94,6 +94,16 @@ class BrokerServicer(broker_pb2_grpc.BrokerServicer):
         following = page_token("ListEntries", str(shown[-1].sequence)) if len(found) > length else ""
         return pb.ListEntriesResponse(entries=[_entry(one) for one in shown], next_page_token=following)
 
+    async def GetTotals(self, request: pb.GetTotalsRequest, context: Any) -> pb.Totals:
+        """Add up all that there is."""
+        found = await self._store.totals()
+        return pb.Totals(
+            accounts=found.accounts,
+            available=str(found.balance.available),
+            held=str(found.balance.held),
+            deposited=str(found.deposited),
+        )
+
     def _movement(self) -> Movement:
         return Movement(self._new_id(), self._clock.now())
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from aos.broker.accounts import Balance, Deposit, Hold, Line, Transfer
+from aos.broker.accounts import Balance, Deposit, Hold, Line, Totals, Transfer
 
 Decided = tuple[Hold, Transfer | None]
 
@@ -46,6 +46,10 @@ class BrokerStore(Protocol):
 
     async def settle(self, hold: str, decide: Callable[[Hold], Decided]) -> Hold:
         """Show ``decide`` the hold. Raises HoldNotFound."""
+        ...
+
+    async def totals(self) -> Totals:
+        """Return the sums of all accounts and of all deposits, as they are at one time."""
         ...
 
     async def entries(self, account: str, *, after: int, limit: int) -> Sequence[Entry]:

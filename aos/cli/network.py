@@ -24,7 +24,7 @@ from aos.cli.main import ERR, OUT, Where, run
 from aos.cli.worker_file import UNUSED, WorkerFile, load_worker_file
 from aos.offered import AdapterFile, ModelFile
 from aos.operator.settings import QuestionSettings
-from aos.settings import SIMULATED, SPLIT_MODES, TEES, VRF_SUITES, NetworkSettings, bundled, is_loopback
+from aos.settings import SIMULATED, SPLIT_MODES, TEES, VRF_SUITES, NetworkSettings, bundled_models, is_loopback
 
 if TYPE_CHECKING:
     from aos.up import Network
@@ -41,6 +41,20 @@ def model_options(command: click.decorators.FC) -> click.decorators.FC:
         click.option("--threads", type=int, default=0, help="CPU threads; 0: one for a small model, else one per core but one."),
         click.option("--slots", type=int, default=8, show_default=True, help="Requests decoded at once."),
         click.option("--grace", type=float, default=10.0, show_default=True, help="Seconds that running jobs get at the end."),
+        click.option(
+            "--host-for",
+            multiple=True,
+            metavar="ADDRESS",
+            help="Address of a key whose registered model servers are hosted, as the operator's own are; as often as there are.",
+        ),
+        click.option(
+            "--allow-api",
+            "api_networks",
+            multiple=True,
+            metavar="NETWORK",
+            show_default="this machine",
+            help="Network, instead of this machine alone, that registered model servers may be in; as often as there are.",
+        ),
         click.option("--tensor-split", default="", metavar="A,B,...", help="Each GPU's share, as proportions."),
         click.option(
             "--split-mode", type=click.Choice(SPLIT_MODES), default="layer", show_default=True, help="How GPUs share a model."
@@ -54,8 +68,8 @@ def model_options(command: click.decorators.FC) -> click.decorators.FC:
             "models",
             multiple=True,
             metavar="[NAME=]PATH",
-            show_default="the bundled demo model",
-            help="GGUF file to run; as often as there are models.",
+            show_default="the bundled models",
+            help="GGUF file to run, or ONNX file of an image model; as often as there are models.",
         ),
     ):
         command = option(command)
@@ -74,7 +88,7 @@ def tee_options(command: click.decorators.FC) -> click.decorators.FC:
 
 def settings_of(options: dict[str, Any], **more: Any) -> NetworkSettings:
     """Return the settings that the options make. Raises ValueError, naming the option, for one that cannot be."""
-    models = tuple(map(ModelFile.read, options.pop("models"))) or (bundled(),)
+    models = tuple(map(ModelFile.read, options.pop("models"))) or bundled_models()
     adapters = tuple(AdapterFile.read(text, [one.name for one in models]) for text in options.pop("adapters"))
     if "tee" in options:
         options |= {"tee": options["tee"] or "", "tee_command": tuple(shlex.split(options["tee_command"]))}
@@ -82,7 +96,8 @@ def settings_of(options: dict[str, Any], **more: Any) -> NetworkSettings:
         split = tuple(float(share) for share in options.pop("tensor_split").split(",") if share)
     except ValueError:
         raise ValueError("tensor-split: must be numbers with commas between them") from None
-    return NetworkSettings(models=models, adapters=adapters, tensor_split=split, **options, **more)
+    networks = read_networks(options.pop("api_networks"), "allow-api") or LOOPBACK
+    return NetworkSettings(models=models, adapters=adapters, tensor_split=split, api_networks=networks, **options, **more)
 
 
 @click.command()
@@ -255,6 +270,7 @@ def operator(
         from aos.operate import running_node
 
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for each request, with the URL
         log = logging.getLogger(__name__)
         for name in file.unused:
             log.warning("%s in %s has no effect: %s", name, config, UNUSED[name])

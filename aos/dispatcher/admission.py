@@ -14,7 +14,8 @@ from aos.dispatcher.risk import Tag
 from aos.dispatcher.settings import DispatcherSettings
 from aos.errors import InvalidField, ModelUnavailable, ModelUnsuitable, QueueFull, RequestIdReused
 from aos.nesting import DEPTH, too_deep
-from aos.order import canonical_order, canonical_sampling, check_order, cost, digest_order, with_defaults
+from aos.order import canonical_order, canonical_sampling, check_order, cost, digest_order, draws, with_defaults
+from aos.picture_order import picture_tokens
 from aos.v1.dispatcher_pb2 import CreateJobRequest, RiskTag
 from aos.v1.registry_pb2 import Model
 from aos.v1.types_pb2 import Chat, Determinism, Order
@@ -129,6 +130,10 @@ def check_model(order: Order, model: Model, job_type: str = "") -> None:
         raise ModelUnsuitable(order.model, "chat template")
     if order.HasField("embedding") and not model.embeddings:
         raise ModelUnsuitable(order.model, "embeddings")
+    if order.HasField("picture") and not (model.image_edits if order.picture.sources else model.images):
+        raise ModelUnsuitable(order.model, "edits of pictures" if order.picture.sources else "pictures")
+    if draws(order) and (model.images or model.image_edits):
+        raise ModelUnsuitable(order.model, "text: it makes pictures")
     if order.determinism == Determinism.DETERMINISM_EXACT and not model.exact:
         raise ModelUnsuitable(order.model, "weights that give the same bits whatever the load")
     kinds = sorted(model.job_types)
@@ -138,9 +143,14 @@ def check_model(order: Order, model: Model, job_type: str = "") -> None:
 
 
 def prompt_bound(order: Order, context_length: int) -> int:
-    """Return the most tokens that the input can have. Every token stands for at least one byte, or is the template's."""
+    """Return the most tokens that the input can have; for pictures, as many as it has.
+
+    Every token stands for at least one byte, or is the template's.
+    """
     if order.HasField("embedding"):
         return sum(min(len(text.encode()) + EDGE_TOKENS, context_length) for text in order.embedding.texts)
+    if order.HasField("picture"):
+        return picture_tokens(order.picture)[0]
     text = _chat_bound(order.chat) if order.HasField("chat") else len(order.prompt.encode())
     return min(text + TEMPLATE_TOKENS, context_length)
 
@@ -178,6 +188,8 @@ def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetim
     order = with_defaults(request.order, job=bytes.fromhex(identity))
     prompt = prompt_bound(order, model.context_length)
     completion = min(order.sampling.max_tokens, model.context_length)
+    if order.HasField("picture"):
+        completion = picture_tokens(order.picture)[1]
     job = Job(
         id=identity,
         project=project,
@@ -203,7 +215,8 @@ def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetim
         tag=Tag(request.tag),
         redundancy=request.redundancy,
         # who leaves it open gets the same answer from each operator, where all of them can
-        exact=model.exact and order.determinism != Determinism.DETERMINISM_BEST_EFFORT,
+        # by the model; but pictures of two kinds of processors differ in a bit somewhere, and then are files of other names
+        exact=model.exact and not order.HasField("picture") and order.determinism != Determinism.DETERMINISM_BEST_EFFORT,
     )
     return Record(job, submission)
 

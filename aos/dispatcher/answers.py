@@ -13,6 +13,7 @@ from aos.v1.types_pb2 import FinishReason, Price, Sampling
 from aos.vectors import length
 from aos.verification.receipts import address
 from aos.verification.states import check_state
+from aos.verification.upstream import is_upstream
 
 RECEIPT_BYTES: Final = 64 << 10
 """Largest receipt that is kept; its profile and clock are the operator's own words."""
@@ -38,11 +39,15 @@ def check_answer(
     reason: FinishReason,
     output_digest: bytes,
     tokens: list[int],
+    completion_tokens: int,
+    upstream: bool = False,
 ) -> None:
     """Raise BadReceipt, naming the first field that contradicts the job. The signature is the caller's to check.
 
-    ``output_digest`` and ``tokens`` are of what the job's log holds; ``price`` is the operator's offer, ``amount`` what is held, in
-    neurons.
+    ``upstream`` is whether the model is one of those that nobody has the weights of: then it has no tokens, and counts as stated.
+
+    ``output_digest``, ``tokens`` and ``completion_tokens``, what they count as, are of what the job's log holds; ``price`` is the
+    operator's offer, ``amount`` what is held, in neurons.
     """
     if receipt.ByteSize() > RECEIPT_BYTES:
         raise BadReceipt(job, "size", f"has {receipt.ByteSize()} bytes; at most {RECEIPT_BYTES} are accepted")
@@ -56,7 +61,8 @@ def check_answer(
         ("seed", receipt.seed, seed),
         ("output_digest", receipt.output_digest.hex(), output_digest.hex()),
         ("output_tokens_digest", receipt.output_tokens_digest, digest_tokens(tokens)),
-        ("usage.completion_tokens", usage.completion_tokens, len(tokens)),
+        ("profile", is_upstream(receipt), upstream),
+        ("usage.completion_tokens", len(tokens) if upstream else usage.completion_tokens, 0 if upstream else completion_tokens),
         ("finish_reason", receipt.finish_reason, reason),
     ]
     for field, said, found in stated:

@@ -43,17 +43,32 @@ async def greet(
 
 
 def check_offers(offers: Sequence[Offer], known: OperatorInfo) -> Sequence[Offer]:
-    """Return the offers. Raises InvalidField unless each was registered as it is."""
-    registered = {offer.model: _facts(offer) for offer in known.offers}
+    """Return the offers. Raises InvalidField unless each was registered as it is, with as many places or more."""
+    registered = {offer.model: offer for offer in known.offers}
     if not offers:
         raise InvalidField("hello.offers", "must have at least one offer")
     for index, offer in enumerate(offers):
-        if registered.get(offer.model) != _facts(offer):
+        if not _same(offer, registered.get(offer.model)):
             raise InvalidField(f"hello.offers[{index}]", "is not what is registered; register it first", value=offer.model)
     return offers
+
+
+async def reread(
+    operator: str, offers: Sequence[Offer], *, registry: registry_pb2_grpc.RegistryAsyncStub, settings: DispatcherSettings
+) -> list[Offer]:
+    """Return those of the offers that are registered as they are. Raises ServiceUnavailable, or what the registry says of it."""
+    asked = registry.GetOperator(GetOperatorRequest(name=f"operators/{operator}"), timeout=settings.rpc_seconds)
+    known = await ask("registry", asked)
+    registered = {offer.model: offer for offer in known.offers}
+    return [offer for offer in offers if _same(offer, registered.get(offer.model))]
+
+
+def _same(offer: Offer, registered: Offer | None) -> bool:
+    """Say whether the offer was registered as it is, but that it may have fewer places now."""
+    return registered is not None and _facts(offer) == _facts(registered) and 1 <= offer.slots <= registered.slots
 
 
 def _facts(offer: Offer) -> tuple[object, ...]:
     price = offer.price
     can = (offer.chat, offer.exact, offer.embeddings)
-    return (offer.digest.lower(), offer.context_length, can, offer.slots, price.prompt_token, price.completion_token)
+    return (offer.digest.lower(), offer.context_length, can, price.prompt_token, price.completion_token)

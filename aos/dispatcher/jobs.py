@@ -15,13 +15,15 @@ from typing import Final, cast
 from aos.dispatcher.answers import check_answer
 from aos.dispatcher.risk import Tag
 from aos.errors import AosError, BadReceipt, Deadline, JobCancelled, OperatorLost
+from aos.picture_order import digest_input, digest_pictures
 from aos.toolcalls import add_calls
 from aos.v1.attestation_pb2 import Attestation, Attested
 from aos.v1.dispatcher_pb2 import JobError, JobEvent, JobResult, JobState, Outcome
 from aos.v1.operator_pb2 import Chunk, Finish, Trace
-from aos.v1.types_pb2 import Embedding, Order, Price, Usage
+from aos.v1.types_pb2 import Embedding, Order, Picture, Price, Usage
 from aos.verification.clock import merge
 from aos.verification.receipts import embeddings_digest, text_digest
+from aos.verification.upstream import name_digest
 
 OPML: Final = "opml"
 """The kind of job that is signed for."""
@@ -137,6 +139,8 @@ class Output:
     text: str
     tokens: list[int]
     embeddings: Sequence[Embedding] = ()
+    pictures: Sequence[Picture] = ()
+    """Without their files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +249,7 @@ def complete(
         usage=usage,
         receipt=finish.receipt,
         embeddings=output.embeddings,
+        pictures=output.pictures,
         attested=attested,
     )
     add_calls(outcome, order, job.name)
@@ -257,11 +262,13 @@ def joined(chunks: Iterable[Chunk]) -> Output:
     texts: list[str] = []
     tokens: list[int] = []
     embeddings: list[Embedding] = []
+    pictures: list[Picture] = []
     for chunk in chunks:
         texts.append(chunk.text)
         tokens.extend(chunk.tokens)
         embeddings.extend(chunk.embeddings)
-    return Output("".join(texts), tokens, embeddings)
+        pictures.extend(chunk.pictures)
+    return Output("".join(texts), tokens, embeddings, pictures)
 
 
 def check_finish(job: Job, finish: Finish, output: Output, order: Order, *, operator: str, price: Price, amount: int) -> None:
@@ -269,6 +276,15 @@ def check_finish(job: Job, finish: Finish, output: Output, order: Order, *, oper
     vectors, wanted = output.embeddings, len(order.embedding.texts)
     if len(vectors) != wanted:
         raise BadReceipt(job.name, "embeddings", f"has {len(vectors)} vectors of {wanted} texts")
+    digest, completion = embeddings_digest(vectors) if wanted else text_digest(output.text), len(output.tokens)
+    if len(output.pictures) != order.picture.count:
+        raise BadReceipt(job.name, "pictures", f"are {len(output.pictures)} of {order.picture.count}")
+    if order.HasField("picture"):
+        digest, completion = digest_pictures(output.pictures), job.completion_bound
+        if finish.receipt.prompt_digest != digest_input(order.picture):
+            raise BadReceipt(job.name, "prompt_digest", "is not that of the job")
+        if finish.receipt.usage.prompt_tokens != job.prompt_bound:
+            raise BadReceipt(job.name, "usage.prompt_tokens", f"must be {job.prompt_bound}")
     check_answer(
         finish.receipt,
         job=job.name,
@@ -282,8 +298,10 @@ def check_finish(job: Job, finish: Finish, output: Output, order: Order, *, oper
         completion_bound=job.completion_bound,
         amount=amount,
         reason=finish.reason,
-        output_digest=embeddings_digest(vectors) if wanted else text_digest(output.text),
+        output_digest=digest,
         tokens=output.tokens,
+        completion_tokens=completion,
+        upstream=job.model_digest == name_digest(job.model).hex(),
     )
     if finish.stop and finish.stop not in order.sampling.stop:
         raise BadReceipt(job.name, "stop", "is not a stop string of the order")

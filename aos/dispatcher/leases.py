@@ -15,12 +15,14 @@ from aos.dispatcher import jobs
 from aos.dispatcher.answers import traced
 from aos.dispatcher.attesting import verified
 from aos.dispatcher.checks import Risk, alone, check_signed, clock_evidence, false_claim_evidence, result_of
+from aos.dispatcher.files import Files
 from aos.dispatcher.jobs import At, Job, Move, View
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.meter import Meter
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Change, CheckStore, Leased, More
 from aos.errors import REASONS, AosError, BadReceipt, BadSignature, JobNotFound
+from aos.order import draws
 from aos.v1.attestation_pb2 import Attested
 from aos.v1.dispatcher_pb2 import Draw, JobError, LeaseFailed, LeaseFinished, OperatorMessage, StateRoots
 from aos.v1.errors_pb2 import ErrorReason
@@ -102,6 +104,7 @@ class LeaseRun:
         operator: str,
         *,
         log: EventLog,
+        files: Files,
         checks: CheckStore,
         clock: Clock,
         settings: DispatcherSettings,
@@ -121,7 +124,7 @@ class LeaseRun:
         """Whether the operator failed it, so that another is to be preferred."""
         self._order = leased.submission.order
         self._risk, self._proves, self._checkable = leased.risk, proves, checkable
-        self._log, self._checks, self._clock, self._settings = log, checks, clock, settings
+        self._log, self._files, self._checks, self._clock, self._settings = log, files, checks, clock, settings
         self._unwritten = deque[Said | End]()
         self._news = asyncio.Event()
         self._closed = False
@@ -139,7 +142,7 @@ class LeaseRun:
             return
         said = Said(what, seen)
         if isinstance(what, Chunk):
-            if not (what.text or what.tokens or what.embeddings):
+            if not (what.text or what.tokens or what.embeddings or what.pictures):
                 return
             try:
                 self._meter.count(what)
@@ -187,7 +190,7 @@ class LeaseRun:
         whole = Chunk()
         whole.CopyFrom(item.what)
         while self._unwritten and isinstance(more := self._unwritten[0], Said) and isinstance(more.what, Chunk):
-            if more.what.embeddings:  # each is as many as make a good message
+            if more.what.embeddings or more.what.pictures:  # each is as many as make a good message
                 break
             whole.text += more.what.text
             whole.tokens.extend(more.what.tokens)
@@ -205,7 +208,7 @@ class LeaseRun:
                 await self._log.change(self.job.id, lambda view: jobs.start(view, at, lease=self.id))
                 return None, False
             case Chunk() as chunk:
-                return None, not await self._extend(chunk, at)
+                return await self._extend(chunk, at)
             case LeaseFinished() as finished:
                 return await self._finish(finished, at), True
             case LeaseFailed() as failed:
@@ -213,21 +216,25 @@ class LeaseRun:
             case AosError() as error:
                 return await self._retry(error, at), True
 
-    async def _extend(self, chunk: Chunk, at: At) -> bool:
-        """Return whether the lease is still the job's."""
+    async def _extend(self, chunk: Chunk, at: At) -> tuple[Change | None, bool]:
+        try:
+            kept = await self._files.keep(chunk, self._order, project=self.job.project, job=self.job.name)
+        except BadReceipt as error:
+            return await self._retry(error, at), True
         if self.job.job_type == jobs.TEE:  # nobody sees it before it is verified
-            self._held.append(chunk)
-            return True
-        if await self._log.extend(More(self.job.id, self.id, chunk)):
-            return True
+            self._held.append(kept)
+            return None, False
+        if await self._log.extend(More(self.job.id, self.id, kept)):
+            return None, False
         # an operator may say more before it says that it began
-        return await self._log.change(self.job.id, lambda view: jobs.extend(view, at, lease=self.id, chunk=chunk)) is not None
+        change = await self._log.change(self.job.id, lambda view: jobs.extend(view, at, lease=self.id, chunk=kept))
+        return change, change is None
 
     async def _finish(self, finished: LeaseFinished, at: At) -> Change | None:
         try:
             # in a thread: recovering a key and hashing a trace take milliseconds
             await asyncio.to_thread(check_signature, finished.finish.receipt)
-            roots = await asyncio.to_thread(traced, finished.finish, embeds=self._order.HasField("embedding"))
+            roots = await asyncio.to_thread(traced, finished.finish, embeds=not draws(self._order))
             await prove(
                 finished,
                 self.job,

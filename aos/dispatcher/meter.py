@@ -8,6 +8,7 @@ from aos.dispatcher.admission import TOKEN_BYTES
 from aos.dispatcher.answers import check_embeddings, check_logprobs
 from aos.dispatcher.jobs import Job, Output
 from aos.errors import BadReceipt
+from aos.picture_order import FILE_BYTES
 from aos.v1.operator_pb2 import Chunk
 from aos.v1.types_pb2 import Order
 
@@ -25,6 +26,7 @@ class Meter:
         self._bytes_left = (job.completion_bound + HELD_BACK_TOKENS) * TOKEN_BYTES - len(output.text.encode())
         vectors = output.embeddings
         self._vectors_left = self._texts - len(vectors)
+        self._pictures_left = order.picture.count - len(output.pictures)
         self._dimensions = len(vectors[0].values) if vectors else 0
 
     def count(self, chunk: Chunk) -> None:
@@ -37,4 +39,7 @@ class Meter:
         self._vectors_left -= len(chunk.embeddings)
         if self._vectors_left < 0:
             raise BadReceipt(self._job, "embeddings", "more came than was asked for")
+        self._pictures_left -= len(chunk.pictures)
+        if self._pictures_left < 0 or any(len(one.data) > FILE_BYTES for one in chunk.pictures):
+            raise BadReceipt(self._job, "pictures", "more came than was asked for")
         self._dimensions = check_embeddings(chunk, self._dimensions, texts=self._texts, job=self._job)

@@ -10,7 +10,9 @@ from functools import partial
 
 from aos.clock import Clock
 from aos.dispatcher import jobs
+from aos.dispatcher.blobs import BlobsServicer
 from aos.dispatcher.callbacks import CallbacksServicer
+from aos.dispatcher.files import Files
 from aos.dispatcher.holds import Holds
 from aos.dispatcher.jobs import At, Job, State
 from aos.dispatcher.limits import ProjectLimits
@@ -29,6 +31,7 @@ from aos.dispatcher.tokens import ProjectAuthenticator
 from aos.dispatcher.tracing import JobSpans
 from aos.metrics import CollectorRegistry
 from aos.rpc.auth import Authenticator
+from aos.storage.blobs import Blobs
 from aos.store import sqlite_checks, sqlite_jobs, sqlite_projects
 from aos.store.sqlite import SqliteFile
 from aos.telemetry import Telemetry
@@ -44,6 +47,7 @@ class DispatcherNode:
     authenticate: Authenticator
     """Knows the projects' tokens."""
     callbacks: CallbacksServicer
+    blobs: BlobsServicer
     _submissions: Submissions
     _relay: Relay
     _reviews: Reviews
@@ -64,6 +68,7 @@ class DispatcherNode:
 async def running_dispatcher(
     file: SqliteFile,
     *,
+    blobs: Blobs,
     settings: DispatcherSettings,
     registry: registry_pb2_grpc.RegistryAsyncStub,
     broker: broker_pb2_grpc.BrokerAsyncStub,
@@ -75,7 +80,8 @@ async def running_dispatcher(
     """Give a dispatcher that keeps its jobs in the file, and finishes what an earlier one had accepted.
 
     The registry and the broker need not answer yet. ``randomness`` is secrets.token_bytes, or as hard to guess.
-    What it counts is in the registry ``metrics``, or in one of its own. Jobs are traced with ``telemetry``.
+    What it counts is in the registry ``metrics``, or in one of its own. Jobs are traced with ``telemetry``. ``blobs`` keeps the
+    pictures' files.
     """
     for migrations in (sqlite_projects.MIGRATIONS, sqlite_jobs.MIGRATIONS):
         await file.transact(migrations.apply)
@@ -103,9 +109,11 @@ async def running_dispatcher(
     log = EventLog(store, ended=ended)
     holds = Holds(log, broker, settings=settings, clock=clock)
     sessions: dict[str, Session] = {}
-    reviews = Reviews(store, checks, sessions, settings=settings, clock=clock)
+    files = Files(blobs, clock)
+    reviews = Reviews(store, checks, sessions, files=files, settings=settings, clock=clock)
     relay = Relay(
         log,
+        files=files,
         sessions=sessions,
         reviews=reviews,
         checks=checks,
@@ -120,6 +128,7 @@ async def running_dispatcher(
         registry=registry,
         holds=holds,
         limits=limits,
+        files=files,
         accepted=accepted,
         spans=spans,
         settings=settings,
@@ -137,6 +146,7 @@ async def running_dispatcher(
         limits=limits,
         submissions=submissions,
         relay=relay,
+        files=files,
         retention=retention,
         checks=checks,
         settings=settings,
@@ -144,9 +154,12 @@ async def running_dispatcher(
         randomness=randomness,
     )
     callbacks = CallbacksServicer(store, registry, rpc_seconds=settings.rpc_seconds)
-    node = DispatcherNode(servicer, tokens, callbacks, submissions, relay, reviews, log)
+    node = DispatcherNode(servicer, tokens, callbacks, BlobsServicer(blobs, clock), submissions, relay, reviews, log)
     loops = [relay.place_forever(), relay.sweep_forever(), holds.settle_forever(), holds.reconcile_forever()]
-    tasks = [asyncio.create_task(loop) for loop in (*loops, reviews.run_forever(), retention.purge_forever())]
+    tasks = [
+        asyncio.create_task(loop)
+        for loop in (*loops, reviews.run_forever(), retention.purge_forever(), files.sweep_forever(settings.purge_seconds))
+    ]
     try:
         yield node
     finally:

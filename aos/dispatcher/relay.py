@@ -14,7 +14,8 @@ from aos.clock import Clock, within
 from aos.dispatcher import jobs
 from aos.dispatcher.checks import clock_evidence, draw_for, in_force, sent_tag
 from aos.dispatcher.explain import Placement, Placements, consider
-from aos.dispatcher.handshake import NONCE_BYTES, greet
+from aos.dispatcher.files import Files
+from aos.dispatcher.handshake import NONCE_BYTES, greet, reread
 from aos.dispatcher.jobs import At, Job
 from aos.dispatcher.leases import AGAIN_SECONDS, End, LeaseRun, counts, read
 from aos.dispatcher.log import EventLog
@@ -25,7 +26,7 @@ from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Change, CheckStore, Leased, Waiting
 from aos.errors import AosError, InvalidField, JobNotFound, ServiceUnavailable, Unauthenticated
 from aos.v1 import registry_pb2_grpc
-from aos.v1.dispatcher_pb2 import Challenge, DispatcherMessage, Draw, Hello, Lease, LeaseFailed, OperatorMessage
+from aos.v1.dispatcher_pb2 import Challenge, DispatcherMessage, Draw, Hello, Lease, LeaseFailed, OffersChanged, OperatorMessage
 from aos.v1.errors_pb2 import ErrorReason
 from aos.v1.types_pb2 import VectorClock
 
@@ -46,6 +47,7 @@ class Relay:
         self,
         log: EventLog,
         *,
+        files: Files,
         sessions: dict[str, Session],
         reviews: Reviews,
         checks: CheckStore,
@@ -56,7 +58,7 @@ class Relay:
     ) -> None:
         """``sessions`` is filled here: the attached operators, by address."""
         self._log, self._registry, self._settings, self._clock, self._randomness = log, registry, settings, clock, randomness
-        self._sessions, self._reviews, self._checks = sessions, reviews, checks
+        self._sessions, self._reviews, self._checks, self._files = sessions, reviews, checks, files
         self._queue = Queue()
         self._placements = Placements()
         self._runs: dict[str, tuple[LeaseRun, Session]] = {}
@@ -156,13 +158,30 @@ class Relay:
     async def _read(self, session: Session, stream: AsyncIterator[OperatorMessage]) -> None:
         try:
             async for message in stream:
-                self._hear(session, message)
+                if message.HasField("offers"):
+                    await self._change(session, message.offers)
+                else:
+                    self._hear(session, message)
         except AosError:
             raise
         except Exception as error:  # the connection broke
             log.info("the stream of operator %s broke: %s", session.operator, error)
         finally:
             self._leave(session)
+
+    async def _change(self, session: Session, changed: OffersChanged) -> None:
+        """Let the operator offer something else, as far as the registry knows it."""
+        try:
+            offers = await reread(session.operator, changed.offers, registry=self._registry, settings=self._settings)
+        except ServiceUnavailable:
+            log.warning(
+                "operator %s offers something else, and the registry does not answer; its stream is ended", session.operator
+            )
+            session.end()  # it attaches again, and says it all anew
+            return
+        session.heard = self._clock.now()
+        session.change(offers)
+        self._changed.set()
 
     def _hear(self, session: Session, message: OperatorMessage) -> None:
         if message.WhichOneof("message") in (None, "hello"):
@@ -250,10 +269,12 @@ class Relay:
     async def _follow(self, leased: Leased, session: Session) -> tuple[LeaseRun, Change | None]:
         job = leased.change.job
         draw = await self._draw(leased, session)
+        order = await self._files.filled(leased.submission.order, job.project)
         run = LeaseRun(
             leased,
             session.operator,
             log=self._log,
+            files=self._files,
             checks=self._checks,
             clock=self._clock,
             settings=self._settings,
@@ -270,10 +291,11 @@ class Relay:
                 Lease(
                     id=run.id,
                     job=bytes.fromhex(job.id),
-                    order=leased.submission.order,
+                    order=order,
                     accepted_tokens=leased.output.tokens,
                     accepted_text_bytes=len(leased.output.text.encode()),
                     accepted_embeddings=leased.output.embeddings,
+                    accepted_pictures=leased.output.pictures,
                     clock=VectorClock(counts=job.clock),
                     tenant=hashlib.sha256(job.project.encode()).hexdigest(),
                     priority=job.priority,

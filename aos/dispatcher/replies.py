@@ -71,6 +71,7 @@ def bundle(row: Row, output: Output, trace: Trace | None, attestation: Attestati
         output_tokens=output.tokens,
         price=job.price,
         embeddings=output.embeddings,
+        pictures=output.pictures,
         trace=trace,
         attestation=attestation,
         attested=row.outcome.attested if row.outcome.HasField("attested") else None,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aos.dispatcher.checks import Risk, sent_tag
+from aos.dispatcher.files import named_pictures
 from aos.dispatcher.jobs import Output
 from aos.dispatcher.leases import Heard
 from aos.dispatcher.meter import Meter
@@ -57,6 +58,7 @@ class ReviewRun:
         self._job = case.row.job.name
         self._done: asyncio.Future[LeaseFinished] = asyncio.get_running_loop().create_future()
         self._vectors = list(self._output.embeddings)
+        self._order, self._pictures = case.row.submission.order, Chunk()
         self._began = 0
         self.said_last = False
         """Whether the operator ended it, so that it need not be told."""
@@ -77,6 +79,7 @@ class ReviewRun:
                 self._texts.append(what.text)
                 self._output.tokens.extend(what.tokens)
                 self._vectors.extend(what.embeddings)
+                self._pictures.pictures.extend(what.pictures)
             case LeaseFinished():
                 self.said_last = True
                 self._done.set_result(what)
@@ -101,4 +104,6 @@ class ReviewRun:
     async def answer(self) -> tuple[LeaseFinished, Output]:
         """Return what the operator signed, and the answer that it is for. Raises OperatorLost or BadReceipt."""
         finished = await self._done
-        return finished, Output("".join(self._texts), self._output.tokens, self._vectors)
+        # in a thread: hashing files takes milliseconds
+        named = await asyncio.to_thread(named_pictures, self._pictures, self._order, job=self._job)
+        return finished, Output("".join(self._texts), self._output.tokens, self._vectors, named.pictures)

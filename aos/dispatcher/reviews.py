@@ -26,6 +26,7 @@ from aos.dispatcher.checks import (
     result_of,
     sent_tag,
 )
+from aos.dispatcher.files import Files
 from aos.dispatcher.jobs import Job
 from aos.dispatcher.leases import AGAIN_SECONDS, MESSAGE_CHARS, Heard, prove
 from aos.dispatcher.lottery import Evidence, Ticket, sampled
@@ -35,7 +36,7 @@ from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import CheckStore, JobStore
 from aos.dispatcher.verdict import appeal
 from aos.errors import AosError, BadReceipt, BadSignature, InvalidField, JobNotFound, OperatorLost
-from aos.order import cost
+from aos.order import cost, draws
 from aos.v1.dispatcher_pb2 import DrawAsked, DrawClaimed, JobResult
 from aos.v1.types_pb2 import VectorClock
 from aos.verification.attribution import check_result
@@ -56,11 +57,13 @@ class Reviews:
         checks: CheckStore,
         sessions: Mapping[str, Session],
         *,
+        files: Files,
         settings: DispatcherSettings,
         clock: Clock,
     ) -> None:
         """``sessions`` are the attached operators, by address, as they come and go."""
         self._store, self._checks, self._sessions, self._settings, self._clock = store, checks, sessions, settings, clock
+        self._files = files
         self.freed: Callable[[], None] = lambda: None
         """Called when an operator has a place again."""
         self._going: dict[CheckKey, asyncio.Task[None]] = {}
@@ -271,11 +274,15 @@ class Reviews:
         job, order = case.row.job, case.row.submission.order
         if not await session.slot(job.model):
             raise OperatorLost(job.name, 1)
+        price = session.offers[job.model].price
         name = f"{job.id}/check-{next(self._names)}"
         run = ReviewRun(case, name, session.operator)
         self._runs[name] = (run, session)
         try:
-            session.give(case.lease(name, seconds=self._settings.review_seconds))
+            lease = case.lease(name, seconds=self._settings.review_seconds)
+            if order.HasField("picture"):
+                lease.order.CopyFrom(await self._files.filled(order, job.project))
+            session.give(lease)
             finished, output = await run.answer()
         finally:
             del self._runs[name]
@@ -283,10 +290,10 @@ class Reviews:
             self.freed()
             if not run.said_last:
                 session.cancel(name)
-        receipt, price = finished.finish.receipt, session.offers[job.model].price
+        receipt = finished.finish.receipt
         # in a thread: recovering a key takes milliseconds
         await asyncio.to_thread(check_signature, receipt)
-        if isinstance(roots := await asyncio.to_thread(traced, finished.finish, embeds=job.embeds), BadReceipt):
+        if isinstance(roots := await asyncio.to_thread(traced, finished.finish, embeds=not draws(order)), BadReceipt):
             raise roots
         proves, risk = (case.draw, session.vrf_key), case.risk
         await prove(

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from aos.clock import Clock
 from aos.dispatcher import jobs, projects, replies
+from aos.dispatcher.files import Files
 from aos.dispatcher.jobs import At
 from aos.dispatcher.limits import ProjectLimits
 from aos.dispatcher.listing import read_filter, read_time
@@ -46,6 +47,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
         limits: ProjectLimits,
         submissions: Submissions,
         relay: Relay,
+        files: Files,
         retention: Retention,
         checks: CheckStore,
         settings: DispatcherSettings,
@@ -54,7 +56,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
     ) -> None:
         self._log, self._jobs, self._projects, self._tokens = log, log.store, projects, tokens
         self._submissions, self._relay, self._retention = submissions, relay, retention
-        self._checks, self._limits = checks, limits
+        self._checks, self._limits, self._files = checks, limits, files
         self._settings, self._clock, self._randomness = settings, clock, randomness
 
     async def CreateProject(self, request: pb.CreateProjectRequest, context: Any) -> pb.CreatedProject:
@@ -154,7 +156,10 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
         row = await self._jobs.get(replies.job_id(request.name), project=_visible())
         job_id = row.job.id
         output, trace = await self._jobs.output(job_id), await self._jobs.trace(job_id)
-        return replies.bundle(row, output, trace, await self._jobs.attestation(job_id))
+        said = replies.bundle(row, output, trace, await self._jobs.attestation(job_id))
+        if said.order.HasField("picture"):
+            said.order.CopyFrom(await self._files.filled(said.order, row.job.project))
+        return said
 
     async def ListResults(self, request: pb.ListResultsRequest, context: Any) -> pb.ListResultsResponse:
         """Show what each operator said about a job."""

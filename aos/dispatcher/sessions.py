@@ -46,6 +46,13 @@ class Session:
         self._news = asyncio.Event()
         self._freed = asyncio.Event()
 
+    def change(self, offers: Sequence[Offer]) -> None:
+        """Let it offer these from now on. What it has of the others goes on."""
+        self.offers = {offer.model: offer for offer in offers}
+        for model in self.offers:
+            self._given.setdefault(model, 0)
+        self._freed.set()
+
     def candidates(self) -> list[Candidate]:
         """Return the offers as placement looks at them."""
         return [
@@ -71,11 +78,11 @@ class Session:
         self._freed.set()
 
     async def slot(self, model: str) -> bool:
-        """Take a place once one is free; False if the stream ended before. Put a timeout around it."""
-        while not self.ended and self._given[model] >= min(self.offers[model].slots, self._most):
+        """Take a place once one is free; False if the stream ended, or the offer, before. Put a timeout around it."""
+        while not self.ended and model in self.offers and self._given[model] >= min(self.offers[model].slots, self._most):
             self._freed.clear()
             await self._freed.wait()
-        if self.ended:
+        if self.ended or model not in self.offers:
             return False
         self.take_slot(model)
         return True

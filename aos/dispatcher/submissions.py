@@ -11,6 +11,7 @@ from typing import Final
 from aos.clock import Clock
 from aos.dispatcher import admission
 from aos.dispatcher.admission import NONCE_BYTES, Record
+from aos.dispatcher.files import Files
 from aos.dispatcher.holds import HoldGone, Holds, lock_key
 from aos.dispatcher.jobs import Money
 from aos.dispatcher.limits import ProjectLimits
@@ -40,6 +41,7 @@ class Submissions:
         registry: registry_pb2_grpc.RegistryAsyncStub,
         holds: Holds,
         limits: ProjectLimits,
+        files: Files,
         accepted: Callable[[Row], None],
         spans: JobSpans,
         settings: DispatcherSettings,
@@ -47,6 +49,7 @@ class Submissions:
         randomness: Randomness,
     ) -> None:
         self._store, self._registry, self._holds, self._accepted = store, registry, holds, accepted
+        self._files = files
         self._spans, self._settings, self._clock, self._randomness = spans, settings, clock, randomness
         self._running = set[asyncio.Task[Row]]()
         self._requests, self._limits = Requests(), limits
@@ -67,6 +70,10 @@ class Submissions:
         return await asyncio.shield(task)
 
     async def _submit(self, request: CreateJobRequest, project: str, traceparent: str, time: timedelta) -> Row:
+        if request.order.HasField("picture"):
+            taken = await self._files.take_in(request.order, project)
+            request = CreateJobRequest.FromString(request.SerializeToString())
+            request.order.CopyFrom(taken)
         for _ in range(TRIES):
             try:
                 return await self._once(request, project, traceparent, time)

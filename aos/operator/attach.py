@@ -33,6 +33,7 @@ from aos.v1.dispatcher_pb2 import (
     LeaseFailed,
     LeaseFinished,
     LeaseStarted,
+    OffersChanged,
     OperatorMessage,
 )
 from aos.v1.dispatcher_pb2_grpc import DispatcherStub
@@ -48,8 +49,8 @@ FAREWELL_SECONDS: Final = 5.0
 """How long the last messages may take to be sent, and the dispatcher to close the stream."""
 DRAWS: Final = 1024
 """Most draws that wait for their answer; more are not answered."""
-CALLERS_FAULT: Final = frozenset({"INVALID_FIELD", "CONTEXT_OVERFLOW", "MODEL_UNSUITABLE"})
-"""Failures that another operator would repeat."""
+FINAL: Final = frozenset({"INVALID_FIELD", "CONTEXT_OVERFLOW", "MODEL_UNSUITABLE", "ANSWER_BROKEN"})
+"""Failures that no other operator can mend."""
 BUNDLE_BYTES: Final = 256 << 10
 """About how large a message grows that takes the chunks of several leases; one chunk may be larger."""
 
@@ -91,6 +92,12 @@ class Attachment:
     def leases(self) -> int:
         """How many leases are running."""
         return len(self._leases)
+
+    async def change(self, offers: Sequence[Offer]) -> None:
+        """Offer these from now on, at once if a dispatcher is there; leases of models that are not among them go on."""
+        self._offers = offers
+        if self._attached.is_set():
+            await self._send(offers=OffersChanged(offers=offers))
 
     async def attached(self) -> None:
         """Return once the dispatcher has welcomed the operator."""
@@ -200,6 +207,7 @@ class Attachment:
             answer = self._runner.run(
                 lease.order,
                 vectors=vectors,
+                pictures=lease.accepted_pictures,
                 job=lease.job,
                 accepted=lease.accepted_tokens,
                 sent_bytes=sent,
@@ -290,4 +298,4 @@ async def _drain(outbox: asyncio.Queue[OperatorMessage | None]) -> AsyncGenerato
 
 def _failed(lease: str, error: AosError) -> LeaseFailed:
     said = JobError(reason=f"ERROR_REASON_{error.reason}", message=error.message, metadata=error.facts)
-    return LeaseFailed(lease=lease, error=said, retryable=error.reason not in CALLERS_FAULT)
+    return LeaseFailed(lease=lease, error=said, retryable=error.reason not in FINAL)

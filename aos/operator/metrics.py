@@ -15,6 +15,7 @@ from google.api.httpbody_pb2 import HttpBody
 from aos.errors import AosError
 from aos.metrics import CollectorRegistry, Counter, Gauge, Histogram, exposition
 from aos.operator.engine import Engine
+from aos.operator.rendering import RenderEngine
 from aos.operator.stream import End, Piece
 from aos.v1.types_pb2 import FinishReason
 
@@ -65,7 +66,9 @@ class OperatorMetrics:
             "vllm:kv_cache_usage_perc", "Share of the KV cache that requests hold, 0 to 1.", LABELS, registry=registry
         )
 
-    def watch(self, models: Iterable[str], engines: Callable[[str], Sequence[Engine]], loading: Callable[[str], int]) -> None:
+    def watch(
+        self, models: Iterable[str], engines: Callable[[str], Sequence[Engine | RenderEngine]], loading: Callable[[str], int]
+    ) -> None:
         """Show how busy the models' engines, which come and go, are when somebody asks, and count who waits for one as waiting.
 
         Each model's series stand at 0 from now on.
@@ -133,7 +136,7 @@ class OperatorMetrics:
         return exposition(self._registry)
 
 
-def _share(engines: Sequence[Engine]) -> float:
+def _share(engines: Sequence[Engine | RenderEngine]) -> float:
     """Return which share of their memory is taken; 0 if there are none."""
     return sum(one.usage for one in engines) / max(1, len(engines))
 

@@ -15,15 +15,20 @@ from aos.metrics import CollectorRegistry
 from aos.operator.attach import FAREWELL_SECONDS, Attachment
 from aos.operator.drawing import Drawer
 from aos.operator.engine import WAITING
+from aos.operator.hosting import Hosting
 from aos.operator.metrics import OperatorMetrics
 from aos.operator.model import Model
+from aos.operator.offering import Offering
 from aos.operator.pool import UNLIMITED, Pool
 from aos.operator.pool_metrics import PoolMetrics
 from aos.operator.registration import Registration
+from aos.operator.rendering import Renderer
 from aos.operator.runner import Runner
 from aos.operator.servicer import OperatorServicer
 from aos.operator.source import Facts, Source
 from aos.operator.tee import Tee
+from aos.operator.upstream import upstream_client
+from aos.operator.upstream_settings import UpstreamSettings
 from aos.telemetry import Telemetry
 from aos.v1.registry_pb2 import Offer
 from aos.v1.types_pb2 import Price
@@ -54,7 +59,7 @@ class OperatorNode:
 @asynccontextmanager
 async def running_operator(
     key: OperatorKey,
-    models: Mapping[str, Model | Source],
+    models: Mapping[str, Model | Renderer | Source],
     *,
     registry: grpc.aio.Channel | None,
     dispatcher: grpc.aio.Channel | None,
@@ -70,6 +75,8 @@ async def running_operator(
     grace: float = 10.0,
     vrf: VrfKey | None = None,
     tee: Tee | None = None,
+    upstreams: UpstreamSettings | None = None,
+    unaddressed: bool = False,
 ) -> AsyncGenerator[OperatorNode]:
     """Offer the models to the network until the block ends; then let leases run for ``grace`` seconds and give the rest back.
 
@@ -77,7 +84,9 @@ async def running_operator(
     pauses between attempts; ``monotonic`` seconds, for its metrics, which it keeps in the registry ``metrics``, or in one of its
     own. ``slots`` is the most jobs that one model runs at once, at most and by default the model's own. Sources are opened when
     they are needed, as far as ``memory``, in bytes, allows; models stay the caller's to close. With ``vrf``, the operator can be
-    drawn to check others' jobs; with ``tee``, it takes `tee` jobs, once the registry has taken its evidence.
+    drawn to check others' jobs; with ``tee``, it takes `tee` jobs, once the registry has taken its evidence. With ``upstreams``, it
+    hosts the model servers that are registered behind it, and, if it is ``unaddressed``, those that were registered without a key,
+    too.
 
     Without ``registry`` and ``dispatcher`` it belongs to no network, and there is only its own service.
 
@@ -102,10 +111,29 @@ async def running_operator(
         attachment = Attachment(
             runner, dispatcher, offers=offers, registration=registration, clock=clock, random=random, drawer=drawer, tee=tee
         )
+        hosting: Hosting | None = None
+        if upstreams is not None:
+            client = await stack.enter_async_context(upstream_client())
+            hosting = Hosting(
+                key,
+                registry,
+                client,
+                settings=upstreams,
+                own=frozenset(models),
+                price=price,
+                clock=clock,
+                random=random,
+                unaddressed=unaddressed,
+            )
+            await stack.enter_async_context(hosting)
+            runner.hosted = hosting.group
+            hosting.start(Offering(offers, registration, attachment).change)
         registering, attaching = asyncio.create_task(registration.run()), asyncio.create_task(attachment.run())
         try:
             yield OperatorNode(key.address, pool, servicer, attachment, runner)
         finally:
+            if hosting is not None:
+                await hosting.stop()
             await _cancelled(registering)
             await asyncio.gather(registration.stop(), attachment.stop(grace))
             # the dispatcher has what there was to say; it closes the stream, or is not there any more
@@ -130,4 +158,6 @@ def _offer(name: str, facts: Facts, price: Price) -> Offer:
         slots=facts.slots,
         exact=facts.exact,
         embeddings=facts.embeddings,
+        images=facts.images,
+        image_edits=facts.images,
     )

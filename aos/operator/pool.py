@@ -18,6 +18,7 @@ from aos.errors import AosError, Deadline, EngineFailed, InvalidField, ModelNotF
 from aos.operator.engine import WAITING, Engine
 from aos.operator.model import Model
 from aos.operator.modes import Mode
+from aos.operator.rendering import PROMPT_TOKENS, RenderEngine, Renderer
 from aos.operator.residency import Grant, Load, Residency, Unload
 from aos.operator.source import Facts, Source, Standing
 from aos.v1.types_pb2 import Order
@@ -29,6 +30,8 @@ UNLIMITED: Final = 1 << 62
 log = logging.getLogger(__name__)
 
 Key = tuple[str, Mode]
+AnyEngine = Engine | RenderEngine
+"""Of text and vectors, or of pictures."""
 
 
 class Watcher:
@@ -49,7 +52,7 @@ class Pool:
 
     def __init__(
         self,
-        models: Mapping[str, Model | Source],
+        models: Mapping[str, Model | Renderer | Source],
         *,
         budget: int = UNLIMITED,
         slots: int | None = None,
@@ -63,9 +66,9 @@ class Pool:
         self._sources = {name: one if isinstance(one, Source) else Standing(one) for name, one in models.items()}
         self._slots, self._waiting, self.clock, self._watcher = slots, waiting, clock, watcher or Watcher()
         self._residency = Residency(budget)
-        self._engines: dict[Key, tuple[Engine, Model]] = {}
+        self._engines: dict[Key, tuple[AnyEngine, Model | Renderer]] = {}
         self._facts: dict[str, Facts] = {}
-        self._waiters: dict[int, asyncio.Future[Engine]] = {}
+        self._waiters: dict[int, asyncio.Future[AnyEngine]] = {}
         self._numbers = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -75,7 +78,7 @@ class Pool:
         """What is told of each model, by name."""
         return self._facts
 
-    def engines(self, name: str) -> list[Engine]:
+    def engines(self, name: str) -> list[AnyEngine]:
         """Return the engines of a model that are in memory now: none, or one a mode."""
         return [engine for (model, _), (engine, _) in self._engines.items() if model == name]
 
@@ -126,7 +129,7 @@ class Pool:
             await self._unload(key)
 
     @asynccontextmanager
-    async def using(self, name: str, mode: Mode, *, seconds: float | None = None) -> AsyncGenerator[Engine]:
+    async def using(self, name: str, mode: Mode, *, seconds: float | None = None) -> AsyncGenerator[AnyEngine]:
         """Give the model's engine, loaded if need be; it stays in memory until the block ends.
 
         Waiting for it takes at most ``seconds``, then Deadline is raised. Raises at once ModelNotFound, ShuttingDown, QueueFull if
@@ -199,10 +202,15 @@ class Pool:
                 if not waiter.done():
                     waiter.set_exception(EngineFailed(name, f"it cannot be loaded: {problem}"))
         else:
-            self._engines[key] = Engine(name, model, slots=self._slots, waiting=self._waiting, clock=self.clock), model
+            self._engines[key] = self._engine(name, model), model
             self._residency.loaded(key)
             self._watcher.loaded(name, self.clock() - began)
         self._act()
+
+    def _engine(self, name: str, model: Model | Renderer) -> AnyEngine:
+        if isinstance(model, Renderer):
+            return RenderEngine(name, model, waiting=self._waiting, clock=self.clock)
+        return Engine(name, model, slots=self._slots, waiting=self._waiting, clock=self.clock)
 
     async def _unload(self, key: Key) -> None:
         engine, model = self._engines.pop(key)
@@ -222,7 +230,19 @@ def _key(key: object) -> Key:
     return key
 
 
-def _facts(source: Source, engine: Engine) -> Facts:
+def _facts(source: Source, engine: AnyEngine) -> Facts:
+    if isinstance(engine, RenderEngine):
+        return Facts(
+            digest=engine.model.digest.hex(),
+            adapter_digest="",
+            context=PROMPT_TOKENS,
+            slots=engine.slots,
+            chat=False,
+            exact=True,
+            embeddings=False,
+            profile=engine.profile,
+            images=True,
+        )
     model = engine.model
     return Facts(
         digest=model.digest,

@@ -56,6 +56,18 @@ class Registration:
         self._stub: Any = RegistryStub(registry)
         self._backoff = Backoff(random)
         self._registered, self._lapsed = asyncio.Event(), asyncio.Event()
+        self._known = list(offers)
+        """What was registered last."""
+        self._told = asyncio.Condition()
+
+    async def change(self, offers: Sequence[Offer]) -> None:
+        """Offer these from now on; return once they are registered. Put a timeout around it: the registry may not be there."""
+        if self._known == self._offers == list(offers):
+            return
+        self._offers = list(offers)
+        self._lapsed.set()
+        async with self._told:
+            await self._told.wait_for(lambda: self._known == self._offers)
 
     async def registered(self) -> None:
         """Return once the operator is registered."""
@@ -70,7 +82,8 @@ class Registration:
         """Register, and renew at a third of the lease, until cancelled."""
         while True:
             try:
-                info = await (self._renew() if self._registered.is_set() else self._register())
+                same = self._registered.is_set() and self._known == self._offers
+                info = await (self._renew() if same else self._register())
             except (LeaseExpired, OperatorNotFound):
                 log.warning("the registration lapsed; registering again")
                 self.lapsed()
@@ -85,8 +98,11 @@ class Registration:
                 await self._backoff.pause()
                 continue
             self._backoff.reset()
-            self._lapsed.clear()
+            if self._known == self._offers:  # else they were changed meanwhile
+                self._lapsed.clear()
             self._registered.set()
+            async with self._told:
+                self._told.notify_all()
             left = (info.expires.ToDatetime(self._clock.now().tzinfo) - self._clock.now()).total_seconds()
             await self._sleep(max(left / 3, SHORTEST_SECONDS))
 
@@ -98,10 +114,13 @@ class Registration:
                 await self._stub.UnregisterOperator(UnregisterOperatorRequest(proof=proof), timeout=CALL_SECONDS)
 
     async def _register(self) -> OperatorInfo:
-        request = RegisterOperatorRequest(offers=self._offers, vrf_key=self._vrf_key)
+        offers = self._offers
+        request = RegisterOperatorRequest(offers=offers, vrf_key=self._vrf_key)
         digest = await self._declare(request, self._tee) if self._tee is not None else b""
-        request.proof.CopyFrom(await self._prove("register", self._offers, self._vrf_key, digest))
-        return await self._stub.RegisterOperator(request, timeout=CALL_SECONDS)
+        request.proof.CopyFrom(await self._prove("register", offers, self._vrf_key, digest))
+        info = await self._stub.RegisterOperator(request, timeout=CALL_SECONDS)
+        self._known = offers
+        return info
 
     async def _declare(self, request: RegisterOperatorRequest, tee: Tee) -> bytes:
         """Add evidence that the key is in the enclave's hands, for a challenge of the registry's; return its digest."""

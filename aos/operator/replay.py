@@ -14,6 +14,7 @@ from aos.operator.foretold import Foretold
 from aos.operator.llama import DEFAULT_CONTEXT, LlamaModel, Lora, loaded
 from aos.operator.model import Model
 from aos.operator.modes import Layout
+from aos.operator.replay_pictures import replay_pictures
 from aos.operator.replay_vectors import longest, replay_vectors
 from aos.operator.stream import End
 from aos.order import digest_tokens
@@ -33,8 +34,12 @@ other instruction sets, kernels and batches (docs/reference/receipt.md)."""
 async def replay(bundle: ReceiptBundle, path: Path, lora: Lora | None = None) -> Finding:
     """Load the weights, with an adapter or without, as the receipt's profile says, and run the order again.
 
-    Raises what Weights and its ``open`` raise for a file that cannot be loaded.
+    Raises what Weights and its ``open`` raise for a file that cannot be loaded, or, of pictures, what ImageModel raises.
     """
+    if bundle.order.HasField("picture"):
+        from aos.operator.images import ImageModel  # onnxruntime: slow, and of no use for text
+
+        return await replay_pictures(bundle, await asyncio.to_thread(ImageModel.open, path))
     layout = Layout.of(bundle.receipt.profile)
     usage = bundle.receipt.usage
     needed = usage.prompt_tokens + usage.completion_tokens + 1

@@ -13,15 +13,19 @@ from aos.operator.embedding import messages as embeddings
 from aos.operator.engine import Engine
 from aos.operator.logprobs import messages
 from aos.operator.modes import Mode
-from aos.operator.pool import Pool
+from aos.operator.pool import AnyEngine, Pool
+from aos.operator.rendering import RenderEngine
 from aos.operator.stream import End, Piece, Vector
 from aos.operator.tracing import traced
+from aos.operator.upstream_answer import answering
+from aos.operator.upstream_group import Group
 from aos.operator.waiting import Terms
 from aos.order import canonical_sampling, check_order, cost, digest_order, digest_tokens, with_defaults
+from aos.picture_order import digest_input, digest_pictures, picture_tokens, with_digests
 from aos.telemetry import Telemetry
 from aos.v1.operator_pb2 import Chunk, Finish, Trace
 from aos.v1.receipt_pb2 import Receipt
-from aos.v1.types_pb2 import Order, Price, Usage, VectorClock
+from aos.v1.types_pb2 import Order, Picture, Price, Usage, VectorClock
 from aos.verification import clock as vector
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import embeddings_digest, sign, text_digest
@@ -47,6 +51,8 @@ class Runner:
     ) -> None:
         """``pool`` has the models; ``price`` is that of each; ``measured`` watches answers."""
         self.key, self.pool, self.price = key, pool, price
+        self.hosted: Callable[[str], Group | None] = lambda _: None
+        """Gives a registered model's servers; None for the pool's own. Hosting sets it."""
         self._clock, self._measured, self._telemetry = clock, measured, telemetry or Telemetry()
         self._node = key.address.lower()
         self._seen: vector.Clock = {}
@@ -72,20 +78,37 @@ class Runner:
         accepted: Sequence[int] = (),
         sent_bytes: int | None = None,
         vectors: Sequence[Vector] = (),
+        pictures: Sequence[Picture] = (),
         terms: Terms | None = None,
         traceparent: str = "",
     ) -> AsyncGenerator[Chunk | Finish]:
         """Stream chunks, then the finish, as a span of the trace ``traceparent``. Leaving early stops the engine within one step.
 
         ``job`` is the job's id, 32 bytes. ``accepted``, ``sent_bytes`` and ``terms`` are Engine.generate's, ``vectors`` what
-        EmbeddingEngine.embed accepts: the chunks go on behind them, the receipt is for the whole answer. Raises what Pool.mode,
-        Pool.using, Engine.generate and EmbeddingEngine.embed raise.
+        EmbeddingEngine.embed accepts, ``pictures`` what RenderEngine.render does: the chunks go on behind them, and the receipt is for
+        the whole answer. Raises what Pool.mode, Pool.using, Engine.generate, EmbeddingEngine.embed and RenderEngine.render raise.
         """
-        mode = self.pool.mode(order)
+        group = self.hosted(order.model)
+        mode = self.pool.mode(order) if group is None else Mode.BEST_EFFORT
         order = with_defaults(order, job=job)
+        if order.HasField("picture"):  # in a thread: hashing files takes milliseconds
+            order = await asyncio.to_thread(with_digests, order)
         check_order(order)  # no model is loaded for what is refused anyway
         span = self._telemetry.begin(order, parent=traceparent, job=f"jobs/{job.hex()}", serving=True)
-        answer = self._run(order, job, mode, accepted, sent_bytes, vectors, terms)
+        if group is None:
+            answer = self._run(order, job, mode, accepted, sent_bytes, vectors, pictures, terms)
+        else:
+            answer = answering(
+                group,
+                order,
+                job=job,
+                resumed=bool(accepted or sent_bytes),
+                seconds=terms and terms.seconds,
+                key=self.key,
+                price=self.price,
+                clock=self._clock,
+                tick=self.tick,
+            )
         async with aclosing(traced(span, answer)) as events:
             async for event in events:
                 yield event
@@ -98,9 +121,10 @@ class Runner:
         accepted: Sequence[int],
         sent_bytes: int | None,
         vectors: Sequence[Vector],
+        pictures: Sequence[Picture],
         terms: Terms | None,
     ) -> AsyncGenerator[Chunk | Finish]:
-        engines: list[Engine] = []
+        engines: list[AnyEngine] = []
 
         async def answered() -> AsyncGenerator[Piece | End]:
             began, seconds, left = self.pool.clock(), terms and terms.seconds, terms
@@ -108,12 +132,7 @@ class Runner:
                 engines.append(engine)
                 if terms is not None and seconds is not None:
                     left = replace(terms, seconds=max(0.0, seconds - (self.pool.clock() - began)))
-                if not order.HasField("embedding"):
-                    answer = engine.generate(order, accepted=accepted, sent_bytes=sent_bytes, terms=left)
-                elif engine.embedding is not None:
-                    answer = engine.embedding.embed(order, accepted=vectors, terms=left)
-                else:
-                    raise ModelUnsuitable(order.model, "embeddings")
+                answer = _answer(engine, order, accepted, sent_bytes, vectors, pictures, left)
                 async with aclosing(answer) as pieces:
                     async for piece in pieces:
                         yield piece
@@ -122,26 +141,35 @@ class Runner:
         async with aclosing(self._measured(order.model, answered())) as pieces:
             async for piece in pieces:
                 engine = engines[0]
-                if isinstance(piece, Piece):
+                if isinstance(piece, Piece) and isinstance(engine, RenderEngine):
+                    yield Chunk(pictures=piece.pictures)
+                elif isinstance(piece, Piece) and isinstance(engine, Engine):
                     logprobs = messages(piece.logprobs, engine.model.piece)
                     yield Chunk(text=piece.text, tokens=piece.tokens, logprobs=logprobs, embeddings=embeddings(piece.vectors))
-                else:
+                elif isinstance(piece, End):
                     yield await self._finish(order, job, engine, piece)
 
-    async def _finish(self, order: Order, job: bytes, engine: Engine, end: End) -> Finish:
-        usage = Usage(prompt_tokens=len(end.prompt), completion_tokens=len(end.tokens))
+    async def _finish(self, order: Order, job: bytes, engine: AnyEngine, end: End) -> Finish:
+        usage, prompt = Usage(prompt_tokens=len(end.prompt), completion_tokens=len(end.tokens)), digest_tokens(end.prompt)
+        if isinstance(engine, RenderEngine):
+            usage.prompt_tokens, usage.completion_tokens = picture_tokens(order.picture)
+            prompt = digest_input(order.picture)
         price = cost(self.price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
         profile, output = engine.model.profile, text_digest(end.text)
-        if order.HasField("embedding") and engine.model.embedder is not None:
+        if isinstance(engine, RenderEngine):
+            model, profile, output = engine.model.digest, engine.profile, digest_pictures(end.pictures)
+        else:
+            model = bytes.fromhex(engine.model.digest)
+        if isinstance(engine, Engine) and order.HasField("embedding") and engine.model.embedder is not None:
             profile, output = engine.model.embedder.profile, await asyncio.to_thread(embeddings_digest, embeddings(end.vectors))
         unsigned = Receipt(
             job=job,
             request_digest=digest_order(order),
-            model_digest=bytes.fromhex(engine.model.digest),
+            model_digest=model,
             profile=profile,
             parameters=canonical_sampling(order.sampling),
             seed=order.sampling.seed,
-            prompt_digest=digest_tokens(end.prompt),
+            prompt_digest=prompt,
             output_digest=output,
             output_tokens_digest=digest_tokens(end.tokens),
             usage=usage,
@@ -163,3 +191,26 @@ class Runner:
 
         # hashing the steps and secp256k1 in Python take milliseconds
         return await asyncio.to_thread(signed)
+
+
+def _answer(
+    engine: AnyEngine,
+    order: Order,
+    accepted: Sequence[int],
+    sent_bytes: int | None,
+    vectors: Sequence[Vector],
+    pictures: Sequence[Picture],
+    terms: Terms | None,
+) -> Answer:
+    """Return what the engine answers. Raises ModelUnsuitable for what it cannot."""
+    if isinstance(engine, RenderEngine):
+        if not order.HasField("picture"):
+            raise ModelUnsuitable(order.model, "text: it makes pictures")
+        return engine.render(order, accepted=pictures, terms=terms)
+    if order.HasField("picture"):
+        raise ModelUnsuitable(order.model, "pictures")
+    if not order.HasField("embedding"):
+        return engine.generate(order, accepted=accepted, sent_bytes=sent_bytes, terms=terms)
+    if engine.embedding is None:
+        raise ModelUnsuitable(order.model, "embeddings")
+    return engine.embedding.embed(order, accepted=vectors, terms=terms)

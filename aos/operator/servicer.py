@@ -13,13 +13,17 @@ from google.api.httpbody_pb2 import HttpBody
 from aos.errors import InvalidField, ModelUnsuitable
 from aos.operator.engine import Engine
 from aos.operator.modes import Mode
+from aos.operator.rendering import RenderEngine
 from aos.operator.runner import Runner
 from aos.operator.source import Facts
 from aos.order import MAX_TOKENS, PROMPT_BYTES, check_order, digest_order
+from aos.picture_order import with_digests
 from aos.rpc.channel import traceparent
 from aos.v1 import operator_pb2, operator_pb2_grpc
 
 JOB_BYTES: Final = 32
+TOKENS: Final = "tokens of text"
+"""What models and orders of pictures have none of."""
 DETOKENIZE_TOKENS: Final = MAX_TOKENS
 """Most tokens that are put together at once."""
 DETOKENIZE_BYTES: Final = PROMPT_BYTES
@@ -47,9 +51,12 @@ class OperatorServicer(operator_pb2_grpc.OperatorServicer):
         """Run one order and stream its text; the last message is the end."""
         if request.job and len(request.job) != JOB_BYTES:
             raise InvalidField("job", f"must have {JOB_BYTES} bytes, or none", value=request.job.hex(), limit=JOB_BYTES)
-        job = request.job or digest_order(request.order)
+        order = request.order
+        if order.HasField("picture"):
+            order = await asyncio.to_thread(with_digests, order)
+        job = request.job or digest_order(order)
         self._runner.tick()
-        async with aclosing(self._runner.run(request.order, job=job, traceparent=traceparent(context))) as events:
+        async with aclosing(self._runner.run(order, job=job, traceparent=traceparent(context))) as events:
             async for event in events:
                 if isinstance(event, operator_pb2.Chunk):
                     yield operator_pb2.GenerateResponse(chunk=event)
@@ -68,6 +75,8 @@ class OperatorServicer(operator_pb2_grpc.OperatorServicer):
             raise ModelUnsuitable(order.model, "chat template")
         async with pool.using(order.model, Mode.EXACT) as engine:
             # beside the loop, since a long input takes long
+            if isinstance(engine, RenderEngine) or order.HasField("picture"):
+                raise ModelUnsuitable(order.model, TOKENS)
             if not order.HasField("embedding"):
                 tokens = await asyncio.to_thread(engine.model.tokenise, order)
             elif engine.embedding is not None:
@@ -87,6 +96,8 @@ class OperatorServicer(operator_pb2_grpc.OperatorServicer):
             problem = f"has {len(tokens)} tokens; at most {DETOKENIZE_TOKENS} are accepted"
             raise InvalidField("tokens", problem, value=len(tokens), limit=DETOKENIZE_TOKENS)
         async with pool.using(request.model, Mode.EXACT) as engine:
+            if isinstance(engine, RenderEngine):
+                raise ModelUnsuitable(request.model, TOKENS)
             return await asyncio.to_thread(_detokenize, engine, tokens)
 
     async def GetMetrics(self, request: operator_pb2.GetMetricsRequest, context: grpc.aio.ServicerContext[Any, Any]) -> HttpBody:
@@ -110,6 +121,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServicer):
             loaded=bool(engines),
             adapter_digest=facts.adapter_digest,
             embeddings=facts.embeddings,
+            images=facts.images,
         )
 
 

@@ -12,6 +12,7 @@ from aos.operator.llama.file import gguf_digest, gguf_size
 from aos.operator.llama.shape import Shape, shape_of
 from aos.operator.model import Model
 from aos.operator.modes import Mode
+from aos.operator.rendering import Renderer
 from aos.operator.source import Source
 
 
@@ -111,7 +112,7 @@ class LlamaSource(Source):
         self.adapter_digest = model.adapter_digest
         return model
 
-    def close(self, model: Model) -> None:
+    def close(self, model: Model | Renderer) -> None:
         """Free the model's memory, and that of the weights with the last model over them."""
         assert isinstance(model, LlamaModel)
         self._shelf.close(self._path, model)

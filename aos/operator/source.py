@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aos.operator.model import Model
 from aos.operator.modes import Mode, mode_for
+from aos.operator.rendering import Renderer
 from aos.v1.types_pb2 import Order
 
 
@@ -26,6 +27,8 @@ class Facts:
     embeddings: bool
     profile: str
     """Of the mode that it is opened in unless an order asks for another."""
+    images: bool = False
+    """Whether it makes pictures, and nothing else."""
 
 
 class Source(ABC):
@@ -45,11 +48,11 @@ class Source(ABC):
         """Return the parts of memory that the model takes in this mode, and their bytes; parts of one name are shared."""
 
     @abstractmethod
-    def open(self, mode: Mode) -> Model:
+    def open(self, mode: Mode) -> Model | Renderer:
         """Return the model, ready for an engine. Slow. Raises AosError if it cannot be opened."""
 
     @abstractmethod
-    def close(self, model: Model) -> None:
+    def close(self, model: Model | Renderer) -> None:
         """Free what ``open`` returned. Slow."""
 
     def mode(self, order: Order, facts: Facts) -> Mode:
@@ -62,7 +65,7 @@ class Source(ABC):
 class Standing(Source):
     """A model that somebody else holds in memory, in one mode. It takes no memory of the operator's."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model | Renderer) -> None:
         self._model = model
 
     def measure(self) -> None:
@@ -73,12 +76,12 @@ class Standing(Source):
         del mode
         return {}
 
-    def open(self, mode: Mode) -> Model:
+    def open(self, mode: Mode) -> Model | Renderer:
         """Return the model."""
         del mode
         return self._model
 
-    def close(self, model: Model) -> None:
+    def close(self, model: Model | Renderer) -> None:
         """It stays open."""
 
     def mode(self, order: Order, facts: Facts) -> Mode:

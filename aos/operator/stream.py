@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aos.operator.logprobs import Likelihood
 from aos.operator.steps import Steps
 from aos.operator.timings import Timings
-from aos.v1.types_pb2 import FinishReason
+from aos.v1.types_pb2 import FinishReason, Picture
 
 Vector = NDArray[np.float32]
 
@@ -30,6 +30,8 @@ class Piece:
     """One for each of ``tokens`` if the order asks for them; else none."""
     vectors: Sequence[Vector] = field(default=(), compare=False)
     """Those of the next texts, for an order for embeddings."""
+    pictures: Sequence[Picture] = ()
+    """The next one, for an order for pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,9 @@ class End:
     timings: Timings | None = field(default=None, compare=False)
     """When it was computed; None if nothing was drawn here."""
     steps: Steps | None = field(default=None, compare=False)
-    """What its receipt speaks of; None for an order for embeddings."""
+    """What its receipt speaks of; None for an order for embeddings or pictures."""
+    pictures: Sequence[Picture] = ()
+    """All of them, without their files, for an order for pictures."""
 
 
 @dataclass(slots=True)

@@ -6,12 +6,13 @@ operator that leaves gives its claim up at once, one that lapses after a while, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from aos.registry.leases import Lease, Offered, Registration
+from aos.registry.replicas import State
 from aos.v1.attestation_pb2 import Attested
 from aos.verification.attestation.policy import Policy
 from aos.verification.attestation.wire import NAMES
@@ -36,6 +37,16 @@ class Listing:
     offered: Offered
     attested: Attested | None = None
     """Of the operator."""
+    blocked: str = ""
+    """Why it is not used although its operator is there; empty if it is. See ``behind``."""
+
+    def live(self, now: datetime) -> bool:
+        """Say whether jobs may be sent there."""
+        return not self.blocked and self.lease.live(now)
+
+    def why_not(self, now: datetime) -> str:
+        """Say in words why not; empty if they may."""
+        return self.lease.why_not(now) or self.blocked
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,10 @@ class Model:
     """Whether all of them can be exact: jobs go to any."""
     embeddings: bool
     """Whether one of them turns texts into vectors: jobs that ask for them go to such."""
+    images: bool
+    """Whether one of them makes pictures."""
+    image_edits: bool
+    """Whether one of them changes pictures."""
     prompt_price: int
     completion_price: int
     operators: tuple[str, ...]
@@ -77,7 +92,7 @@ def model(name: str, listings: Sequence[Listing], *, now: datetime, claim: timed
     first = claimant(listings, now=now, claim=claim) or max(listings, key=lambda one: (one.lease.ends, one.lease.operator))
     digest = first.offered.offer.digest
     same = [one for one in listings if one.offered.offer.digest == digest]
-    usable = sorted((one for one in same if one.lease.live(now)), key=lambda one: one.lease.operator)
+    usable = sorted((one for one in same if one.live(now)), key=lambda one: one.lease.operator)
     # of a model that cannot be used, what it last was
     offers = [one.offered.offer for one in usable or same]
     return Model(
@@ -87,6 +102,8 @@ def model(name: str, listings: Sequence[Listing], *, now: datetime, claim: timed
         chat=any(offer.chat for offer in offers),
         exact=all(offer.exact for offer in offers),
         embeddings=any(offer.embeddings for offer in offers),
+        images=any(offer.images for offer in offers),
+        image_edits=any(offer.image_edits for offer in offers),
         prompt_price=max(offer.prompt_price for offer in offers),
         completion_price=max(offer.completion_price for offer in offers),
         operators=tuple(one.lease.operator for one in usable),
@@ -102,16 +119,48 @@ def _job_types(usable: Sequence[Listing], policy: Policy) -> tuple[str, ...]:
     return (OPML, TEE) if any(attested(one.attested, policy) for one in usable) else (OPML,)
 
 
-def why_not(registration: Registration, claimants: dict[str, Listing], *, now: datetime) -> str:
+def why_not(
+    registration: Registration, claimants: Mapping[str, Listing], *, now: datetime, states: Mapping[str, tuple[State, str]]
+) -> str:
     """Say why no job may be sent to the operator; empty if one may.
 
-    ``claimants`` are those of the models that it offers. An operator is used for those of its models that it may run.
+    ``claimants`` are those of the models that it offers, ``states`` those of the replicas behind them. An operator is used for
+    those of its models that it may run.
     """
     lapsed = registration.lease.why_not(now)
     if lapsed:
         return lapsed
-    conflicts = [_conflict(one, claimants.get(one.offer.model)) for one in registration.offers]
+    operator = registration.lease.operator
+    conflicts = [_blocked(operator, one, states) or _conflict(one, claimants.get(one.offer.model)) for one in registration.offers]
     return "" if not all(conflicts) else "; ".join(conflicts[:SHOWN_OPERATORS])
+
+
+def behind(listing: Listing, states: Mapping[str, tuple[State, str]]) -> Listing | None:
+    """Return the listing with the word of the registered replicas behind it; None: none of them is registered any more.
+
+    ``states`` are those of the replicas and the operators that have them. What an operator runs itself has none.
+    """
+    offer = listing.offered.offer
+    if not offer.replicas:
+        return listing
+    if not _registered(listing.lease.operator, listing.offered, states):
+        return None
+    return replace(listing, blocked=_blocked(listing.lease.operator, listing.offered, states))
+
+
+def _registered(operator: str, offered: Offered, states: Mapping[str, tuple[State, str]]) -> list[State]:
+    mine = (states[one] for one in offered.offer.replicas if one in states and states[one][1] in {operator, ""})
+    return [state for state, _ in mine if state not in {State.DRAINING, State.GONE}]
+
+
+def _blocked(operator: str, offered: Offered, states: Mapping[str, tuple[State, str]]) -> str:
+    if not offered.offer.replicas:
+        return ""
+    there = _registered(operator, offered, states)
+    if any(state in {State.REGISTERED, State.HEALTHY} for state in there):
+        return ""
+    how = ", ".join(sorted({state.lower() for state in there})) or "unregistered"
+    return f"offers {offered.offer.model!r} by model servers that are {how}"
 
 
 def _conflict(offered: Offered, claim: Listing | None) -> str:
@@ -127,6 +176,6 @@ def _conflict(offered: Offered, claim: Listing | None) -> str:
 
 def _reasons(listings: Sequence[Listing], first: Listing, now: datetime) -> str:
     newest = sorted(listings, key=lambda one: (one.lease.ends, one.lease.operator), reverse=True)
-    reasons = [f"{one.lease.operator} {one.lease.why_not(now) or _conflict(one.offered, first)}" for one in newest]
+    reasons = [f"{one.lease.operator} {one.why_not(now) or _conflict(one.offered, first)}" for one in newest]
     more = len(reasons) - SHOWN_OPERATORS
     return "; ".join(reasons[:SHOWN_OPERATORS]) + (f"; and {more} more" if more > 0 else "")

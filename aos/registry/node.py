@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -9,10 +10,13 @@ from dataclasses import dataclass
 
 from aos.clock import Clock
 from aos.registry.challenges import SECRET_BYTES
+from aos.registry.changes import Changes, ageing
 from aos.registry.servicer import RegistryServicer
 from aos.registry.settings import RegistrySettings
 from aos.store.sqlite import SqliteFile
 from aos.store.sqlite_registry import MIGRATIONS, SqliteRegistryStore
+from aos.store.sqlite_registry_projects import MIGRATIONS as PROJECT_MIGRATIONS
+from aos.store.sqlite_registry_projects import SqliteProjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,11 @@ class RegistryNode:
     """A running registry."""
 
     servicer: RegistryServicer
+    changes: Changes
+
+    def stop(self) -> None:
+        """End the streams of those who watch; to be called while the server still stands."""
+        self.changes.close()
 
 
 @asynccontextmanager
@@ -30,10 +39,26 @@ async def running_registry(
     clock: Clock,
     randomness: Callable[[int], bytes] = secrets.token_bytes,
 ) -> AsyncGenerator[RegistryNode]:
-    """Give a registry that keeps its operators in the file; registrations from before go on until they lapse.
+    """Give a registry that keeps operators and AI projects in the file; registrations from before go on until they lapse.
 
     Challenges are made with ``randomness``: those of an earlier run are good no more.
     """
-    await file.transact(MIGRATIONS.apply)
-    store, secret = SqliteRegistryStore(file), randomness(SECRET_BYTES)
-    yield RegistryNode(RegistryServicer(store, settings=settings or RegistrySettings(), clock=clock, secret=secret))
+    for one in (MIGRATIONS, PROJECT_MIGRATIONS):
+        await file.transact(one.apply)
+    settings, changes = settings or RegistrySettings(), Changes(clock)
+    projects = SqliteProjectStore(file, settings.terms)
+    servicer = RegistryServicer(
+        SqliteRegistryStore(file),
+        projects,
+        settings=settings,
+        clock=clock,
+        changes=changes,
+        randomness=randomness,
+        secret=randomness(SECRET_BYTES),
+    )
+    ages = asyncio.create_task(ageing(projects, changes, settings.terms, clock))
+    try:
+        yield RegistryNode(servicer, changes)
+    finally:
+        changes.close()
+        await ages

@@ -19,11 +19,14 @@ DIGEST_DIGITS: Final = 64
 CONTEXT: Final = 1 << 24
 """Longest context, in tokens."""
 SLOTS: Final = 4096
+REPLICAS: Final = 256
+"""Most replicas behind one offer."""
 PRICE_DIGITS: Final = 30
 """Most digits of a price per token, in neurons."""
 
 _NAME: Final = re.compile(rf"[A-Za-z0-9._:/-]{{1,{MODEL_NAME}}}")
 _DIGEST: Final = re.compile(rf"[0-9A-Fa-f]{{{DIGEST_DIGITS}}}")
+_REPLICA: Final = re.compile(r"[0-9a-f]{32}")
 _PRICE: Final = re.compile(rf"[0-9]{{1,{PRICE_DIGITS}}}")
 
 
@@ -40,6 +43,10 @@ class Offer:
     slots: int
     exact: bool = False
     embeddings: bool = False
+    images: bool = False
+    image_edits: bool = False
+    replicas: tuple[str, ...] = ()
+    """Ids of the registered model servers that run it; none: the operator does itself."""
 
 
 def check_offers(offers: Sequence[registry_pb2.Offer], at: str = "offers") -> tuple[Offer, ...]:
@@ -65,6 +72,9 @@ def _check(offer: registry_pb2.Offer, at: str) -> Offer:
         raise InvalidField(f"{at}.context_length", f"must be from 1 to {CONTEXT}", value=offer.context_length, limit=CONTEXT)
     if not 1 <= offer.slots <= SLOTS:
         raise InvalidField(f"{at}.slots", f"must be from 1 to {SLOTS}", value=offer.slots, limit=SLOTS)
+    if len(offer.replicas) > REPLICAS or not all(_REPLICA.fullmatch(one) for one in offer.replicas):
+        allowed = f"at most {REPLICAS} ids of 32 hex digits"
+        raise InvalidField(f"{at}.replicas", f"must have {allowed}", value=", ".join(offer.replicas[:2]), limit=REPLICAS)
     return Offer(
         model=offer.model,
         digest=offer.digest.lower(),
@@ -75,6 +85,9 @@ def _check(offer: registry_pb2.Offer, at: str) -> Offer:
         slots=offer.slots,
         exact=offer.exact,
         embeddings=offer.embeddings,
+        images=offer.images,
+        image_edits=offer.image_edits,
+        replicas=tuple(offer.replicas),
     )
 
 
@@ -105,4 +118,7 @@ def offer_proto(offer: Offer) -> registry_pb2.Offer:
         slots=offer.slots,
         exact=offer.exact,
         embeddings=offer.embeddings,
+        images=offer.images,
+        image_edits=offer.image_edits,
+        replicas=offer.replicas,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -13,16 +14,20 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from aos.clock import Clock
 from aos.errors import InvalidField, ModelNotFound, OperatorNotFound, QueueFull
-from aos.paging import page_length, page_start, page_token
-from aos.registry import catalog
-from aos.registry.catalog import Listing
+from aos.paging import PAGE_MOST, page_length, page_start, page_token
+from aos.registry import catalog, watching
+from aos.registry.catalog import Listing, behind
 from aos.registry.challenges import CHALLENGE_SECONDS, challenge, check_challenge
-from aos.registry.leases import Proof, Registration, register, renew, unregister
+from aos.registry.changes import Changes
+from aos.registry.leases import Offered, Proof, Registration, register, renew, unregister
 from aos.registry.offers import check_offers, check_vrf_key, offer_proto
+from aos.registry.project_protos import stamp
+from aos.registry.project_servicer import ProjectMethods
+from aos.registry.replicas import State
 from aos.registry.settings import RegistrySettings
-from aos.registry.store import RegistryStore
+from aos.registry.store import ProjectStore, RegistryStore
+from aos.registry.watching import everything
 from aos.v1 import registry_pb2 as pb
-from aos.v1 import registry_pb2_grpc
 from aos.v1.attestation_pb2 import Attested
 from aos.v1.types_pb2 import Price
 from aos.verification.attestation.check import check
@@ -39,11 +44,22 @@ VERIFYING: Final = 2
 _OPERATOR: Final = re.compile(r"operators/(0x[0-9A-Fa-f]{40})")
 
 
-class RegistryServicer(registry_pb2_grpc.RegistryServicer):
-    """The Registry service over a store."""
+class RegistryServicer(ProjectMethods):
+    """The Registry service over its stores."""
 
-    def __init__(self, store: RegistryStore, *, settings: RegistrySettings, clock: Clock, secret: bytes) -> None:
+    def __init__(
+        self,
+        store: RegistryStore,
+        projects: ProjectStore,
+        *,
+        settings: RegistrySettings,
+        clock: Clock,
+        changes: Changes,
+        randomness: Callable[[int], bytes],
+        secret: bytes,
+    ) -> None:
         """``secret`` makes challenges that nobody else can make."""
+        ProjectMethods.__init__(self, projects, settings=settings, clock=clock, changes=changes, randomness=randomness)
         self._store, self._settings, self._clock, self._secret = store, settings, clock, secret
         self._verifying, self._declarations = asyncio.Semaphore(VERIFYING), 0
         self._lease, self._claim = timedelta(seconds=settings.lease), timedelta(seconds=settings.claim)
@@ -59,7 +75,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServicer):
         """Begin or replace a registration."""
         offers, vrf_key = check_offers(request.offers), check_vrf_key(request.vrf_key)
         evidence = read_attestation(request.attestation) if request.HasField("attestation") else None
-        operator, proof = await self._checked(request.proof, "register", request.offers, vrf_key, evidence)
+        operator, proof = await self._checked_operator(request.proof, "register", request.offers, vrf_key, evidence)
         now = self._clock.now()
         attested = None if evidence is None else await self._attested(operator, request.tee_nonce, evidence, now)
         await self._store.forget(now - self._memory)
@@ -70,11 +86,13 @@ class RegistryServicer(registry_pb2_grpc.RegistryServicer):
             lease, claim = self._lease, self._claim
             return register(before, operator, offers, proof, now=now, lease=lease, claim=claim, vrf_key=vrf_key, attested=attested)
 
-        return await self._info(await self._store.change(operator, decide), now)
+        registered = await self._store.change(operator, decide)
+        self._changes.tell()
+        return await self._info(registered, now)
 
     async def RenewOperator(self, request: pb.RenewOperatorRequest, context: Any) -> pb.OperatorInfo:
         """Begin a registration's time anew."""
-        operator, proof = await self._checked(request.proof, "renew")
+        operator, proof = await self._checked_operator(request.proof, "renew")
         now = self._clock.now()
 
         def decide(before: Registration | None) -> Registration:
@@ -84,13 +102,15 @@ class RegistryServicer(registry_pb2_grpc.RegistryServicer):
 
     async def UnregisterOperator(self, request: pb.UnregisterOperatorRequest, context: Any) -> pb.OperatorInfo:
         """End a registration."""
-        operator, proof = await self._checked(request.proof, "unregister")
+        operator, proof = await self._checked_operator(request.proof, "unregister")
         now = self._clock.now()
 
         def decide(before: Registration | None) -> Registration:
             return unregister(before, operator, proof, now=now)
 
-        return await self._info(await self._store.change(operator, decide), now)
+        ended = await self._store.change(operator, decide)
+        self._changes.tell()
+        return await self._info(ended, now)
 
     async def GetOperator(self, request: pb.GetOperatorRequest, context: Any) -> pb.OperatorInfo:
         """Show one operator."""
@@ -119,9 +139,10 @@ class RegistryServicer(registry_pb2_grpc.RegistryServicer):
         """Show one model."""
         now = self._clock.now()
         since = now - self._memory
-        listings = await self._store.listings([request.name], since=since)
+        listings = await self._listings([request.name], since)
         if request.name not in listings:
-            offered = await self._store.models(after="", limit=SHOWN_MODELS, since=since)
+            names = await self._store.models(after="", limit=SHOWN_MODELS, since=since)
+            offered = sorted(await self._listings(names, since))
             raise ModelNotFound(request.name, ", ".join(offered))
         return _model(catalog.model(request.name, listings[request.name], now=now, claim=self._claim, policy=self._settings.tee))
 
@@ -132,14 +153,48 @@ class RegistryServicer(registry_pb2_grpc.RegistryServicer):
         since = now - self._memory
         names = await self._store.models(after=after, limit=length + 1, since=since)
         shown = names[:length]
-        listings = await self._store.listings(shown, since=since)
+        listings = await self._listings(shown, since)
         # a model may be forgotten between the two reads
         claim, tee = self._claim, self._settings.tee
         models = [catalog.model(name, listings[name], now=now, claim=claim, policy=tee) for name in shown if name in listings]
         following = page_token("ListModels", shown[-1]) if len(names) > length else ""
         return pb.ListModelsResponse(models=[_model(one) for one in models], next_page_token=following)
 
-    async def _checked(
+    async def WatchCatalog(self, request: pb.WatchCatalogRequest, context: Any) -> AsyncGenerator[pb.Catalog]:
+        """Send all models and operators, as often as they change."""
+        del request
+        with self._changes.watched(self._settings.watchers):
+            async with aclosing(self._catalog(context)) as parts:
+                async for part in parts:
+                    yield part
+
+    async def _catalog(self, context: Any) -> AsyncGenerator[pb.Catalog]:
+        sent: list[bytes] | None = None
+        while True:
+            version = self._changes.version
+            models = await everything(self.ListModels, pb.ListModelsRequest(page_size=PAGE_MOST), "models", context)
+            operators = await everything(self.ListOperators, pb.ListOperatorsRequest(page_size=PAGE_MOST), "operators", context)
+            looks = watching.looks(models, operators)
+            if looks != sent:
+                for part in watching.parts(version, models, operators):
+                    yield part
+                sent = looks
+            until = watching.next_change(operators, self._clock.now(), self._claim)
+            if not await self._changes.since(version, until):
+                return
+
+    async def _listings(self, names: Collection[str], since: datetime) -> dict[str, list[Listing]]:
+        """Return every offer of these models, but for those by replicas that are not registered any more."""
+        found = await self._store.listings(names, since=since)
+        states = await self._states(one.offered for listings in found.values() for one in listings)
+        kept = {name: [with_word for one in there if (with_word := behind(one, states))] for name, there in found.items()}
+        return {name: listings for name, listings in kept.items() if listings}
+
+    async def _states(self, offers: Iterable[Offered]) -> dict[str, tuple[State, str]]:
+        ids = {replica for one in offers for replica in one.offer.replicas}
+        return await self._projects.states(ids) if ids else {}
+
+    async def _checked_operator(
         self,
         proof: pb.OperatorProof,
         action: str,
@@ -181,14 +236,15 @@ class RegistryServicer(registry_pb2_grpc.RegistryServicer):
 
     async def _infos(self, registrations: Sequence[Registration], now: datetime) -> list[pb.OperatorInfo]:
         names = {one.offer.model for registration in registrations for one in registration.offers}
-        listings = await self._store.listings(names, since=now - self._memory)
+        listings = await self._listings(names, now - self._memory)
+        states = await self._states(one for registration in registrations for one in registration.offers)
         claimants: dict[str, Listing] = {}
         for name, offered in listings.items():
             first = catalog.claimant(offered, now=now, claim=self._claim)
             if first is not None:
                 claimants[name] = first
         tee = self._settings.tee
-        return [_operator(one, catalog.why_not(one, claimants, now=now), tee) for one in registrations]
+        return [_operator(one, catalog.why_not(one, claimants, now=now, states=states), tee) for one in registrations]
 
 
 def _operator(registration: Registration, reason: str, policy: Policy) -> pb.OperatorInfo:
@@ -196,12 +252,12 @@ def _operator(registration: Registration, reason: str, policy: Policy) -> pb.Ope
     return pb.OperatorInfo(
         name=f"operators/{lease.operator}",
         offers=[offer_proto(one.offer) for one in registration.offers],
-        registered=_timestamp(lease.registered),
-        expires=_timestamp(lease.ends),
+        registered=stamp(lease.registered),
+        expires=stamp(lease.ends),
         routable=not reason,
         reason=reason,
         vrf_key=registration.vrf_key,
-        vrf_key_since=None if registration.vrf_key_since is None else _timestamp(registration.vrf_key_since),
+        vrf_key_since=None if registration.vrf_key_since is None else stamp(registration.vrf_key_since),
         attested=registration.attested if catalog.attested(registration.attested, policy) else None,
     )
 
@@ -216,14 +272,10 @@ def _model(model: catalog.Model) -> pb.Model:
         operators=model.operators,
         routable=bool(model.operators),
         reason=model.reason,
-        created=_timestamp(model.created),
+        created=stamp(model.created),
         exact=model.exact,
         embeddings=model.embeddings,
         job_types=model.job_types,
+        images=model.images,
+        image_edits=model.image_edits,
     )
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp

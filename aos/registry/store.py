@@ -1,13 +1,16 @@
-"""Where registrations live."""
+"""Where registrations and AI projects live."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from aos.registry.catalog import Listing
 from aos.registry.leases import Registration
+from aos.registry.projects import Seen
+from aos.registry.replicas import Entry, Project, State
 
 
 class RegistryStore(Protocol):
@@ -43,4 +46,94 @@ class RegistryStore(Protocol):
 
     async def models(self, *, after: str, limit: int, since: datetime) -> Sequence[str]:
         """Return names of models, sorted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is known when a project is about to be changed."""
+
+    project: Project | None
+    seen: Seen
+    """The signer's proofs."""
+    hosted: Sequence[tuple[str, int]]
+    """Other projects' owners, and how many replicas each has with the operator that is asked for."""
+    projects: int
+    """How many projects are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to be kept."""
+
+    project: Project
+    seen: Seen
+    entries: Sequence[Entry] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What is to be kept of reports."""
+
+    projects: Sequence[Project]
+    seen: Seen
+    entries: Sequence[Entry] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An entry of the audit log, as it is kept."""
+
+    sequence: int
+    time: datetime
+    entry: Entry
+
+
+class ProjectStore(Protocol):
+    """Keeps AI projects and finds them. Each method is one transaction and returns only once it is durable.
+
+    ``decide`` is pure. A store runs it inside the transaction, and may run it again after a conflict.
+    """
+
+    async def change(
+        self, name: str, signer: str, operator: str, decide: Callable[[Held], Change], *, now: datetime
+    ) -> tuple[Project | None, Project]:
+        """Show ``decide`` what is known, keep what it returns, and return the project before and after."""
+        ...
+
+    async def report(
+        self, ids: Collection[str], signer: str, decide: Callable[[Sequence[Project], Seen], Reported], *, now: datetime
+    ) -> tuple[Sequence[Project], Sequence[Project]]:
+        """Show ``decide`` the projects of these replicas, keep what it returns, and return them before and after."""
+        ...
+
+    async def settle(self, now: datetime, decide: Callable[[Project], tuple[Project | None, Sequence[Entry]]]) -> bool:
+        """Show ``decide`` each project that is due, and keep what it returns, or forget it. Return whether there was any."""
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """Return when time next changes something; None: never."""
+        ...
+
+    async def get(self, name: str) -> Project | None:
+        """Return one project."""
+        ...
+
+    async def page(self, *, after: str, limit: int, replicas: int, model: str = "") -> Sequence[Project]:
+        """Return projects in the order of their names, as many as have ``replicas`` replicas together, one at least.
+
+        With ``model``, only those that have a replica of it.
+        """
+        ...
+
+    async def hosted(self, operator: str, *, unaddressed: bool) -> Sequence[Project]:
+        """Return the projects that have replicas with this operator; ``unaddressed``: or that were registered for nobody."""
+        ...
+
+    async def states(self, ids: Collection[str]) -> dict[str, tuple[State, str]]:
+        """Return the state of these replicas, and the operator that has each; those that are not known are absent."""
+        ...
+
+    async def audit(self, *, after: int, limit: int) -> Sequence[Logged]:
+        """Return entries of the audit log, oldest first."""
         ...

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
-from aos.broker.accounts import EXTERNAL, Balance, Deposit, Hold, Line, Pot, Reason, State, Transfer, after
+from aos.broker.accounts import EXTERNAL, Balance, Deposit, Hold, Line, Pot, Reason, State, Totals, Transfer, after
 from aos.broker.store import Decided, Entry
 from aos.errors import HoldNotFound
 from aos.store.sqlite import SqliteFile
@@ -132,6 +132,17 @@ class SqliteBrokerStore:
                 )
                 db.execute(sql, _row(settled))
             return settled
+
+        return await self._file.transact(work)
+
+    async def totals(self) -> Totals:
+        """Return the sums of all accounts and of all deposits, as they are at one time."""
+
+        def work(db: Database) -> Totals:
+            # added up here, because sums outgrow SQLite's integers
+            pots = [(int(row["available"]), int(row["held"])) for row in db.query("SELECT available, held FROM broker_accounts")]
+            balance = Balance(sum(available for available, _ in pots), sum(held for _, held in pots))
+            return Totals(len(pots), balance, sum(int(row["amount"]) for row in db.query("SELECT amount FROM broker_deposits")))
 
         return await self._file.transact(work)
 

@@ -71,6 +71,13 @@ def _attested(db: Database) -> None:
     db.execute("ALTER TABLE registry_operators ADD COLUMN attested BLOB NOT NULL DEFAULT x''")
 
 
+@MIGRATIONS(name="0005_images_and_replicas")
+def _images_and_replicas(db: Database) -> None:
+    for column in ("images", "image_edits"):
+        db.execute(f"ALTER TABLE registry_offers ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE registry_offers ADD COLUMN replicas TEXT NOT NULL DEFAULT ''")
+
+
 class SqliteRegistryStore:
     """A RegistryStore in one file."""
 
@@ -184,6 +191,9 @@ def _offered(row: dict[str, Any]) -> Offered:
         slots=row["slots"],
         exact=bool(row["exact"]),
         embeddings=bool(row["embeddings"]),
+        images=bool(row["images"]),
+        image_edits=bool(row["image_edits"]),
+        replicas=tuple(row["replicas"].split()),
     )
     return Offered(offer, _time(row["since"]))
 
@@ -220,6 +230,9 @@ def _write(db: Database, registration: Registration, *, offers: bool) -> None:
             "slots": offer.slots,
             "exact": int(offer.exact),
             "embeddings": int(offer.embeddings),
+            "images": int(offer.images),
+            "image_edits": int(offer.image_edits),
+            "replicas": " ".join(offer.replicas),
             "since": _write_time(one.since),
         }
         db.table("registry_offers").insert(row)

@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from aos.addresses import LOOPBACK
+from aos.addresses import LOOPBACK, Network
 from aos.client import Client
 from aos.clock import Clock
 from aos.dispatcher.settings import DispatcherSettings
 from aos.operator.model import Model
 from aos.operator.node import OperatorNode, running_operator
+from aos.operator.rendering import Renderer
 from aos.operator.settings import QuestionSettings
 from aos.operator.tee import SimulatedEvidence
+from aos.operator.upstream_settings import UpstreamSettings
 from aos.registry.settings import RegistrySettings
 from aos.rpc.channel import channel
 from aos.rpc.status import answered
 from aos.serve import running_services
+from aos.storage.blobs import BlobLimits
 from aos.telemetry import Telemetry
 from aos.testing.clock import ManualClock
 from aos.testing.scripted import ScriptedModel
@@ -59,7 +62,7 @@ class Aos:
     """The first operator's own service, called as its owner."""
     admin: Client
     clock: Clock
-    models: tuple[Model, ...]
+    models: tuple[Model | Renderer, ...]
     """One an operator."""
     operators: tuple[str, ...]
     """The operators' addresses, in the order of their models."""
@@ -97,7 +100,7 @@ class Aos:
 
 @asynccontextmanager
 async def running_aos(
-    *models: Model,
+    *models: Model | Renderer,
     name: str = MODEL,
     envoy: bool = False,
     clock: Clock | None = None,
@@ -109,6 +112,9 @@ async def running_aos(
     vrf: bool = False,
     questions: QuestionSettings | None = None,
     attested: int = 0,
+    blobs: BlobLimits | None = None,
+    picture_networks: Sequence[Network] = LOOPBACK,
+    upstreams: UpstreamSettings | None = None,
 ) -> AsyncGenerator[Aos]:
     """Run a network until the block ends; nothing of it is left.
 
@@ -117,7 +123,9 @@ async def running_aos(
     token act as the project. ``telemetry`` traces the dispatcher's jobs and the operators' answers. ``dispatcher`` are its
     settings. With ``vrf``, operators have VRF keys and can be drawn to check each other's jobs. ``questions`` are the limits of
     questions to an operator; unless they are given, callbacks may go to this machine, and nowhere else that is not public. The
-    first ``attested`` operators run in a simulated TEE, whose evidence the network takes.
+    first ``attested`` operators run in a simulated TEE, whose evidence the network takes. Pictures may come from
+    ``picture_networks``, too; ``blobs`` are the limits of their files. With ``upstreams``, operators host model servers that are
+    registered, those without a key included.
     """
     models = models or (ScriptedModel(),)
     clock = clock or ManualClock()
@@ -134,6 +142,8 @@ async def running_aos(
                 registry=RegistrySettings(tee=tee),
                 open_as=f"projects/{PROJECT}" if open_to_all else "",
                 telemetry=telemetry,
+                blobs=blobs,
+                picture_networks=picture_networks,
                 grace=0,
             )
         )
@@ -150,11 +160,13 @@ async def running_aos(
                     price=PRICE,
                     clock=clock,
                     random=random.Random(number).random,  # noqa: S311  # jitter
-                    slots=model.slots,
+                    slots=None if isinstance(model, Renderer) else model.slots,
                     grace=0,
                     telemetry=telemetry,
                     vrf=VrfKey(secrets.token_bytes(SEED_BYTES)) if vrf else None,
                     tee=SimulatedEvidence(clock) if number < attested else None,
+                    upstreams=upstreams,
+                    unaddressed=True,
                 )
             )
             for number, model in enumerate(models)

@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61os/v1/broker.proto\x12\x06\x61os.v1\x1a\x14\x61os/v1/receipt.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"8\n\x07\x41\x63\x63ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\t\"!\n\x11GetAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x0e\x44\x65positRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"e\n\x04Hold\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\t\x12 \n\x05state\x18\x04 \x01(\x0e\x32\x11.aos.v1.HoldState\x12\x0c\n\x04paid\x18\x05 \x01(\t\"?\n\x0eReserveRequest\x12\x0c\n\x04hold\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\t\"P\n\rSettleRequest\x12\x0c\n\x04hold\x18\x01 \x01(\t\x12%\n\x07receipt\x18\x02 \x01(\x0b\x32\x0f.aos.v1.ReceiptH\x00\x88\x01\x01\x42\n\n\x08_receipt\"\xa2\x01\n\x05\x45ntry\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x10\n\x08transfer\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\x12\x0b\n\x03pot\x18\x05 \x01(\t\x12\x0e\n\x06\x61mount\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\r\n\x05\x63\x61use\x18\x08 \x01(\t\"L\n\x12ListEntriesRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"N\n\x13ListEntriesResponse\x12\x1e\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\r.aos.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*o\n\tHoldState\x12\x1a\n\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fHOLD_STATE_HELD\x10\x01\x12\x18\n\x14HOLD_STATE_COMMITTED\x10\x02\x12\x17\n\x13HOLD_STATE_RELEASED\x10\x03\x32\xbd\x02\n\x06\x42roker\x12W\n\nGetAccount\x12\x19.aos.v1.GetAccountRequest\x1a\x0f.aos.v1.Account\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/{name=accounts/*}\x12\x32\n\x07\x44\x65posit\x12\x16.aos.v1.DepositRequest\x1a\x0f.aos.v1.Account\x12/\n\x07Reserve\x12\x16.aos.v1.ReserveRequest\x1a\x0c.aos.v1.Hold\x12-\n\x06Settle\x12\x15.aos.v1.SettleRequest\x1a\x0c.aos.v1.Hold\x12\x46\n\x0bListEntries\x12\x1a.aos.v1.ListEntriesRequest\x1a\x1b.aos.v1.ListEntriesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61os/v1/broker.proto\x12\x06\x61os.v1\x1a\x14\x61os/v1/receipt.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"8\n\x07\x41\x63\x63ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\t\"!\n\x11GetAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x0e\x44\x65positRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"e\n\x04Hold\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\t\x12 \n\x05state\x18\x04 \x01(\x0e\x32\x11.aos.v1.HoldState\x12\x0c\n\x04paid\x18\x05 \x01(\t\"?\n\x0eReserveRequest\x12\x0c\n\x04hold\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\t\"P\n\rSettleRequest\x12\x0c\n\x04hold\x18\x01 \x01(\t\x12%\n\x07receipt\x18\x02 \x01(\x0b\x32\x0f.aos.v1.ReceiptH\x00\x88\x01\x01\x42\n\n\x08_receipt\"\xa2\x01\n\x05\x45ntry\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x10\n\x08transfer\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\x12\x0b\n\x03pot\x18\x05 \x01(\t\x12\x0e\n\x06\x61mount\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\r\n\x05\x63\x61use\x18\x08 \x01(\t\"L\n\x12ListEntriesRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"N\n\x13ListEntriesResponse\x12\x1e\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\r.aos.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x12\n\x10GetTotalsRequest\"N\n\x06Totals\x12\x10\n\x08\x61\x63\x63ounts\x18\x01 \x01(\r\x12\x11\n\tavailable\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\t\x12\x11\n\tdeposited\x18\x04 \x01(\t*o\n\tHoldState\x12\x1a\n\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fHOLD_STATE_HELD\x10\x01\x12\x18\n\x14HOLD_STATE_COMMITTED\x10\x02\x12\x17\n\x13HOLD_STATE_RELEASED\x10\x03\x32\xf4\x02\n\x06\x42roker\x12W\n\nGetAccount\x12\x19.aos.v1.GetAccountRequest\x1a\x0f.aos.v1.Account\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/{name=accounts/*}\x12\x32\n\x07\x44\x65posit\x12\x16.aos.v1.DepositRequest\x1a\x0f.aos.v1.Account\x12/\n\x07Reserve\x12\x16.aos.v1.ReserveRequest\x1a\x0c.aos.v1.Hold\x12-\n\x06Settle\x12\x15.aos.v1.SettleRequest\x1a\x0c.aos.v1.Hold\x12\x46\n\x0bListEntries\x12\x1a.aos.v1.ListEntriesRequest\x1a\x1b.aos.v1.ListEntriesResponse\x12\x35\n\tGetTotals\x12\x18.aos.v1.GetTotalsRequest\x1a\x0e.aos.v1.Totalsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BROKER'].methods_by_name['GetAccount']._loaded_options = None
   _globals['_BROKER'].methods_by_name['GetAccount']._serialized_options = b'\202\323\344\223\002\027\022\025/v1/{name=accounts/*}'
-  _globals['_HOLDSTATE']._serialized_start=853
-  _globals['_HOLDSTATE']._serialized_end=964
+  _globals['_HOLDSTATE']._serialized_start=953
+  _globals['_HOLDSTATE']._serialized_end=1064
   _globals['_ACCOUNT']._serialized_start=116
   _globals['_ACCOUNT']._serialized_end=172
   _globals['_GETACCOUNTREQUEST']._serialized_start=174
@@ -56,6 +56,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTENTRIESREQUEST']._serialized_end=771
   _globals['_LISTENTRIESRESPONSE']._serialized_start=773
   _globals['_LISTENTRIESRESPONSE']._serialized_end=851
-  _globals['_BROKER']._serialized_start=967
-  _globals['_BROKER']._serialized_end=1284
+  _globals['_GETTOTALSREQUEST']._serialized_start=853
+  _globals['_GETTOTALSREQUEST']._serialized_end=871
+  _globals['_TOTALS']._serialized_start=873
+  _globals['_TOTALS']._serialized_end=951
+  _globals['_BROKER']._serialized_start=1067
+  _globals['_BROKER']._serialized_end=1439
 # @@protoc_insertion_point(module_scope)

@@ -118,3 +118,19 @@ class ListEntriesResponse(_message.Message):
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
     next_page_token: str
     def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetTotalsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Totals(_message.Message):
+    __slots__ = ("accounts", "available", "held", "deposited")
+    ACCOUNTS_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    DEPOSITED_FIELD_NUMBER: _ClassVar[int]
+    accounts: int
+    available: str
+    held: str
+    deposited: str
+    def __init__(self, accounts: _Optional[int] = ..., available: _Optional[str] = ..., held: _Optional[str] = ..., deposited: _Optional[str] = ...) -> None: ...

@@ -63,6 +63,11 @@ class BrokerStub:
                 request_serializer=aos_dot_v1_dot_broker__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=aos_dot_v1_dot_broker__pb2.ListEntriesResponse.FromString,
                 _registered_method=True)
+        self.GetTotals = channel.unary_unary(
+                '/aos.v1.Broker/GetTotals',
+                request_serializer=aos_dot_v1_dot_broker__pb2.GetTotalsRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.Totals.FromString,
+                _registered_method=True)
 
 
 class BrokerServicer:
@@ -114,6 +119,13 @@ class BrokerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTotals(self, request, context):
+        """Adds up all accounts, and all that was ever deposited: what was put in is what is there. The administrator only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BrokerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -141,6 +153,11 @@ def add_BrokerServicer_to_server(servicer, server):
                     servicer.ListEntries,
                     request_deserializer=aos_dot_v1_dot_broker__pb2.ListEntriesRequest.FromString,
                     response_serializer=aos_dot_v1_dot_broker__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'GetTotals': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTotals,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.GetTotalsRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.Totals.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -282,6 +299,33 @@ class Broker:
             '/aos.v1.Broker/ListEntries',
             aos_dot_v1_dot_broker__pb2.ListEntriesRequest.SerializeToString,
             aos_dot_v1_dot_broker__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTotals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/GetTotals',
+            aos_dot_v1_dot_broker__pb2.GetTotalsRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.Totals.FromString,
             options,
             channel_credentials,
             insecure,

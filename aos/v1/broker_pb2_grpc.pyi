@@ -56,6 +56,8 @@ class BrokerStub:
     """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_broker_pb2.ListEntriesRequest, _broker_pb2.ListEntriesResponse]
     """Lists journal lines, oldest first. A project sees the lines of its own account, the administrator all."""
+    GetTotals: _grpc.UnaryUnaryMultiCallable[_broker_pb2.GetTotalsRequest, _broker_pb2.Totals]
+    """Adds up all accounts, and all that was ever deposited: what was put in is what is there. The administrator only."""
 
 @_typing.type_check_only
 class BrokerAsyncStub(BrokerStub):
@@ -85,6 +87,8 @@ class BrokerAsyncStub(BrokerStub):
     """
     ListEntries: _aio.UnaryUnaryMultiCallable[_broker_pb2.ListEntriesRequest, _broker_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists journal lines, oldest first. A project sees the lines of its own account, the administrator all."""
+    GetTotals: _aio.UnaryUnaryMultiCallable[_broker_pb2.GetTotalsRequest, _broker_pb2.Totals]  # type: ignore[assignment]
+    """Adds up all accounts, and all that was ever deposited: what was put in is what is there. The administrator only."""
 
 class BrokerServicer(metaclass=_abc_1.ABCMeta):
     """Keeps what projects have and what operators are owed. Every movement is a line in a journal that is only ever added to.
@@ -141,5 +145,13 @@ class BrokerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_broker_pb2.ListEntriesResponse, _abc.Awaitable[_broker_pb2.ListEntriesResponse]]:
         """Lists journal lines, oldest first. A project sees the lines of its own account, the administrator all."""
+
+    @_abc_1.abstractmethod
+    def GetTotals(
+        self,
+        request: _broker_pb2.GetTotalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.Totals, _abc.Awaitable[_broker_pb2.Totals]]:
+        """Adds up all accounts, and all that was ever deposited: what was put in is what is there. The administrator only."""
 
 def add_BrokerServicer_to_server(servicer: BrokerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

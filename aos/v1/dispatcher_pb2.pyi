@@ -286,7 +286,7 @@ class JobError(_message.Message):
     def __init__(self, reason: _Optional[_Union[_errors_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("state", "text", "finish_reason", "stop", "usage", "error", "receipt", "tool_calls", "content", "embeddings", "attested")
+    __slots__ = ("state", "text", "finish_reason", "stop", "usage", "error", "receipt", "tool_calls", "content", "embeddings", "attested", "pictures")
     STATE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -298,6 +298,7 @@ class Outcome(_message.Message):
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     ATTESTED_FIELD_NUMBER: _ClassVar[int]
+    PICTURES_FIELD_NUMBER: _ClassVar[int]
     state: JobState
     text: str
     finish_reason: _types_pb2.FinishReason
@@ -309,7 +310,8 @@ class Outcome(_message.Message):
     content: str
     embeddings: _containers.RepeatedCompositeFieldContainer[_types_pb2.Embedding]
     attested: _attestation_pb2.Attested
-    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., text: _Optional[str] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., stop: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[_types_pb2.ToolCall, _Mapping]]] = ..., content: _Optional[str] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., attested: _Optional[_Union[_attestation_pb2.Attested, _Mapping]] = ...) -> None: ...
+    pictures: _containers.RepeatedCompositeFieldContainer[_types_pb2.Picture]
+    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., text: _Optional[str] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., stop: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[_types_pb2.ToolCall, _Mapping]]] = ..., content: _Optional[str] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., attested: _Optional[_Union[_attestation_pb2.Attested, _Mapping]] = ..., pictures: _Optional[_Iterable[_Union[_types_pb2.Picture, _Mapping]]] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("name", "project", "request_id", "order", "user", "annotation", "state", "operator", "attempts", "clock", "created", "ended", "outcome", "priority", "tag", "position", "redundancy", "verdict", "verdict_reason", "deadline", "job_type")
@@ -506,13 +508,14 @@ class GetReceiptRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class ReceiptBundle(_message.Message):
-    __slots__ = ("receipt", "order", "output", "output_tokens", "price", "embeddings", "trace", "attestation", "attested")
+    __slots__ = ("receipt", "order", "output", "output_tokens", "price", "embeddings", "pictures", "trace", "attestation", "attested")
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    PICTURES_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
     ATTESTATION_FIELD_NUMBER: _ClassVar[int]
     ATTESTED_FIELD_NUMBER: _ClassVar[int]
@@ -522,10 +525,11 @@ class ReceiptBundle(_message.Message):
     output_tokens: _containers.RepeatedScalarFieldContainer[int]
     price: _types_pb2.Price
     embeddings: _containers.RepeatedCompositeFieldContainer[_types_pb2.Embedding]
+    pictures: _containers.RepeatedCompositeFieldContainer[_types_pb2.Picture]
     trace: _operator_pb2.Trace
     attestation: _attestation_pb2.Attestation
     attested: _attestation_pb2.Attested
-    def __init__(self, receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., output: _Optional[str] = ..., output_tokens: _Optional[_Iterable[int]] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., trace: _Optional[_Union[_operator_pb2.Trace, _Mapping]] = ..., attestation: _Optional[_Union[_attestation_pb2.Attestation, _Mapping]] = ..., attested: _Optional[_Union[_attestation_pb2.Attested, _Mapping]] = ...) -> None: ...
+    def __init__(self, receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., output: _Optional[str] = ..., output_tokens: _Optional[_Iterable[int]] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., pictures: _Optional[_Iterable[_Union[_types_pb2.Picture, _Mapping]]] = ..., trace: _Optional[_Union[_operator_pb2.Trace, _Mapping]] = ..., attestation: _Optional[_Union[_attestation_pb2.Attestation, _Mapping]] = ..., attested: _Optional[_Union[_attestation_pb2.Attested, _Mapping]] = ...) -> None: ...
 
 class ListResultsRequest(_message.Message):
     __slots__ = ("name",)
@@ -584,7 +588,7 @@ class GetUserRequest(_message.Message):
     def __init__(self, project: _Optional[str] = ..., user: _Optional[str] = ...) -> None: ...
 
 class OperatorMessage(_message.Message):
-    __slots__ = ("hello", "heartbeat", "started", "chunk", "finished", "failed", "claimed", "chunks")
+    __slots__ = ("hello", "heartbeat", "started", "chunk", "finished", "failed", "claimed", "chunks", "offers")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -593,6 +597,7 @@ class OperatorMessage(_message.Message):
     FAILED_FIELD_NUMBER: _ClassVar[int]
     CLAIMED_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
     started: LeaseStarted
@@ -601,7 +606,14 @@ class OperatorMessage(_message.Message):
     failed: LeaseFailed
     claimed: DrawClaimed
     chunks: LeaseChunks
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., started: _Optional[_Union[LeaseStarted, _Mapping]] = ..., chunk: _Optional[_Union[LeaseChunk, _Mapping]] = ..., finished: _Optional[_Union[LeaseFinished, _Mapping]] = ..., failed: _Optional[_Union[LeaseFailed, _Mapping]] = ..., claimed: _Optional[_Union[DrawClaimed, _Mapping]] = ..., chunks: _Optional[_Union[LeaseChunks, _Mapping]] = ...) -> None: ...
+    offers: OffersChanged
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., started: _Optional[_Union[LeaseStarted, _Mapping]] = ..., chunk: _Optional[_Union[LeaseChunk, _Mapping]] = ..., finished: _Optional[_Union[LeaseFinished, _Mapping]] = ..., failed: _Optional[_Union[LeaseFailed, _Mapping]] = ..., claimed: _Optional[_Union[DrawClaimed, _Mapping]] = ..., chunks: _Optional[_Union[LeaseChunks, _Mapping]] = ..., offers: _Optional[_Union[OffersChanged, _Mapping]] = ...) -> None: ...
+
+class OffersChanged(_message.Message):
+    __slots__ = ("offers",)
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    offers: _containers.RepeatedCompositeFieldContainer[_registry_pb2.Offer]
+    def __init__(self, offers: _Optional[_Iterable[_Union[_registry_pb2.Offer, _Mapping]]] = ...) -> None: ...
 
 class DispatcherMessage(_message.Message):
     __slots__ = ("challenge", "welcome", "lease", "cancel", "asked")
@@ -684,7 +696,7 @@ class Heartbeat(_message.Message):
     def __init__(self, clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ...) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("id", "job", "order", "accepted_tokens", "clock", "accepted_text_bytes", "tenant", "priority", "seconds", "traceparent", "accepted_embeddings", "draw", "tag", "job_type")
+    __slots__ = ("id", "job", "order", "accepted_tokens", "clock", "accepted_text_bytes", "tenant", "priority", "seconds", "traceparent", "accepted_embeddings", "accepted_pictures", "draw", "tag", "job_type")
     ID_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
@@ -696,6 +708,7 @@ class Lease(_message.Message):
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_PICTURES_FIELD_NUMBER: _ClassVar[int]
     DRAW_FIELD_NUMBER: _ClassVar[int]
     TAG_FIELD_NUMBER: _ClassVar[int]
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -710,10 +723,11 @@ class Lease(_message.Message):
     seconds: float
     traceparent: str
     accepted_embeddings: _containers.RepeatedCompositeFieldContainer[_types_pb2.Embedding]
+    accepted_pictures: _containers.RepeatedCompositeFieldContainer[_types_pb2.Picture]
     draw: Draw
     tag: RiskTag
     job_type: str
-    def __init__(self, id: _Optional[str] = ..., job: _Optional[bytes] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., accepted_tokens: _Optional[_Iterable[int]] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., accepted_text_bytes: _Optional[int] = ..., tenant: _Optional[str] = ..., priority: _Optional[int] = ..., seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., accepted_embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., draw: _Optional[_Union[Draw, _Mapping]] = ..., tag: _Optional[_Union[RiskTag, str]] = ..., job_type: _Optional[str] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., job: _Optional[bytes] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., accepted_tokens: _Optional[_Iterable[int]] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., accepted_text_bytes: _Optional[int] = ..., tenant: _Optional[str] = ..., priority: _Optional[int] = ..., seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., accepted_embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., accepted_pictures: _Optional[_Iterable[_Union[_types_pb2.Picture, _Mapping]]] = ..., draw: _Optional[_Union[Draw, _Mapping]] = ..., tag: _Optional[_Union[RiskTag, str]] = ..., job_type: _Optional[str] = ...) -> None: ...
 
 class CancelLease(_message.Message):
     __slots__ = ("lease",)

@@ -37,6 +37,8 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_BAD_PROOF: _ClassVar[ErrorReason]
     ERROR_REASON_QUOTA_EXCEEDED: _ClassVar[ErrorReason]
     ERROR_REASON_BAD_EVIDENCE: _ClassVar[ErrorReason]
+    ERROR_REASON_ANSWER_BROKEN: _ClassVar[ErrorReason]
+    ERROR_REASON_BLOB_NOT_FOUND: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INVALID_FIELD: ErrorReason
 ERROR_REASON_UNAUTHENTICATED: ErrorReason
@@ -68,3 +70,5 @@ ERROR_REASON_JOB_CANCELLED: ErrorReason
 ERROR_REASON_BAD_PROOF: ErrorReason
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason
 ERROR_REASON_BAD_EVIDENCE: ErrorReason
+ERROR_REASON_ANSWER_BROKEN: ErrorReason
+ERROR_REASON_BLOB_NOT_FOUND: ErrorReason

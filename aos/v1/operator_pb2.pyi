@@ -46,7 +46,7 @@ class DescribeOperatorRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class LoadedModel(_message.Message):
-    __slots__ = ("name", "digest", "context_length", "chat", "profile", "running", "waiting", "slots", "exact", "loaded", "adapter_digest", "embeddings")
+    __slots__ = ("name", "digest", "context_length", "chat", "profile", "running", "waiting", "slots", "exact", "loaded", "adapter_digest", "embeddings", "images")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +59,7 @@ class LoadedModel(_message.Message):
     LOADED_FIELD_NUMBER: _ClassVar[int]
     ADAPTER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
     name: str
     digest: str
     context_length: int
@@ -71,7 +72,8 @@ class LoadedModel(_message.Message):
     loaded: bool
     adapter_digest: str
     embeddings: bool
-    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., profile: _Optional[str] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., slots: _Optional[int] = ..., exact: _Optional[bool] = ..., loaded: _Optional[bool] = ..., adapter_digest: _Optional[str] = ..., embeddings: _Optional[bool] = ...) -> None: ...
+    images: bool
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., profile: _Optional[str] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., slots: _Optional[int] = ..., exact: _Optional[bool] = ..., loaded: _Optional[bool] = ..., adapter_digest: _Optional[str] = ..., embeddings: _Optional[bool] = ..., images: _Optional[bool] = ...) -> None: ...
 
 class OperatorDescription(_message.Message):
     __slots__ = ("address", "models")
@@ -98,16 +100,18 @@ class GenerateResponse(_message.Message):
     def __init__(self, chunk: _Optional[_Union[Chunk, _Mapping]] = ..., finish: _Optional[_Union[Finish, _Mapping]] = ...) -> None: ...
 
 class Chunk(_message.Message):
-    __slots__ = ("text", "tokens", "logprobs", "embeddings")
+    __slots__ = ("text", "tokens", "logprobs", "embeddings", "pictures")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    PICTURES_FIELD_NUMBER: _ClassVar[int]
     text: str
     tokens: _containers.RepeatedScalarFieldContainer[int]
     logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprob]
     embeddings: _containers.RepeatedCompositeFieldContainer[_types_pb2.Embedding]
-    def __init__(self, text: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ...) -> None: ...
+    pictures: _containers.RepeatedCompositeFieldContainer[_types_pb2.Picture]
+    def __init__(self, text: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., pictures: _Optional[_Iterable[_Union[_types_pb2.Picture, _Mapping]]] = ...) -> None: ...
 
 class TokenLogprob(_message.Message):
     __slots__ = ("token", "logprob", "piece", "top")

@@ -85,7 +85,7 @@ class OperatorServicer:
 
     def Tokenize(self, request, context):
         """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included; of several texts,
-        one behind the other.
+        one behind the other. A prompt for pictures has none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,7 @@ class OperatorStub:
     """Runs one order and streams its text; the last message is the end. Cancelling stops the engine within one step."""
     Tokenize: _grpc.UnaryUnaryMultiCallable[_operator_pb2.TokenizeRequest, _operator_pb2.TokenizeResponse]
     """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included; of several texts,
-    one behind the other.
+    one behind the other. A prompt for pictures has none.
     """
     Detokenize: _grpc.UnaryUnaryMultiCallable[_operator_pb2.DetokenizeRequest, _operator_pb2.DetokenizeResponse]
     """Gives the text that tokens of a model stand for."""
@@ -62,7 +62,7 @@ class OperatorAsyncStub(OperatorStub):
     """Runs one order and streams its text; the last message is the end. Cancelling stops the engine within one step."""
     Tokenize: _aio.UnaryUnaryMultiCallable[_operator_pb2.TokenizeRequest, _operator_pb2.TokenizeResponse]  # type: ignore[assignment]
     """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included; of several texts,
-    one behind the other.
+    one behind the other. A prompt for pictures has none.
     """
     Detokenize: _aio.UnaryUnaryMultiCallable[_operator_pb2.DetokenizeRequest, _operator_pb2.DetokenizeResponse]  # type: ignore[assignment]
     """Gives the text that tokens of a model stand for."""
@@ -97,7 +97,7 @@ class OperatorServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.TokenizeResponse, _abc.Awaitable[_operator_pb2.TokenizeResponse]]:
         """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included; of several texts,
-        one behind the other.
+        one behind the other. A prompt for pictures has none.
         """
 
     @_abc_1.abstractmethod

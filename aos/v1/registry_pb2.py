@@ -27,43 +27,87 @@ from aos.v1 import types_pb2 as aos_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61os/v1/registry.proto\x12\x06\x61os.v1\x1a\x18\x61os/v1/attestation.proto\x1a\x12\x61os/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"G\n\rOperatorProof\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x11\n\tissued_at\x18\x02 \x01(\x04\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\x9c\x01\n\x05Offer\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12\x0c\n\x04\x63hat\x18\x04 \x01(\x08\x12\x1c\n\x05price\x18\x05 \x01(\x0b\x32\r.aos.v1.Price\x12\r\n\x05slots\x18\x06 \x01(\r\x12\r\n\x05\x65xact\x18\x07 \x01(\x08\x12\x12\n\nembeddings\x18\x08 \x01(\x08\"\xb4\x02\n\x0cOperatorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x06offers\x18\x02 \x03(\x0b\x32\r.aos.v1.Offer\x12.\n\nregistered\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08routable\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07vrf_key\x18\x07 \x01(\x0c\x12\x31\n\rvrf_key_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x08\x61ttested\x18\t \x01(\x0b\x32\x10.aos.v1.AttestedH\x00\x88\x01\x01\x42\x0b\n\t_attested\"\x81\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12\x0c\n\x04\x63hat\x18\x04 \x01(\x08\x12\x1c\n\x05price\x18\x05 \x01(\x0b\x32\r.aos.v1.Price\x12\x11\n\toperators\x18\x06 \x03(\t\x12\x10\n\x08routable\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12+\n\x07\x63reated\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65xact\x18\n \x01(\x08\x12\x12\n\nembeddings\x18\x0b \x01(\x08\x12\x11\n\tjob_types\x18\x0c \x03(\t\",\n\x18\x43hallengeOperatorRequest\x12\x10\n\x08operator\x18\x01 \x01(\t\"O\n\x11OperatorChallenge\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12+\n\x07\x65xpires\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc1\x01\n\x17RegisterOperatorRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\x12\x1d\n\x06offers\x18\x02 \x03(\x0b\x32\r.aos.v1.Offer\x12\x0f\n\x07vrf_key\x18\x03 \x01(\x0c\x12-\n\x0b\x61ttestation\x18\x04 \x01(\x0b\x32\x13.aos.v1.AttestationH\x00\x88\x01\x01\x12\x11\n\ttee_nonce\x18\x05 \x01(\x0c\x42\x0e\n\x0c_attestation\"<\n\x14RenewOperatorRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\"A\n\x19UnregisterOperatorRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\"\"\n\x12GetOperatorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x14ListOperatorsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x15ListOperatorsResponse\x12\'\n\toperators\x18\x01 \x03(\x0b\x32\x14.aos.v1.OperatorInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"L\n\x12ListModelsResponse\x12\x1d\n\x06models\x18\x01 \x03(\x0b\x32\r.aos.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc3\x04\n\x08Registry\x12P\n\x11\x43hallengeOperator\x12 .aos.v1.ChallengeOperatorRequest\x1a\x19.aos.v1.OperatorChallenge\x12I\n\x10RegisterOperator\x12\x1f.aos.v1.RegisterOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12\x43\n\rRenewOperator\x12\x1c.aos.v1.RenewOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12M\n\x12UnregisterOperator\x12!.aos.v1.UnregisterOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12?\n\x0bGetOperator\x12\x1a.aos.v1.GetOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12L\n\rListOperators\x12\x1c.aos.v1.ListOperatorsRequest\x1a\x1d.aos.v1.ListOperatorsResponse\x12\x32\n\x08GetModel\x12\x17.aos.v1.GetModelRequest\x1a\r.aos.v1.Model\x12\x43\n\nListModels\x12\x19.aos.v1.ListModelsRequest\x1a\x1a.aos.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61os/v1/registry.proto\x12\x06\x61os.v1\x1a\x18\x61os/v1/attestation.proto\x1a\x12\x61os/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"G\n\rOperatorProof\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x11\n\tissued_at\x18\x02 \x01(\x04\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\xd3\x01\n\x05Offer\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12\x0c\n\x04\x63hat\x18\x04 \x01(\x08\x12\x1c\n\x05price\x18\x05 \x01(\x0b\x32\r.aos.v1.Price\x12\r\n\x05slots\x18\x06 \x01(\r\x12\r\n\x05\x65xact\x18\x07 \x01(\x08\x12\x12\n\nembeddings\x18\x08 \x01(\x08\x12\x0e\n\x06images\x18\x14 \x01(\x08\x12\x13\n\x0bimage_edits\x18\x15 \x01(\x08\x12\x10\n\x08replicas\x18\x16 \x03(\t\"\xb4\x02\n\x0cOperatorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x06offers\x18\x02 \x03(\x0b\x32\r.aos.v1.Offer\x12.\n\nregistered\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08routable\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07vrf_key\x18\x07 \x01(\x0c\x12\x31\n\rvrf_key_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x08\x61ttested\x18\t \x01(\x0b\x32\x10.aos.v1.AttestedH\x00\x88\x01\x01\x42\x0b\n\t_attested\"\xa6\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12\x0c\n\x04\x63hat\x18\x04 \x01(\x08\x12\x1c\n\x05price\x18\x05 \x01(\x0b\x32\r.aos.v1.Price\x12\x11\n\toperators\x18\x06 \x03(\t\x12\x10\n\x08routable\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12+\n\x07\x63reated\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65xact\x18\n \x01(\x08\x12\x12\n\nembeddings\x18\x0b \x01(\x08\x12\x11\n\tjob_types\x18\x0c \x03(\t\x12\x0e\n\x06images\x18\x14 \x01(\x08\x12\x13\n\x0bimage_edits\x18\x15 \x01(\x08\",\n\x18\x43hallengeOperatorRequest\x12\x10\n\x08operator\x18\x01 \x01(\t\"O\n\x11OperatorChallenge\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12+\n\x07\x65xpires\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc1\x01\n\x17RegisterOperatorRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\x12\x1d\n\x06offers\x18\x02 \x03(\x0b\x32\r.aos.v1.Offer\x12\x0f\n\x07vrf_key\x18\x03 \x01(\x0c\x12-\n\x0b\x61ttestation\x18\x04 \x01(\x0b\x32\x13.aos.v1.AttestationH\x00\x88\x01\x01\x12\x11\n\ttee_nonce\x18\x05 \x01(\x0c\x42\x0e\n\x0c_attestation\"<\n\x14RenewOperatorRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\"A\n\x19UnregisterOperatorRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\"\"\n\x12GetOperatorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x14ListOperatorsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x15ListOperatorsResponse\x12\'\n\toperators\x18\x01 \x03(\x0b\x32\x14.aos.v1.OperatorInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"L\n\x12ListModelsResponse\x12\x1d\n\x06models\x18\x01 \x03(\x0b\x32\r.aos.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x15\n\x13WatchCatalogRequest\"p\n\x07\x43\x61talog\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x1d\n\x06models\x18\x02 \x03(\x0b\x32\r.aos.v1.Model\x12\'\n\toperators\x18\x03 \x03(\x0b\x32\x14.aos.v1.OperatorInfo\x12\x0c\n\x04more\x18\x04 \x01(\x08\"W\n\x0bReplicaSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0b\n\x03\x61pi\x18\x02 \x01(\t\x12\x1f\n\x04kind\x18\x03 \x01(\x0e\x32\x11.aos.v1.ModelKind\x12\x0b\n\x03\x63id\x18\x04 \x01(\t\"\xdc\x03\n\x07Replica\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0b\n\x03\x61pi\x18\x03 \x01(\t\x12\x1f\n\x04kind\x18\x04 \x01(\x0e\x32\x11.aos.v1.ModelKind\x12\x0b\n\x03\x63id\x18\x05 \x01(\t\x12#\n\x05state\x18\x06 \x01(\x0e\x32\x14.aos.v1.ReplicaState\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12.\n\nnext_probe\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63\x61pabilities\x18\t \x03(\t\x12\x10\n\x08operator\x18\n \x01(\t\x12\x0f\n\x07project\x18\x0b \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x0c \x01(\t\x12+\n\x07\x63hecked\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07running\x18\x0e \x01(\r\x12+\n\x07\x63reated\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x06\x63hange\x18\x11 \x01(\x0e\x32\x15.aos.v1.ReplicaChange\x12\r\n\x05owner\x18\x12 \x01(\t\"\xff\x01\n\tAiProject\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x08replicas\x18\x02 \x03(\x0b\x32\x0f.aos.v1.Replica\x12+\n\x07\x63reated\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.aos.v1.AiProjectState\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x10\n\x08lease_id\x18\x08 \x01(\t\x12\r\n\x05owner\x18\t \x01(\t\"\x88\x01\n\x16RegisterProjectRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\x12\x0f\n\x07project\x18\x02 \x01(\t\x12%\n\x08replicas\x18\x03 \x03(\x0b\x32\x13.aos.v1.ReplicaSpec\x12\x10\n\x08operator\x18\x04 \x01(\t\"`\n\x18UnregisterProjectRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"#\n\x13GetAiProjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x15ListAiProjectsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"V\n\x16ListAiProjectsResponse\x12#\n\x08projects\x18\x01 \x03(\x0b\x32\x11.aos.v1.AiProject\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"c\n\x14WatchProjectsRequest\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x13\n\x0bunaddressed\x18\x02 \x01(\x08\x12$\n\x05proof\x18\x03 \x01(\x0b\x32\x15.aos.v1.OperatorProof\"@\n\nProjectSet\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12!\n\x08replicas\x18\x02 \x03(\x0b\x32\x0f.aos.v1.Replica\"\xd4\x01\n\rReplicaReport\x12\n\n\x02id\x18\x01 \x01(\t\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.aos.v1.ReplicaState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12.\n\nnext_probe\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x63hecked\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07running\x18\x07 \x01(\r\"e\n\x15ReportReplicasRequest\x12$\n\x05proof\x18\x01 \x01(\x0b\x32\x15.aos.v1.OperatorProof\x12&\n\x07reports\x18\x02 \x03(\x0b\x32\x15.aos.v1.ReplicaReport\"S\n\x16ReportReplicasResponse\x12+\n\x07\x65xpires\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04gone\x18\x02 \x03(\t\"9\n\x10ListAuditRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x11ListAuditResponse\x12#\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x12.aos.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x88\x01\n\nAuditEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t*m\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fMODEL_KIND_TEXT\x10\x01\x12\x14\n\x10MODEL_KIND_IMAGE\x10\x02\x12\x19\n\x15MODEL_KIND_IMAGE_EDIT\x10\x03*\xec\x01\n\x0cReplicaState\x12\x1d\n\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18REPLICA_STATE_REGISTERED\x10\x01\x12\x19\n\x15REPLICA_STATE_HEALTHY\x10\x02\x12\x1b\n\x17REPLICA_STATE_UNHEALTHY\x10\x03\x12\x19\n\x15REPLICA_STATE_REFUSED\x10\x04\x12\x1a\n\x16REPLICA_STATE_DRAINING\x10\x05\x12\x18\n\x14REPLICA_STATE_LAPSED\x10\x06\x12\x16\n\x12REPLICA_STATE_GONE\x10\x07*~\n\rReplicaChange\x12\x1e\n\x1aREPLICA_CHANGE_UNSPECIFIED\x10\x00\x12\x18\n\x14REPLICA_CHANGE_ADDED\x10\x01\x12\x17\n\x13REPLICA_CHANGE_KEPT\x10\x02\x12\x1a\n\x16REPLICA_CHANGE_REMOVED\x10\x03*\x8d\x01\n\x0e\x41iProjectState\x12 \n\x1c\x41I_PROJECT_STATE_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x41I_PROJECT_STATE_REGISTERED\x10\x01\x12\x1d\n\x19\x41I_PROJECT_STATE_DRAINING\x10\x02\x12\x19\n\x15\x41I_PROJECT_STATE_GONE\x10\x03\x32\xfc\x08\n\x08Registry\x12P\n\x11\x43hallengeOperator\x12 .aos.v1.ChallengeOperatorRequest\x1a\x19.aos.v1.OperatorChallenge\x12I\n\x10RegisterOperator\x12\x1f.aos.v1.RegisterOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12\x43\n\rRenewOperator\x12\x1c.aos.v1.RenewOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12M\n\x12UnregisterOperator\x12!.aos.v1.UnregisterOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12?\n\x0bGetOperator\x12\x1a.aos.v1.GetOperatorRequest\x1a\x14.aos.v1.OperatorInfo\x12L\n\rListOperators\x12\x1c.aos.v1.ListOperatorsRequest\x1a\x1d.aos.v1.ListOperatorsResponse\x12\x32\n\x08GetModel\x12\x17.aos.v1.GetModelRequest\x1a\r.aos.v1.Model\x12\x43\n\nListModels\x12\x19.aos.v1.ListModelsRequest\x1a\x1a.aos.v1.ListModelsResponse\x12>\n\x0cWatchCatalog\x12\x1b.aos.v1.WatchCatalogRequest\x1a\x0f.aos.v1.Catalog0\x01\x12\x44\n\x0fRegisterProject\x12\x1e.aos.v1.RegisterProjectRequest\x1a\x11.aos.v1.AiProject\x12H\n\x11UnregisterProject\x12 .aos.v1.UnregisterProjectRequest\x1a\x11.aos.v1.AiProject\x12>\n\x0cGetAiProject\x12\x1b.aos.v1.GetAiProjectRequest\x1a\x11.aos.v1.AiProject\x12O\n\x0eListAiProjects\x12\x1d.aos.v1.ListAiProjectsRequest\x1a\x1e.aos.v1.ListAiProjectsResponse\x12\x43\n\rWatchProjects\x12\x1c.aos.v1.WatchProjectsRequest\x1a\x12.aos.v1.ProjectSet0\x01\x12O\n\x0eReportReplicas\x12\x1d.aos.v1.ReportReplicasRequest\x1a\x1e.aos.v1.ReportReplicasResponse\x12@\n\tListAudit\x12\x18.aos.v1.ListAuditRequest\x1a\x19.aos.v1.ListAuditResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'aos.v1.registry_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MODELKIND']._serialized_start=4075
+  _globals['_MODELKIND']._serialized_end=4184
+  _globals['_REPLICASTATE']._serialized_start=4187
+  _globals['_REPLICASTATE']._serialized_end=4423
+  _globals['_REPLICACHANGE']._serialized_start=4425
+  _globals['_REPLICACHANGE']._serialized_end=4551
+  _globals['_AIPROJECTSTATE']._serialized_start=4554
+  _globals['_AIPROJECTSTATE']._serialized_end=4695
   _globals['_OPERATORPROOF']._serialized_start=112
   _globals['_OPERATORPROOF']._serialized_end=183
   _globals['_OFFER']._serialized_start=186
-  _globals['_OFFER']._serialized_end=342
-  _globals['_OPERATORINFO']._serialized_start=345
-  _globals['_OPERATORINFO']._serialized_end=653
-  _globals['_MODEL']._serialized_start=656
-  _globals['_MODEL']._serialized_end=913
-  _globals['_CHALLENGEOPERATORREQUEST']._serialized_start=915
-  _globals['_CHALLENGEOPERATORREQUEST']._serialized_end=959
-  _globals['_OPERATORCHALLENGE']._serialized_start=961
-  _globals['_OPERATORCHALLENGE']._serialized_end=1040
-  _globals['_REGISTEROPERATORREQUEST']._serialized_start=1043
-  _globals['_REGISTEROPERATORREQUEST']._serialized_end=1236
-  _globals['_RENEWOPERATORREQUEST']._serialized_start=1238
-  _globals['_RENEWOPERATORREQUEST']._serialized_end=1298
-  _globals['_UNREGISTEROPERATORREQUEST']._serialized_start=1300
-  _globals['_UNREGISTEROPERATORREQUEST']._serialized_end=1365
-  _globals['_GETOPERATORREQUEST']._serialized_start=1367
-  _globals['_GETOPERATORREQUEST']._serialized_end=1401
-  _globals['_LISTOPERATORSREQUEST']._serialized_start=1403
-  _globals['_LISTOPERATORSREQUEST']._serialized_end=1464
-  _globals['_LISTOPERATORSRESPONSE']._serialized_start=1466
-  _globals['_LISTOPERATORSRESPONSE']._serialized_end=1555
-  _globals['_GETMODELREQUEST']._serialized_start=1557
-  _globals['_GETMODELREQUEST']._serialized_end=1588
-  _globals['_LISTMODELSREQUEST']._serialized_start=1590
-  _globals['_LISTMODELSREQUEST']._serialized_end=1648
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1650
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1726
-  _globals['_REGISTRY']._serialized_start=1729
-  _globals['_REGISTRY']._serialized_end=2308
+  _globals['_OFFER']._serialized_end=397
+  _globals['_OPERATORINFO']._serialized_start=400
+  _globals['_OPERATORINFO']._serialized_end=708
+  _globals['_MODEL']._serialized_start=711
+  _globals['_MODEL']._serialized_end=1005
+  _globals['_CHALLENGEOPERATORREQUEST']._serialized_start=1007
+  _globals['_CHALLENGEOPERATORREQUEST']._serialized_end=1051
+  _globals['_OPERATORCHALLENGE']._serialized_start=1053
+  _globals['_OPERATORCHALLENGE']._serialized_end=1132
+  _globals['_REGISTEROPERATORREQUEST']._serialized_start=1135
+  _globals['_REGISTEROPERATORREQUEST']._serialized_end=1328
+  _globals['_RENEWOPERATORREQUEST']._serialized_start=1330
+  _globals['_RENEWOPERATORREQUEST']._serialized_end=1390
+  _globals['_UNREGISTEROPERATORREQUEST']._serialized_start=1392
+  _globals['_UNREGISTEROPERATORREQUEST']._serialized_end=1457
+  _globals['_GETOPERATORREQUEST']._serialized_start=1459
+  _globals['_GETOPERATORREQUEST']._serialized_end=1493
+  _globals['_LISTOPERATORSREQUEST']._serialized_start=1495
+  _globals['_LISTOPERATORSREQUEST']._serialized_end=1556
+  _globals['_LISTOPERATORSRESPONSE']._serialized_start=1558
+  _globals['_LISTOPERATORSRESPONSE']._serialized_end=1647
+  _globals['_GETMODELREQUEST']._serialized_start=1649
+  _globals['_GETMODELREQUEST']._serialized_end=1680
+  _globals['_LISTMODELSREQUEST']._serialized_start=1682
+  _globals['_LISTMODELSREQUEST']._serialized_end=1740
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1742
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1818
+  _globals['_WATCHCATALOGREQUEST']._serialized_start=1820
+  _globals['_WATCHCATALOGREQUEST']._serialized_end=1841
+  _globals['_CATALOG']._serialized_start=1843
+  _globals['_CATALOG']._serialized_end=1955
+  _globals['_REPLICASPEC']._serialized_start=1957
+  _globals['_REPLICASPEC']._serialized_end=2044
+  _globals['_REPLICA']._serialized_start=2047
+  _globals['_REPLICA']._serialized_end=2523
+  _globals['_AIPROJECT']._serialized_start=2526
+  _globals['_AIPROJECT']._serialized_end=2781
+  _globals['_REGISTERPROJECTREQUEST']._serialized_start=2784
+  _globals['_REGISTERPROJECTREQUEST']._serialized_end=2920
+  _globals['_UNREGISTERPROJECTREQUEST']._serialized_start=2922
+  _globals['_UNREGISTERPROJECTREQUEST']._serialized_end=3018
+  _globals['_GETAIPROJECTREQUEST']._serialized_start=3020
+  _globals['_GETAIPROJECTREQUEST']._serialized_end=3055
+  _globals['_LISTAIPROJECTSREQUEST']._serialized_start=3057
+  _globals['_LISTAIPROJECTSREQUEST']._serialized_end=3134
+  _globals['_LISTAIPROJECTSRESPONSE']._serialized_start=3136
+  _globals['_LISTAIPROJECTSRESPONSE']._serialized_end=3222
+  _globals['_WATCHPROJECTSREQUEST']._serialized_start=3224
+  _globals['_WATCHPROJECTSREQUEST']._serialized_end=3323
+  _globals['_PROJECTSET']._serialized_start=3325
+  _globals['_PROJECTSET']._serialized_end=3389
+  _globals['_REPLICAREPORT']._serialized_start=3392
+  _globals['_REPLICAREPORT']._serialized_end=3604
+  _globals['_REPORTREPLICASREQUEST']._serialized_start=3606
+  _globals['_REPORTREPLICASREQUEST']._serialized_end=3707
+  _globals['_REPORTREPLICASRESPONSE']._serialized_start=3709
+  _globals['_REPORTREPLICASRESPONSE']._serialized_end=3792
+  _globals['_LISTAUDITREQUEST']._serialized_start=3794
+  _globals['_LISTAUDITREQUEST']._serialized_end=3851
+  _globals['_LISTAUDITRESPONSE']._serialized_start=3853
+  _globals['_LISTAUDITRESPONSE']._serialized_end=3934
+  _globals['_AUDITENTRY']._serialized_start=3937
+  _globals['_AUDITENTRY']._serialized_end=4073
+  _globals['_REGISTRY']._serialized_start=4698
+  _globals['_REGISTRY']._serialized_end=5846
 # @@protoc_insertion_point(module_scope)

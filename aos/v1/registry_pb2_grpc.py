@@ -26,9 +26,14 @@ if _version_not_supported:
 
 
 class RegistryStub:
-    """Knows which operators are there, which models they offer, and why one that is known is not used.
+    """Knows which operators are there, which models they offer, which model servers are registered behind them, and why one that is
+    known is not used.
 
     A registration is a lease: it ends by itself unless it is renewed, so that a dead operator is forgotten without anyone's help.
+
+    A model server is registered as a replica of an AI project (RegisterProject), by its URL. An operator hosts it: it watches what it
+    is to host (WatchProjects), checks and calls those servers, says how they are (ReportReplicas), and offers their models as its own
+    (RegisterOperator, with `Offer.replicas`). A replica that nobody reports lapses; one that was unregistered never comes back.
     """
 
     def __init__(self, channel):
@@ -77,12 +82,57 @@ class RegistryStub:
                 request_serializer=aos_dot_v1_dot_registry__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=aos_dot_v1_dot_registry__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.WatchCatalog = channel.unary_stream(
+                '/aos.v1.Registry/WatchCatalog',
+                request_serializer=aos_dot_v1_dot_registry__pb2.WatchCatalogRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_registry__pb2.Catalog.FromString,
+                _registered_method=True)
+        self.RegisterProject = channel.unary_unary(
+                '/aos.v1.Registry/RegisterProject',
+                request_serializer=aos_dot_v1_dot_registry__pb2.RegisterProjectRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_registry__pb2.AiProject.FromString,
+                _registered_method=True)
+        self.UnregisterProject = channel.unary_unary(
+                '/aos.v1.Registry/UnregisterProject',
+                request_serializer=aos_dot_v1_dot_registry__pb2.UnregisterProjectRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_registry__pb2.AiProject.FromString,
+                _registered_method=True)
+        self.GetAiProject = channel.unary_unary(
+                '/aos.v1.Registry/GetAiProject',
+                request_serializer=aos_dot_v1_dot_registry__pb2.GetAiProjectRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_registry__pb2.AiProject.FromString,
+                _registered_method=True)
+        self.ListAiProjects = channel.unary_unary(
+                '/aos.v1.Registry/ListAiProjects',
+                request_serializer=aos_dot_v1_dot_registry__pb2.ListAiProjectsRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_registry__pb2.ListAiProjectsResponse.FromString,
+                _registered_method=True)
+        self.WatchProjects = channel.unary_stream(
+                '/aos.v1.Registry/WatchProjects',
+                request_serializer=aos_dot_v1_dot_registry__pb2.WatchProjectsRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_registry__pb2.ProjectSet.FromString,
+                _registered_method=True)
+        self.ReportReplicas = channel.unary_unary(
+                '/aos.v1.Registry/ReportReplicas',
+                request_serializer=aos_dot_v1_dot_registry__pb2.ReportReplicasRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_registry__pb2.ReportReplicasResponse.FromString,
+                _registered_method=True)
+        self.ListAudit = channel.unary_unary(
+                '/aos.v1.Registry/ListAudit',
+                request_serializer=aos_dot_v1_dot_registry__pb2.ListAuditRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_registry__pb2.ListAuditResponse.FromString,
+                _registered_method=True)
 
 
 class RegistryServicer:
-    """Knows which operators are there, which models they offer, and why one that is known is not used.
+    """Knows which operators are there, which models they offer, which model servers are registered behind them, and why one that is
+    known is not used.
 
     A registration is a lease: it ends by itself unless it is renewed, so that a dead operator is forgotten without anyone's help.
+
+    A model server is registered as a replica of an AI project (RegisterProject), by its URL. An operator hosts it: it watches what it
+    is to host (WatchProjects), checks and calls those servers, says how they are (ReportReplicas), and offers their models as its own
+    (RegisterOperator, with `Offer.replicas`). A replica that nobody reports lapses; one that was unregistered never comes back.
     """
 
     def ChallengeOperator(self, request, context):
@@ -143,6 +193,70 @@ class RegistryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchCatalog(self, request, context):
+        """Sends all models and operators at once, and again, whole, after every change: dispatchers place jobs by it.
+
+        Ends when the registry stops; call again then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterProject(self, request, context):
+        """Makes the replicas of an AI project these, in place of all it had before. Safe to retry: the same list changes nothing.
+
+        Replicas that are in both lists keep their id, state and running requests. Those that are not in the new one are drained first.
+        One field that cannot be accepted refuses the whole list. Another key's project gives PERMISSION_DENIED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnregisterProject(self, request, context):
+        """Removes an AI project: no new requests at once, running ones end first unless `force`. PROJECT_NOT_FOUND if there is none, or
+        none any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAiProject(self, request, context):
+        """Returns one AI project, also one that is being drained. PROJECT_NOT_FOUND if there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAiProjects(self, request, context):
+        """Lists AI projects by name, with all their replicas and the reason if one is not used.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchProjects(self, request, context):
+        """Sends the operator all replicas that it is to host at once, and again, whole, after every change.
+
+        A replica that is not in the set any more is dropped at once, with what runs there. Ends when the registry stops; call again then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportReplicas(self, request, context):
+        """Says how replicas are, by the operator that hosts them, and renews their leases. To be called at least three times a lease.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudit(self, request, context):
+        """Lists who changed which AI project, oldest first; nothing is ever taken from it. Needs the administrator's token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RegistryServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -186,6 +300,46 @@ def add_RegistryServicer_to_server(servicer, server):
                     request_deserializer=aos_dot_v1_dot_registry__pb2.ListModelsRequest.FromString,
                     response_serializer=aos_dot_v1_dot_registry__pb2.ListModelsResponse.SerializeToString,
             ),
+            'WatchCatalog': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchCatalog,
+                    request_deserializer=aos_dot_v1_dot_registry__pb2.WatchCatalogRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_registry__pb2.Catalog.SerializeToString,
+            ),
+            'RegisterProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterProject,
+                    request_deserializer=aos_dot_v1_dot_registry__pb2.RegisterProjectRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_registry__pb2.AiProject.SerializeToString,
+            ),
+            'UnregisterProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnregisterProject,
+                    request_deserializer=aos_dot_v1_dot_registry__pb2.UnregisterProjectRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_registry__pb2.AiProject.SerializeToString,
+            ),
+            'GetAiProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAiProject,
+                    request_deserializer=aos_dot_v1_dot_registry__pb2.GetAiProjectRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_registry__pb2.AiProject.SerializeToString,
+            ),
+            'ListAiProjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAiProjects,
+                    request_deserializer=aos_dot_v1_dot_registry__pb2.ListAiProjectsRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_registry__pb2.ListAiProjectsResponse.SerializeToString,
+            ),
+            'WatchProjects': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchProjects,
+                    request_deserializer=aos_dot_v1_dot_registry__pb2.WatchProjectsRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_registry__pb2.ProjectSet.SerializeToString,
+            ),
+            'ReportReplicas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportReplicas,
+                    request_deserializer=aos_dot_v1_dot_registry__pb2.ReportReplicasRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_registry__pb2.ReportReplicasResponse.SerializeToString,
+            ),
+            'ListAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudit,
+                    request_deserializer=aos_dot_v1_dot_registry__pb2.ListAuditRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_registry__pb2.ListAuditResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'aos.v1.Registry', rpc_method_handlers)
@@ -195,9 +349,14 @@ def add_RegistryServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Registry:
-    """Knows which operators are there, which models they offer, and why one that is known is not used.
+    """Knows which operators are there, which models they offer, which model servers are registered behind them, and why one that is
+    known is not used.
 
     A registration is a lease: it ends by itself unless it is renewed, so that a dead operator is forgotten without anyone's help.
+
+    A model server is registered as a replica of an AI project (RegisterProject), by its URL. An operator hosts it: it watches what it
+    is to host (WatchProjects), checks and calls those servers, says how they are (ReportReplicas), and offers their models as its own
+    (RegisterOperator, with `Offer.replicas`). A replica that nobody reports lapses; one that was unregistered never comes back.
     """
 
     @staticmethod
@@ -406,6 +565,222 @@ class Registry:
             '/aos.v1.Registry/ListModels',
             aos_dot_v1_dot_registry__pb2.ListModelsRequest.SerializeToString,
             aos_dot_v1_dot_registry__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchCatalog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/aos.v1.Registry/WatchCatalog',
+            aos_dot_v1_dot_registry__pb2.WatchCatalogRequest.SerializeToString,
+            aos_dot_v1_dot_registry__pb2.Catalog.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Registry/RegisterProject',
+            aos_dot_v1_dot_registry__pb2.RegisterProjectRequest.SerializeToString,
+            aos_dot_v1_dot_registry__pb2.AiProject.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnregisterProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Registry/UnregisterProject',
+            aos_dot_v1_dot_registry__pb2.UnregisterProjectRequest.SerializeToString,
+            aos_dot_v1_dot_registry__pb2.AiProject.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAiProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Registry/GetAiProject',
+            aos_dot_v1_dot_registry__pb2.GetAiProjectRequest.SerializeToString,
+            aos_dot_v1_dot_registry__pb2.AiProject.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAiProjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Registry/ListAiProjects',
+            aos_dot_v1_dot_registry__pb2.ListAiProjectsRequest.SerializeToString,
+            aos_dot_v1_dot_registry__pb2.ListAiProjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchProjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/aos.v1.Registry/WatchProjects',
+            aos_dot_v1_dot_registry__pb2.WatchProjectsRequest.SerializeToString,
+            aos_dot_v1_dot_registry__pb2.ProjectSet.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportReplicas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Registry/ReportReplicas',
+            aos_dot_v1_dot_registry__pb2.ReportReplicasRequest.SerializeToString,
+            aos_dot_v1_dot_registry__pb2.ReportReplicasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Registry/ListAudit',
+            aos_dot_v1_dot_registry__pb2.ListAuditRequest.SerializeToString,
+            aos_dot_v1_dot_registry__pb2.ListAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,9 +27,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RegistryStub:
-    """Knows which operators are there, which models they offer, and why one that is known is not used.
+    """Knows which operators are there, which models they offer, which model servers are registered behind them, and why one that is
+    known is not used.
 
     A registration is a lease: it ends by itself unless it is renewed, so that a dead operator is forgotten without anyone's help.
+
+    A model server is registered as a replica of an AI project (RegisterProject), by its URL. An operator hosts it: it watches what it
+    is to host (WatchProjects), checks and calls those servers, says how they are (ReportReplicas), and offers their models as its own
+    (RegisterOperator, with `Offer.replicas`). A replica that nobody reports lapses; one that was unregistered never comes back.
     """
 
     @_typing.overload
@@ -55,12 +60,45 @@ class RegistryStub:
     """Returns one model. Fails with MODEL_NOT_FOUND, naming the models that there are."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListModelsRequest, _registry_pb2.ListModelsResponse]
     """Lists models by name, with the reason if one cannot be used."""
+    WatchCatalog: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchCatalogRequest, _registry_pb2.Catalog]
+    """Sends all models and operators at once, and again, whole, after every change: dispatchers place jobs by it.
+
+    Ends when the registry stops; call again then.
+    """
+    RegisterProject: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RegisterProjectRequest, _registry_pb2.AiProject]
+    """Makes the replicas of an AI project these, in place of all it had before. Safe to retry: the same list changes nothing.
+
+    Replicas that are in both lists keep their id, state and running requests. Those that are not in the new one are drained first.
+    One field that cannot be accepted refuses the whole list. Another key's project gives PERMISSION_DENIED.
+    """
+    UnregisterProject: _grpc.UnaryUnaryMultiCallable[_registry_pb2.UnregisterProjectRequest, _registry_pb2.AiProject]
+    """Removes an AI project: no new requests at once, running ones end first unless `force`. PROJECT_NOT_FOUND if there is none, or
+    none any more.
+    """
+    GetAiProject: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetAiProjectRequest, _registry_pb2.AiProject]
+    """Returns one AI project, also one that is being drained. PROJECT_NOT_FOUND if there is none."""
+    ListAiProjects: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListAiProjectsRequest, _registry_pb2.ListAiProjectsResponse]
+    """Lists AI projects by name, with all their replicas and the reason if one is not used."""
+    WatchProjects: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchProjectsRequest, _registry_pb2.ProjectSet]
+    """Sends the operator all replicas that it is to host at once, and again, whole, after every change.
+
+    A replica that is not in the set any more is dropped at once, with what runs there. Ends when the registry stops; call again then.
+    """
+    ReportReplicas: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ReportReplicasRequest, _registry_pb2.ReportReplicasResponse]
+    """Says how replicas are, by the operator that hosts them, and renews their leases. To be called at least three times a lease."""
+    ListAudit: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListAuditRequest, _registry_pb2.ListAuditResponse]
+    """Lists who changed which AI project, oldest first; nothing is ever taken from it. Needs the administrator's token."""
 
 @_typing.type_check_only
 class RegistryAsyncStub(RegistryStub):
-    """Knows which operators are there, which models they offer, and why one that is known is not used.
+    """Knows which operators are there, which models they offer, which model servers are registered behind them, and why one that is
+    known is not used.
 
     A registration is a lease: it ends by itself unless it is renewed, so that a dead operator is forgotten without anyone's help.
+
+    A model server is registered as a replica of an AI project (RegisterProject), by its URL. An operator hosts it: it watches what it
+    is to host (WatchProjects), checks and calls those servers, says how they are (ReportReplicas), and offers their models as its own
+    (RegisterOperator, with `Offer.replicas`). A replica that nobody reports lapses; one that was unregistered never comes back.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -83,11 +121,44 @@ class RegistryAsyncStub(RegistryStub):
     """Returns one model. Fails with MODEL_NOT_FOUND, naming the models that there are."""
     ListModels: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListModelsRequest, _registry_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists models by name, with the reason if one cannot be used."""
+    WatchCatalog: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchCatalogRequest, _registry_pb2.Catalog]  # type: ignore[assignment]
+    """Sends all models and operators at once, and again, whole, after every change: dispatchers place jobs by it.
+
+    Ends when the registry stops; call again then.
+    """
+    RegisterProject: _aio.UnaryUnaryMultiCallable[_registry_pb2.RegisterProjectRequest, _registry_pb2.AiProject]  # type: ignore[assignment]
+    """Makes the replicas of an AI project these, in place of all it had before. Safe to retry: the same list changes nothing.
+
+    Replicas that are in both lists keep their id, state and running requests. Those that are not in the new one are drained first.
+    One field that cannot be accepted refuses the whole list. Another key's project gives PERMISSION_DENIED.
+    """
+    UnregisterProject: _aio.UnaryUnaryMultiCallable[_registry_pb2.UnregisterProjectRequest, _registry_pb2.AiProject]  # type: ignore[assignment]
+    """Removes an AI project: no new requests at once, running ones end first unless `force`. PROJECT_NOT_FOUND if there is none, or
+    none any more.
+    """
+    GetAiProject: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetAiProjectRequest, _registry_pb2.AiProject]  # type: ignore[assignment]
+    """Returns one AI project, also one that is being drained. PROJECT_NOT_FOUND if there is none."""
+    ListAiProjects: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListAiProjectsRequest, _registry_pb2.ListAiProjectsResponse]  # type: ignore[assignment]
+    """Lists AI projects by name, with all their replicas and the reason if one is not used."""
+    WatchProjects: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchProjectsRequest, _registry_pb2.ProjectSet]  # type: ignore[assignment]
+    """Sends the operator all replicas that it is to host at once, and again, whole, after every change.
+
+    A replica that is not in the set any more is dropped at once, with what runs there. Ends when the registry stops; call again then.
+    """
+    ReportReplicas: _aio.UnaryUnaryMultiCallable[_registry_pb2.ReportReplicasRequest, _registry_pb2.ReportReplicasResponse]  # type: ignore[assignment]
+    """Says how replicas are, by the operator that hosts them, and renews their leases. To be called at least three times a lease."""
+    ListAudit: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListAuditRequest, _registry_pb2.ListAuditResponse]  # type: ignore[assignment]
+    """Lists who changed which AI project, oldest first; nothing is ever taken from it. Needs the administrator's token."""
 
 class RegistryServicer(metaclass=_abc_1.ABCMeta):
-    """Knows which operators are there, which models they offer, and why one that is known is not used.
+    """Knows which operators are there, which models they offer, which model servers are registered behind them, and why one that is
+    known is not used.
 
     A registration is a lease: it ends by itself unless it is renewed, so that a dead operator is forgotten without anyone's help.
+
+    A model server is registered as a replica of an AI project (RegisterProject), by its URL. An operator hosts it: it watches what it
+    is to host (WatchProjects), checks and calls those servers, says how they are (ReportReplicas), and offers their models as its own
+    (RegisterOperator, with `Offer.replicas`). A replica that nobody reports lapses; one that was unregistered never comes back.
     """
 
     @_abc_1.abstractmethod
@@ -156,5 +227,81 @@ class RegistryServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.ListModelsResponse, _abc.Awaitable[_registry_pb2.ListModelsResponse]]:
         """Lists models by name, with the reason if one cannot be used."""
+
+    @_abc_1.abstractmethod
+    def WatchCatalog(
+        self,
+        request: _registry_pb2.WatchCatalogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_registry_pb2.Catalog], _abc.AsyncIterator[_registry_pb2.Catalog]]:
+        """Sends all models and operators at once, and again, whole, after every change: dispatchers place jobs by it.
+
+        Ends when the registry stops; call again then.
+        """
+
+    @_abc_1.abstractmethod
+    def RegisterProject(
+        self,
+        request: _registry_pb2.RegisterProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.AiProject, _abc.Awaitable[_registry_pb2.AiProject]]:
+        """Makes the replicas of an AI project these, in place of all it had before. Safe to retry: the same list changes nothing.
+
+        Replicas that are in both lists keep their id, state and running requests. Those that are not in the new one are drained first.
+        One field that cannot be accepted refuses the whole list. Another key's project gives PERMISSION_DENIED.
+        """
+
+    @_abc_1.abstractmethod
+    def UnregisterProject(
+        self,
+        request: _registry_pb2.UnregisterProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.AiProject, _abc.Awaitable[_registry_pb2.AiProject]]:
+        """Removes an AI project: no new requests at once, running ones end first unless `force`. PROJECT_NOT_FOUND if there is none, or
+        none any more.
+        """
+
+    @_abc_1.abstractmethod
+    def GetAiProject(
+        self,
+        request: _registry_pb2.GetAiProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.AiProject, _abc.Awaitable[_registry_pb2.AiProject]]:
+        """Returns one AI project, also one that is being drained. PROJECT_NOT_FOUND if there is none."""
+
+    @_abc_1.abstractmethod
+    def ListAiProjects(
+        self,
+        request: _registry_pb2.ListAiProjectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ListAiProjectsResponse, _abc.Awaitable[_registry_pb2.ListAiProjectsResponse]]:
+        """Lists AI projects by name, with all their replicas and the reason if one is not used."""
+
+    @_abc_1.abstractmethod
+    def WatchProjects(
+        self,
+        request: _registry_pb2.WatchProjectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_registry_pb2.ProjectSet], _abc.AsyncIterator[_registry_pb2.ProjectSet]]:
+        """Sends the operator all replicas that it is to host at once, and again, whole, after every change.
+
+        A replica that is not in the set any more is dropped at once, with what runs there. Ends when the registry stops; call again then.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportReplicas(
+        self,
+        request: _registry_pb2.ReportReplicasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ReportReplicasResponse, _abc.Awaitable[_registry_pb2.ReportReplicasResponse]]:
+        """Says how replicas are, by the operator that hosts them, and renews their leases. To be called at least three times a lease."""
+
+    @_abc_1.abstractmethod
+    def ListAudit(
+        self,
+        request: _registry_pb2.ListAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ListAuditResponse, _abc.Awaitable[_registry_pb2.ListAuditResponse]]:
+        """Lists who changed which AI project, oldest first; nothing is ever taken from it. Needs the administrator's token."""
 
 def add_RegistryServicer_to_server(servicer: RegistryServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

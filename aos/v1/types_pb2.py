@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x61os/v1/types.proto\x12\x06\x61os.v1\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"h\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12$\n\ntool_calls\x18\x03 \x03(\x0b\x32\x10.aos.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\"=\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x01(\t\"\xa0\x01\n\x04\x43hat\x12%\n\x08messages\x18\x01 \x03(\x0b\x32\x13.aos.v1.ChatMessage\x12\x1b\n\x05tools\x18\x02 \x03(\x0b\x32\x0c.aos.v1.Tool\x12\'\n\x0btool_choice\x18\x03 \x01(\x0e\x32\x12.aos.v1.ToolChoice\x12\x11\n\ttool_name\x18\x04 \x01(\t\x12\x18\n\x10single_tool_call\x18\x05 \x01(\x08\"3\n\x0e\x45mbeddingInput\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x12\n\ndimensions\x18\x02 \x01(\r\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x18\n\x07\x43hoices\x12\r\n\x05texts\x18\x01 \x03(\t\"\x97\x01\n\nConstraint\x12\x15\n\x0bjson_object\x18\x01 \x01(\x08H\x00\x12\x15\n\x0bjson_schema\x18\x02 \x01(\tH\x00\x12\x0f\n\x05regex\x18\x03 \x01(\tH\x00\x12\"\n\x07\x63hoices\x18\x04 \x01(\x0b\x32\x0f.aos.v1.ChoicesH\x00\x12\x0e\n\x04lark\x18\x05 \x01(\tH\x00\x12\x0e\n\x04gbnf\x18\x06 \x01(\tH\x00\x42\x06\n\x04kind\"$\n\x08Mirostat\x12\x0b\n\x03tau\x18\x01 \x01(\x01\x12\x0b\n\x03\x65ta\x18\x02 \x01(\x01\"\xed\x04\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x04\x88\x01\x01\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x12\n\x05min_p\x18\x07 \x01(\x01H\x05\x88\x01\x01\x12\x16\n\ttypical_p\x18\x08 \x01(\x01H\x06\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\t \x01(\x01H\x07\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\n \x01(\x01H\x08\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x0b \x01(\x01H\t\x88\x01\x01\x12\x33\n\nlogit_bias\x18\x0c \x03(\x0b\x32\x1f.aos.v1.Sampling.LogitBiasEntry\x12\x10\n\x08logprobs\x18\r \x01(\x08\x12\x14\n\x0ctop_logprobs\x18\x0e \x01(\r\x12\'\n\x08mirostat\x18\x0f \x01(\x0b\x32\x10.aos.v1.MirostatH\n\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\r\n\x0b_max_tokensB\x07\n\x05_seedB\x08\n\x06_min_pB\x0c\n\n_typical_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x0b\n\t_mirostat\"\xf2\x01\n\x05Order\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x06prompt\x18\x02 \x01(\tH\x00\x12\x1c\n\x04\x63hat\x18\x03 \x01(\x0b\x32\x0c.aos.v1.ChatH\x00\x12+\n\tembedding\x18\x07 \x01(\x0b\x32\x16.aos.v1.EmbeddingInputH\x00\x12\"\n\x08sampling\x18\x04 \x01(\x0b\x32\x10.aos.v1.Sampling\x12&\n\nconstraint\x18\x05 \x01(\x0b\x32\x12.aos.v1.Constraint\x12(\n\x0b\x64\x65terminism\x18\x06 \x01(\x0e\x32\x13.aos.v1.DeterminismB\x07\n\x05input\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\"7\n\x05Price\x12\x14\n\x0cprompt_token\x18\x01 \x01(\t\x12\x18\n\x10\x63ompletion_token\x18\x02 \x01(\t\"m\n\x0bVectorClock\x12/\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x1f.aos.v1.VectorClock.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*o\n\nToolChoice\x12\x1b\n\x17TOOL_CHOICE_UNSPECIFIED\x10\x00\x12\x14\n\x10TOOL_CHOICE_AUTO\x10\x01\x12\x14\n\x10TOOL_CHOICE_NONE\x10\x02\x12\x18\n\x14TOOL_CHOICE_REQUIRED\x10\x03*^\n\x0b\x44\x65terminism\x12\x1b\n\x17\x44\x45TERMINISM_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x45TERMINISM_EXACT\x10\x01\x12\x1b\n\x17\x44\x45TERMINISM_BEST_EFFORT\x10\x02*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x61os/v1/types.proto\x12\x06\x61os.v1\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"h\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12$\n\ntool_calls\x18\x03 \x03(\x0b\x32\x10.aos.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\"=\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x01(\t\"\xa0\x01\n\x04\x43hat\x12%\n\x08messages\x18\x01 \x03(\x0b\x32\x13.aos.v1.ChatMessage\x12\x1b\n\x05tools\x18\x02 \x03(\x0b\x32\x0c.aos.v1.Tool\x12\'\n\x0btool_choice\x18\x03 \x01(\x0e\x32\x12.aos.v1.ToolChoice\x12\x11\n\ttool_name\x18\x04 \x01(\t\x12\x18\n\x10single_tool_call\x18\x05 \x01(\x08\"3\n\x0e\x45mbeddingInput\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x12\n\ndimensions\x18\x02 \x01(\r\"T\n\x07Picture\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x0c\n\x04size\x18\x05 \x01(\r\"\x9b\x01\n\x0cPictureInput\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12 \n\x07sources\x18\x05 \x03(\x0b\x32\x0f.aos.v1.Picture\x12\"\n\x04mask\x18\x06 \x01(\x0b\x32\x0f.aos.v1.PictureH\x00\x88\x01\x01\x42\x07\n\x05_mask\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x18\n\x07\x43hoices\x12\r\n\x05texts\x18\x01 \x03(\t\"\x97\x01\n\nConstraint\x12\x15\n\x0bjson_object\x18\x01 \x01(\x08H\x00\x12\x15\n\x0bjson_schema\x18\x02 \x01(\tH\x00\x12\x0f\n\x05regex\x18\x03 \x01(\tH\x00\x12\"\n\x07\x63hoices\x18\x04 \x01(\x0b\x32\x0f.aos.v1.ChoicesH\x00\x12\x0e\n\x04lark\x18\x05 \x01(\tH\x00\x12\x0e\n\x04gbnf\x18\x06 \x01(\tH\x00\x42\x06\n\x04kind\"$\n\x08Mirostat\x12\x0b\n\x03tau\x18\x01 \x01(\x01\x12\x0b\n\x03\x65ta\x18\x02 \x01(\x01\"\xed\x04\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x04\x88\x01\x01\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x12\n\x05min_p\x18\x07 \x01(\x01H\x05\x88\x01\x01\x12\x16\n\ttypical_p\x18\x08 \x01(\x01H\x06\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\t \x01(\x01H\x07\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\n \x01(\x01H\x08\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x0b \x01(\x01H\t\x88\x01\x01\x12\x33\n\nlogit_bias\x18\x0c \x03(\x0b\x32\x1f.aos.v1.Sampling.LogitBiasEntry\x12\x10\n\x08logprobs\x18\r \x01(\x08\x12\x14\n\x0ctop_logprobs\x18\x0e \x01(\r\x12\'\n\x08mirostat\x18\x0f \x01(\x0b\x32\x10.aos.v1.MirostatH\n\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\r\n\x0b_max_tokensB\x07\n\x05_seedB\x08\n\x06_min_pB\x0c\n\n_typical_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x0b\n\t_mirostat\"\x9b\x02\n\x05Order\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x06prompt\x18\x02 \x01(\tH\x00\x12\x1c\n\x04\x63hat\x18\x03 \x01(\x0b\x32\x0c.aos.v1.ChatH\x00\x12+\n\tembedding\x18\x07 \x01(\x0b\x32\x16.aos.v1.EmbeddingInputH\x00\x12\'\n\x07picture\x18\x08 \x01(\x0b\x32\x14.aos.v1.PictureInputH\x00\x12\"\n\x08sampling\x18\x04 \x01(\x0b\x32\x10.aos.v1.Sampling\x12&\n\nconstraint\x18\x05 \x01(\x0b\x32\x12.aos.v1.Constraint\x12(\n\x0b\x64\x65terminism\x18\x06 \x01(\x0e\x32\x13.aos.v1.DeterminismB\x07\n\x05input\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\"7\n\x05Price\x12\x14\n\x0cprompt_token\x18\x01 \x01(\t\x12\x18\n\x10\x63ompletion_token\x18\x02 \x01(\t\"m\n\x0bVectorClock\x12/\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x1f.aos.v1.VectorClock.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*o\n\nToolChoice\x12\x1b\n\x17TOOL_CHOICE_UNSPECIFIED\x10\x00\x12\x14\n\x10TOOL_CHOICE_AUTO\x10\x01\x12\x14\n\x10TOOL_CHOICE_NONE\x10\x02\x12\x18\n\x14TOOL_CHOICE_REQUIRED\x10\x03*^\n\x0b\x44\x65terminism\x12\x1b\n\x17\x44\x45TERMINISM_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x45TERMINISM_EXACT\x10\x01\x12\x1b\n\x17\x44\x45TERMINISM_BEST_EFFORT\x10\x02*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLING_LOGITBIASENTRY']._serialized_options = b'8\001'
   _globals['_VECTORCLOCK_COUNTSENTRY']._loaded_options = None
   _globals['_VECTORCLOCK_COUNTSENTRY']._serialized_options = b'8\001'
-  _globals['_TOOLCHOICE']._serialized_start=1838
-  _globals['_TOOLCHOICE']._serialized_end=1949
-  _globals['_DETERMINISM']._serialized_start=1951
-  _globals['_DETERMINISM']._serialized_end=2045
-  _globals['_FINISHREASON']._serialized_start=2047
-  _globals['_FINISHREASON']._serialized_end=2142
+  _globals['_TOOLCHOICE']._serialized_start=2123
+  _globals['_TOOLCHOICE']._serialized_end=2234
+  _globals['_DETERMINISM']._serialized_start=2236
+  _globals['_DETERMINISM']._serialized_end=2330
+  _globals['_FINISHREASON']._serialized_start=2332
+  _globals['_FINISHREASON']._serialized_end=2427
   _globals['_TOOLCALL']._serialized_start=30
   _globals['_TOOLCALL']._serialized_end=85
   _globals['_CHATMESSAGE']._serialized_start=87
@@ -51,26 +51,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHAT']._serialized_end=417
   _globals['_EMBEDDINGINPUT']._serialized_start=419
   _globals['_EMBEDDINGINPUT']._serialized_end=470
-  _globals['_EMBEDDING']._serialized_start=472
-  _globals['_EMBEDDING']._serialized_end=499
-  _globals['_CHOICES']._serialized_start=501
-  _globals['_CHOICES']._serialized_end=525
-  _globals['_CONSTRAINT']._serialized_start=528
-  _globals['_CONSTRAINT']._serialized_end=679
-  _globals['_MIROSTAT']._serialized_start=681
-  _globals['_MIROSTAT']._serialized_end=717
-  _globals['_SAMPLING']._serialized_start=720
-  _globals['_SAMPLING']._serialized_end=1341
-  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=1130
-  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_end=1178
-  _globals['_ORDER']._serialized_start=1344
-  _globals['_ORDER']._serialized_end=1586
-  _globals['_USAGE']._serialized_start=1588
-  _globals['_USAGE']._serialized_end=1668
-  _globals['_PRICE']._serialized_start=1670
-  _globals['_PRICE']._serialized_end=1725
-  _globals['_VECTORCLOCK']._serialized_start=1727
-  _globals['_VECTORCLOCK']._serialized_end=1836
-  _globals['_VECTORCLOCK_COUNTSENTRY']._serialized_start=1791
-  _globals['_VECTORCLOCK_COUNTSENTRY']._serialized_end=1836
+  _globals['_PICTURE']._serialized_start=472
+  _globals['_PICTURE']._serialized_end=556
+  _globals['_PICTUREINPUT']._serialized_start=559
+  _globals['_PICTUREINPUT']._serialized_end=714
+  _globals['_EMBEDDING']._serialized_start=716
+  _globals['_EMBEDDING']._serialized_end=743
+  _globals['_CHOICES']._serialized_start=745
+  _globals['_CHOICES']._serialized_end=769
+  _globals['_CONSTRAINT']._serialized_start=772
+  _globals['_CONSTRAINT']._serialized_end=923
+  _globals['_MIROSTAT']._serialized_start=925
+  _globals['_MIROSTAT']._serialized_end=961
+  _globals['_SAMPLING']._serialized_start=964
+  _globals['_SAMPLING']._serialized_end=1585
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=1374
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_end=1422
+  _globals['_ORDER']._serialized_start=1588
+  _globals['_ORDER']._serialized_end=1871
+  _globals['_USAGE']._serialized_start=1873
+  _globals['_USAGE']._serialized_end=1953
+  _globals['_PRICE']._serialized_start=1955
+  _globals['_PRICE']._serialized_end=2010
+  _globals['_VECTORCLOCK']._serialized_start=2012
+  _globals['_VECTORCLOCK']._serialized_end=2121
+  _globals['_VECTORCLOCK_COUNTSENTRY']._serialized_start=2076
+  _globals['_VECTORCLOCK_COUNTSENTRY']._serialized_end=2121
 # @@protoc_insertion_point(module_scope)

@@ -90,6 +90,36 @@ class EmbeddingInput(_message.Message):
     dimensions: int
     def __init__(self, texts: _Optional[_Iterable[str]] = ..., dimensions: _Optional[int] = ...) -> None: ...
 
+class Picture(_message.Message):
+    __slots__ = ("sha256", "data", "width", "height", "size")
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    sha256: bytes
+    data: bytes
+    width: int
+    height: int
+    size: int
+    def __init__(self, sha256: _Optional[bytes] = ..., data: _Optional[bytes] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., size: _Optional[int] = ...) -> None: ...
+
+class PictureInput(_message.Message):
+    __slots__ = ("prompt", "width", "height", "count", "sources", "mask")
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    prompt: str
+    width: int
+    height: int
+    count: int
+    sources: _containers.RepeatedCompositeFieldContainer[Picture]
+    mask: Picture
+    def __init__(self, prompt: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., count: _Optional[int] = ..., sources: _Optional[_Iterable[_Union[Picture, _Mapping]]] = ..., mask: _Optional[_Union[Picture, _Mapping]] = ...) -> None: ...
+
 class Embedding(_message.Message):
     __slots__ = ("values",)
     VALUES_FIELD_NUMBER: _ClassVar[int]
@@ -168,11 +198,12 @@ class Sampling(_message.Message):
     def __init__(self, temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., top_k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., min_p: _Optional[float] = ..., typical_p: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., presence_penalty: _Optional[float] = ..., frequency_penalty: _Optional[float] = ..., logit_bias: _Optional[_Mapping[int, float]] = ..., logprobs: _Optional[bool] = ..., top_logprobs: _Optional[int] = ..., mirostat: _Optional[_Union[Mirostat, _Mapping]] = ...) -> None: ...
 
 class Order(_message.Message):
-    __slots__ = ("model", "prompt", "chat", "embedding", "sampling", "constraint", "determinism")
+    __slots__ = ("model", "prompt", "chat", "embedding", "picture", "sampling", "constraint", "determinism")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     CHAT_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    PICTURE_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     CONSTRAINT_FIELD_NUMBER: _ClassVar[int]
     DETERMINISM_FIELD_NUMBER: _ClassVar[int]
@@ -180,10 +211,11 @@ class Order(_message.Message):
     prompt: str
     chat: Chat
     embedding: EmbeddingInput
+    picture: PictureInput
     sampling: Sampling
     constraint: Constraint
     determinism: Determinism
-    def __init__(self, model: _Optional[str] = ..., prompt: _Optional[str] = ..., chat: _Optional[_Union[Chat, _Mapping]] = ..., embedding: _Optional[_Union[EmbeddingInput, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., constraint: _Optional[_Union[Constraint, _Mapping]] = ..., determinism: _Optional[_Union[Determinism, str]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., prompt: _Optional[str] = ..., chat: _Optional[_Union[Chat, _Mapping]] = ..., embedding: _Optional[_Union[EmbeddingInput, _Mapping]] = ..., picture: _Optional[_Union[PictureInput, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., constraint: _Optional[_Union[Constraint, _Mapping]] = ..., determinism: _Optional[_Union[Determinism, str]] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("prompt_tokens", "completion_tokens", "cached_tokens")

@@ -129,9 +129,8 @@ def registration_statement(action: str, operator: str, offers: bytes, issued_at:
 def digest_offers(offers: list[Offer], vrf_key: bytes = b"", evidence: bytes = b"") -> bytes:
     """Return the SHA-256 of the offers' RFC 8785 JSON and, behind it, the VRF key if there is one; 32 zero bytes for none.
 
-    ``evidence`` is the digest of the evidence that the key is attested, if there is any.
-
-    ``exact`` and ``embeddings`` appear where they are true: offers without them keep their digest.
+    ``evidence`` is the digest of the evidence that the key is attested, if there is any. ``exact``, ``embeddings``, ``images`` and
+    ``image_edits`` appear where they are true, ``replicas`` where there are some: offers without them keep their digest.
     """
     if not offers:
         return bytes(32)
@@ -144,7 +143,8 @@ def digest_offers(offers: list[Offer], vrf_key: bytes = b"", evidence: bytes = b
             "price": {"prompt_token": offer.price.prompt_token, "completion_token": offer.price.completion_token},
             "slots": offer.slots,
         }
-        | {name: True for name in ("exact", "embeddings") if getattr(offer, name)}
+        | {name: True for name in ("exact", "embeddings", "images", "image_edits") if getattr(offer, name)}
+        | ({"replicas": list(offer.replicas)} if offer.replicas else {})
         for offer in offers
     ]
     return hashlib.sha256(rfc8785.dumps(what) + vrf_key + (TEE_TAG + evidence if evidence else b"")).digest()

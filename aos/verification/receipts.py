@@ -12,7 +12,8 @@ from eth_account.messages import SignableMessage
 from eth_utils.crypto import keccak
 
 from aos.errors import BadReceipt, BadSignature
-from aos.order import canonical_sampling, cost, digest_order, digest_tokens
+from aos.order import canonical_sampling, cost, digest_order, digest_tokens, draws
+from aos.picture_order import digest_input, digest_pictures, files, picture_tokens
 from aos.v1.dispatcher_pb2 import ReceiptBundle
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import Determinism, Embedding, FinishReason
@@ -20,6 +21,7 @@ from aos.vectors import packed
 from aos.verification.clock import NODE, NODE_CHARS
 from aos.verification.keys import OperatorKey, signer, statement
 from aos.verification.states import check_state
+from aos.verification.upstream import is_upstream, name_digest
 
 DIGEST_BYTES: Final = 32
 ADDRESS_BYTES: Final = 20
@@ -149,12 +151,16 @@ def check_bundle(bundle: ReceiptBundle) -> Iterator[Finding]:
         vectors = bundle.embeddings
         yield _equal("the vectors are the ones that were signed for", receipt.output_digest, lambda: embeddings_digest(vectors))
         yield _equal("there is one vector a text", len(vectors), lambda: len(order.embedding.texts))
+    elif order.HasField("picture"):
+        yield from _pictures(bundle)
     else:
         yield _equal("the answer's text is the one that was signed for", receipt.output_digest, lambda: text_digest(bundle.output))
     yield _equal(
         "the answer's tokens are the ones that were signed for", receipt.output_tokens_digest, lambda: digest_tokens(tokens)
     )
-    yield _equal("the count of answer tokens", usage.completion_tokens, lambda: len(tokens))
+    yield from _upstream(bundle)
+    if not is_upstream(receipt) and not order.HasField("picture"):
+        yield _equal("the count of answer tokens", usage.completion_tokens, lambda: len(tokens))
     yield _state(bundle)
     yield _equal(
         f"the price is {usage.prompt_tokens} + {usage.completion_tokens} tokens at the operator's rate",
@@ -166,10 +172,41 @@ def check_bundle(bundle: ReceiptBundle) -> Iterator[Finding]:
 def _state(bundle: ReceiptBundle) -> Finding:
     what = "state_root is that of the prompt's, the answer's and the steps' trees"
     try:
-        check_state(bundle.receipt, bundle.trace, embeds=bundle.order.HasField("embedding"))
+        check_state(bundle.receipt, bundle.trace, embeds=not draws(bundle.order))
     except BadReceipt as error:
         return Finding(what, good=False, why=error.message)
-    return Finding("there is no state_root: vectors have no steps" if bundle.order.HasField("embedding") else what, good=True)
+    if is_upstream(bundle.receipt):
+        return Finding("there is no state_root: a model server tells no steps", good=True)
+    without = {"embedding": "vectors have no steps", "picture": "pictures are drawn without tokens"}
+    why = without.get(bundle.order.WhichOneof("input") or "")
+    return Finding(what if why is None else f"there is no state_root: {why}", good=True)
+
+
+def _pictures(bundle: ReceiptBundle) -> Iterator[Finding]:
+    receipt, wanted = bundle.receipt, bundle.order.picture
+    yield _equal("the pictures are the ones that were signed for", receipt.output_digest, lambda: digest_pictures(bundle.pictures))
+    yield _equal("there are as many pictures as were asked for", len(bundle.pictures), lambda: wanted.count)
+    yield _equal("prompt and sources are the ones that were signed for", receipt.prompt_digest, lambda: digest_input(wanted))
+    for name, file in files(wanted):
+        if file.data:
+            what = f"the file of {name} is the one that its name says"
+            yield _equal(what, file.sha256, lambda file=file: hashlib.sha256(file.data).digest())
+    prompt, completion = picture_tokens(wanted)
+    yield _equal("the count of tokens of prompt and sources", receipt.usage.prompt_tokens, lambda: prompt)
+    yield _equal("the count of tokens of the pictures", receipt.usage.completion_tokens, lambda: completion)
+
+
+def _upstream(bundle: ReceiptBundle) -> Iterator[Finding]:
+    """Say what is different about an answer that a model server gave."""
+    receipt, named = bundle.receipt, bundle.receipt.model_digest == name_digest(bundle.order.model)
+    if not is_upstream(receipt):
+        if named:
+            yield Finding("the profile is that of a model server", good=False, why=f"the receipt says {receipt.profile}")
+        return
+    yield Finding("the model is one that only its name stands for", good=named, why="" if named else "the receipt names weights")
+    yield Finding("there are no tokens", good=not bundle.output_tokens)
+    why = "a model server told the text and the counts, and no tokens: its operator answers for it, and nobody can run it again"
+    yield Finding("that the model gives this answer, and the counts of tokens", good=None, why=why)
 
 
 def embeddings_digest(embeddings: Sequence[Embedding]) -> bytes:

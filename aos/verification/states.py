@@ -12,9 +12,10 @@ from aos.v1.operator_pb2 import Trace
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import FinishReason
 from aos.verification.trace import DIGEST_BYTES, MOST_TOKENS, STEP, Header, model_id, read_steps, steps_root, tokens_root
+from aos.verification.upstream import is_upstream
 
 NOTHING: Final = bytes(DIGEST_BYTES)
-"""Stands for the state of an order for embeddings: nothing is drawn, so there are no steps."""
+"""Stands for the state of an order for embeddings or pictures: no token is drawn, so there are no steps."""
 
 
 def state_root(receipt: Receipt, trace: Trace) -> bytes:
@@ -42,9 +43,12 @@ def check_state(receipt: Receipt, trace: Trace, *, embeds: bool) -> StateRoots |
     Raises BadReceipt unless tokens and steps are those that the receipt speaks of, and its `state_root` is theirs.
     """
     job, usage = _job(receipt), receipt.usage
+    if is_upstream(receipt):
+        _check_untold(receipt, trace)
+        return None
     if embeds:
         if trace.steps or receipt.state_root != NOTHING:
-            raise BadReceipt(job, "state_root", "must be 32 zero bytes: vectors have no steps")
+            raise BadReceipt(job, "state_root", "must be 32 zero bytes: nothing is drawn, so there are no steps")
         return None
     try:
         tokens = [step.token for step in read_steps(trace.steps)]
@@ -64,6 +68,11 @@ def check_state(receipt: Receipt, trace: Trace, *, embeds: bool) -> StateRoots |
     if header(receipt, roots).state_root != receipt.state_root:
         raise BadReceipt(job, "state_root", "is not that of the answer's steps")
     return roots
+
+
+def _check_untold(receipt: Receipt, trace: Trace) -> None:
+    if trace.steps or trace.prompt_tokens or receipt.state_root != NOTHING:
+        raise BadReceipt(_job(receipt), "state_root", "must be 32 zero bytes: a model server tells no steps")
 
 
 def header(receipt: Receipt, roots: StateRoots) -> Header:

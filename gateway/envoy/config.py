@@ -12,7 +12,7 @@ from typing import Any, Final
 from gateway.descriptors import SERVICES, Rest, descriptor_set, rest, streaming
 from gateway.envoy.replies import mappers
 from gateway.envoy.settings import EnvoySettings
-from gateway.http import STATUS
+from gateway.http import ORIGIN, STATUS
 
 HEALTH: Final = "/healthz"
 RESPONSE_BYTES: Final = 64 << 20
@@ -20,9 +20,14 @@ RESPONSE_BYTES: Final = 64 << 20
 HEALTH_SECONDS: Final = 2
 """How soon a server that came back is found."""
 LIMIT: Final = "envoy.filters.http.body_size_limit"
+EDIT_LIMIT: Final = f"{LIMIT}.edits"
+"""A filter of the same kind, with another limit: one filter has the same on all routes."""
+EDITS: Final = "/v1/images/edits"
 TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
 WITHOUT: Final = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
 """Leaves a filter out on a route."""
+WITH: Final = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
+"""Puts one in that is left out elsewhere."""
 
 SCRIPT: Final = f"""
 local function is_grpc(headers)
@@ -153,12 +158,21 @@ def _routes(settings: EnvoySettings) -> dict[str, Any]:
     routes.append(grpc({"prefix": "/grpc."}, timeout=0))
     routes.append(grpc({"prefix": "/"}, timeout=settings.call_seconds))
     routes += [_wrong_method(form) for form in rest()]
+    edits = {"match": {"path": EDITS}, "route": {"cluster": "aos", "idle_timeout": _seconds(settings.idle_seconds)}}
+    routes.append(edits | {"typed_per_filter_config": {LIMIT: WITHOUT, EDIT_LIMIT: WITH}})
     routes.append({"match": {"prefix": "/"}, "route": {"cluster": "aos", "idle_timeout": _seconds(settings.idle_seconds)}})
     host: dict[str, Any] = {"name": "all", "domains": ["*"], "routes": routes}
     if settings.origins:
         host["typed_per_filter_config"] = {"envoy.filters.http.cors": _cors(settings)}
     return {
         "virtual_hosts": [host],
+        # links in replies lead where the caller called; a caller's own word on it is replaced
+        "request_headers_to_add": [
+            {
+                "header": {"key": ORIGIN, "value": "%REQ(X-FORWARDED-PROTO)%://%REQ(:AUTHORITY)%"},
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+        ],
         # of no use to callers. Never remove grpc-status or grpc-message here: the transcoder needs them
         "response_headers_to_remove": ["grpc-accept-encoding", "x-envoy-upstream-service-time"],
     }
@@ -232,6 +246,7 @@ def _filters(settings: EnvoySettings) -> list[dict[str, Any]]:
         *([_named("envoy.filters.http.cors", f"{kind}.cors.v3.Cors")] if settings.origins else []),
         # the transcoder's own limit does not hold for JSON, which it reads as it comes
         _named(LIMIT, f"{kind}.body_size_limit.v3.BodySizeLimit", max_request_bytes=settings.body_bytes),
+        _named(EDIT_LIMIT, f"{kind}.body_size_limit.v3.BodySizeLimit", max_request_bytes=settings.edit_bytes) | {"disabled": True},
         _named("envoy.filters.http.lua", f"{kind}.lua.v3.Lua", default_source_code={"inline_string": SCRIPT}),
         _named("envoy.filters.http.grpc_web", f"{kind}.grpc_web.v3.GrpcWeb"),
         transcoder,

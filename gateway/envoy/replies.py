@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gateway.body import EDIT_BYTES
 from gateway.envoy.settings import EnvoySettings
 from gateway.model_errors import INTERNAL, NO_NODE_SEEN, PARAMETER, PARSE, TIMEOUT, Row, body
 
@@ -32,8 +33,10 @@ OPML: Final = {400: -502, 413: -501}
 FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     # before those of which its paths are a part
     "opml": ("/api/v1/",),
+    "node": ("/api/v0/",),
     "jobs": ("/api/",),
-    "models": ("/v1/chat/", "/v1/completions", "/v1/embeddings", "/v1/models"),
+    "edits": ("/v1/images/edits",),
+    "models": ("/v1/images/", "/v1/blobs/", "/v1/chat/", "/v1/completions", "/v1/embeddings", "/v1/models"),
     "native": (),
 }
 """Path prefixes of each dialect; the native API has what is left."""
@@ -56,7 +59,7 @@ def _mapper(family: str, status: int, settings: EnvoySettings) -> dict[str, Any]
 
 def _body(family: str, status: int, settings: EnvoySettings) -> dict[str, Any]:
     said = {
-        413: f"body: is too large; at most {settings.body_bytes} bytes are accepted",
+        413: f"body: is too large; at most {EDIT_BYTES if family == 'edits' else settings.body_bytes} bytes are accepted",
         431: f"The headers are too large; at most {settings.headers} of together {settings.headers_kib} KiB are accepted.",
         503: f"The network's services do not answer ({SAID}); try again in a moment.",
     }.get(status, SAID)
@@ -65,7 +68,7 @@ def _body(family: str, status: int, settings: EnvoySettings) -> dict[str, Any]:
             return {"code": status, "message": said, "result": None}
         case "opml":
             return {"code": OPML.get(status, -500), "msg": said, "data": ""}
-        case "models":
+        case "models" | "edits" | "node":
             return body(ROWS[status], said, None)
         case _:
             return {"code": GRPC[status], "message": said, "details": []}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.body import BODY_BYTES
+from gateway.body import BODY_BYTES, UNHEARD_BYTES
 
 SOCKET_PATH: Final = 107
 """Most bytes of a unix socket's path on Linux."""
@@ -26,6 +26,8 @@ class EnvoySettings:
     """Port to listen on; 0 takes a free one."""
     body_bytes: int = BODY_BYTES
     """Largest REST body. Native gRPC messages have the servers' own limit."""
+    edit_bytes: int = UNHEARD_BYTES
+    """Largest REST body where pictures are sent; the dialect has a lower limit."""
     headers_kib: int = 60
     """Largest request head, in KiB."""
     headers: int = 100
@@ -58,6 +60,7 @@ class EnvoySettings:
         for name, least, most in (
             ("port", 0, 65_535),
             ("body_bytes", 1, 1 << 31),
+            ("edit_bytes", 1, 1 << 31),
             ("headers_kib", 1, 8192),
             ("headers", 1, 10_000),
             ("streams", 1, 1 << 31),

@@ -18,6 +18,24 @@ def lines(entries: list[pb.Entry]) -> list[tuple[str, str, int, str]]:
     return [(one.account, one.pot, int(one.amount), one.reason) for one in entries]
 
 
+class TestTotals:
+    async def test_what_was_put_in_is_there(self, broker, signed):
+        """All accounts together have what was ever deposited, whatever was held, paid and given back since."""
+        await broker.deposit(10**38)
+        await broker.deposit(100, account="accounts/q", request_id="r2")
+        await broker.reserve(30)
+        await broker.reserve(20, account="accounts/q", hold=OTHER_HOLD)
+        await broker.settle(signed(price=11))
+
+        found = await broker.admin.GetTotals(pb.GetTotalsRequest())
+        assert found == pb.Totals(accounts=3, available=str(10**38 + 80), held="20", deposited=str(10**38 + 100))
+
+    async def test_they_are_the_administrators(self, broker):
+        """What others have is no project's business."""
+        with refused("PERMISSION_DENIED", code="PERMISSION_DENIED"):
+            await broker.project.GetTotals(pb.GetTotalsRequest())
+
+
 class TestDeposit:
     async def test_money_arrives(self, broker):
         """What is deposited can be spent, and the journal says where it came from."""

@@ -221,3 +221,12 @@ class TestLook:
         result = await on("jobs", job, "--cancel")
 
         assert json.loads(result.out)["state"] == "JOB_STATE_CANCELLED"
+
+
+class TestOptions:
+    async def test_a_network_that_is_none_is_refused(self, cli):
+        """Where registered model servers may be is read before anything starts."""
+        result = await cli("up", "--allow-api", "nonsense")
+
+        assert result.code == 2
+        assert "allow-api: must be a network like 10.0.0.0/8" in result.err

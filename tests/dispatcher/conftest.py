@@ -22,6 +22,7 @@ from aos.rpc.auth import FixedTokens
 from aos.rpc.channel import channel
 from aos.rpc.server import Service, serving
 from aos.serve import nobody
+from aos.storage.blobs import Blobs
 from aos.store.sqlite import sqlite_file
 from aos.testing.clock import ManualClock
 from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
@@ -74,6 +75,7 @@ class Harness:
         self.node = await enter(
             running_dispatcher(
                 file,
+                blobs=Blobs(self.path.with_suffix(".blobs")),
                 settings=self.settings,
                 registry=self.registry,
                 broker=self.interference,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 import grpc
 
 from aos.operator.drawing import Drawer
-from aos.order import canonical_sampling, cost, digest_order, digest_tokens
+from aos.order import canonical_sampling, cost, digest_order, digest_tokens, draws
 from aos.v1 import dispatcher_pb2 as pb
 from aos.v1 import dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
 from aos.v1.operator_pb2 import Chunk, Finish, TokenLogprob
@@ -119,7 +119,7 @@ class Hand:
     ) -> Receipt:
         """End the lease with a receipt for the whole answer, its fields changed as told; ``logits`` are what it computed."""
         receipt = self.receipt(lease, text, tokens, key=key, logits=logits, **changes)
-        trace = None if lease.order.HasField("embedding") else a_trace(tokens, logits)
+        trace = a_trace(tokens, logits) if draws(lease.order) else None
         finish = Finish(reason=FinishReason.FINISH_REASON_STOP, receipt=receipt, trace=trace)
         if lease.HasField("draw") and self.vrf:
             self.send(finished=Drawer(key or self.key, self.vrf).finished(lease, finish))
@@ -171,8 +171,7 @@ class Hand:
         receipt.MergeFrom(Receipt(**changes))
         if "state_root" not in changes:
             receipt.operator = bytes.fromhex((key or self.key).address[2:])
-            embeds = lease.order.HasField("embedding")
-            receipt.state_root = NOTHING if embeds else state_root(receipt, a_trace(tokens, logits))
+            receipt.state_root = state_root(receipt, a_trace(tokens, logits)) if draws(lease.order) else NOTHING
         return sign(receipt, key or self.key)
 
     def fail(self, lease: pb.Lease, reason: str, *, retryable: bool, message: str = "no") -> None:

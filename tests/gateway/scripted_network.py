@@ -25,7 +25,7 @@ from aos.v1.dispatcher_pb2 import Job, JobEvent, JobState, Outcome, Project
 from aos.v1.errors_pb2 import ErrorReason
 from aos.v1.operator_pb2 import Chunk
 from aos.v1.receipt_pb2 import Receipt
-from aos.v1.registry_pb2 import ListModelsResponse, Model
+from aos.v1.registry_pb2 import ListAiProjectsResponse, ListModelsResponse, Model
 from aos.v1.types_pb2 import FinishReason, Usage, VectorClock
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import sign
@@ -216,6 +216,9 @@ class ScriptedRegistry(registry_pb2_grpc.RegistryServicer):
         model.price.prompt_token = model.price.completion_token = "1"
         model.created.FromDatetime(NOW)
         return model
+
+    async def ListAiProjects(self, request, context):
+        return ListAiProjectsResponse()
 
     async def GetModel(self, request, context):
         if request.name not in MODELS:

@@ -11,6 +11,7 @@ from gateway.chat import ChatRequest
 from gateway.completions import CompletionRequest
 from gateway.envoy import replies
 from gateway.http import HTTP
+from gateway.image_requests import EditRequest
 from gateway.jobs import JobFields, Params, Submission
 from gateway.model_errors import ROWS
 
@@ -39,7 +40,8 @@ class TestFailures:
 
     def test_every_code_of_the_model_interface_is_explained(self):
         """Each pair of `code` and `error.code` stands in one row."""
-        rows = [line for line in page("rest-models.md").splitlines() if line.startswith("| ")]
+        pages = page("rest-models.md") + page("rest-images.md")
+        rows = [line for line in pages.splitlines() if line.startswith("| ")]
         for row in (*ROWS.values(), *(replies.ROWS[status] for status in ENVOY)):
             wanted = f"`{row.name}`" if row.name else "null"
             assert any(str(row.status) in line and str(row.code) in line and wanted in line for line in rows), row
@@ -58,3 +60,5 @@ class TestFields:
             assert f"`{field.alias or name}`" in jobs
         for name in {*ChatRequest.model_fields, *CompletionRequest.model_fields}:
             assert f"`{name}" in models, name
+        for name in EditRequest.model_fields:
+            assert f"`{name}`" in page("rest-images.md"), name

@@ -9,7 +9,7 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
 from aos.v1 import broker_pb2, dispatcher_pb2, operator_pb2, registry_pb2
-from gateway.v1 import jobs_pb2, metrics_pb2, models_pb2, operators_pb2, projects_pb2
+from gateway.v1 import ai_projects_pb2, jobs_pb2, metrics_pb2, models_pb2, operators_pb2, projects_pb2
 from tools import protos
 
 MODULES = (
@@ -22,6 +22,7 @@ MODULES = (
     models_pb2,
     operators_pb2,
     projects_pb2,
+    ai_projects_pb2,
 )
 
 ROUTES = {
@@ -33,6 +34,8 @@ ROUTES = {
     ("POST", "/api/operator/info", "gateway.v1.Operators.GetOperatorInfo"),
     ("POST", "/api/admin/project/register", "gateway.v1.Projects.RegisterProject"),
     ("POST", "/api/admin/project/list", "gateway.v1.Projects.ListProjects"),
+    ("POST", "/api/v0/ai/project/register", "gateway.v1.AiProjects.RegisterAiProject"),
+    ("POST", "/api/v0/ai/project/unregister", "gateway.v1.AiProjects.UnregisterAiProject"),
     ("POST", "/v1/chat/completions", "gateway.v1.Models.CreateChatCompletion"),
     ("POST", "/v1/completions", "gateway.v1.Models.CreateCompletion"),
     ("POST", "/v1/embeddings", "gateway.v1.Models.CreateEmbeddings"),

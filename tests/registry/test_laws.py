@@ -73,7 +73,7 @@ class TestCatalog:
         first = {name: claim for name, claim in claimants.items() if claim is not None}
         for registration in known:
             used = any(registration.lease.operator in models[one.offer.model].operators for one in registration.offers)
-            assert (catalog.why_not(registration, first, now=START) == "") == used
+            assert (catalog.why_not(registration, first, now=START, states={}) == "") == used
 
     @given(registrations())
     def test_prices_cover_every_operator_that_may_run_it(self, known):

@@ -285,9 +285,22 @@ class TestLeases:
 
 class TestSettings:
     @pytest.mark.parametrize(
-        "wrong", [{"lease": 0}, {"lease": 1.9}, {"claim": -1}, {"operators": 0}, {"forget_after": 60}, {"claim": 90_000}]
+        "wrong",
+        [
+            {"lease": 0},
+            {"lease": 1.9},
+            {"claim": -1},
+            {"operators": 0},
+            {"forget_after": 60},
+            {"claim": 90_000},
+            {"projects": 0},
+            {"replica_lease": -1},
+            {"drain": 0},
+            {"watchers": 0},
+            {"api_networks": ()},
+        ],
     )
     def test_a_value_that_cannot_be_is_refused(self, wrong):
         """A wrong setting is named at once; none becomes a default in silence."""
-        with pytest.raises(ValueError, match=r"^(lease|claim|operators|forget_after): "):
+        with pytest.raises(ValueError, match=rf"^({'|'.join(wrong)}|forget_after): "):
             RegistrySettings(**wrong)

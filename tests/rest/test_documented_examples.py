@@ -19,7 +19,7 @@ from aos.testing.harness import running_aos
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
-PAGES = ("rest-jobs.md", "rest-models.md", "rest-opml.md")
+PAGES = ("rest-jobs.md", "rest-models.md", "rest-opml.md", "rest-projects.md")
 BLOCK = re.compile(r"```(sh|json|text)\n(.*?)```", re.DOTALL)
 
 
@@ -85,7 +85,8 @@ def same(shown: object, got: object, at: str = "reply") -> None:
 async def network():
     async with (
         loaded(bundled_model()) as model,
-        running_aos(model, name=bundled_model().stem, envoy=True, clock=SystemClock()) as running,
+        # registering without a proof is for development
+        running_aos(model, name=bundled_model().stem, envoy=True, clock=SystemClock(), open_to_all=True) as running,
     ):
         yield running
 

@@ -1,0 +1,100 @@
+"""News of changes for those who watch the registry, and what time changes by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from aos.clock import Clock
+from aos.errors import QueueFull
+from aos.registry.replicas import Entry, Project, Terms, passed, settle
+from aos.registry.store import ProjectStore
+
+AGAIN: Final = timedelta(seconds=5)
+"""Pause after a failure of the store."""
+
+log = logging.getLogger(__name__)
+
+
+class Changes:
+    """Says that something has changed, to any number of tasks of one event loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        # so that a registry that was started again does not count below what it said before
+        self._version = _microseconds(clock.now())
+        self._news, self._closed = asyncio.Event(), False
+        self._watchers = 0
+
+    @contextmanager
+    def watched(self, most: int) -> Generator[None]:
+        """Count somebody as watching for as long as the block runs. Raises QueueFull if ``most`` do already."""
+        if self._watchers >= most:
+            raise QueueFull("watchers of the registry", most)
+        self._watchers += 1
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+
+    @property
+    def version(self) -> int:
+        """What has been told so far; grows with each change."""
+        return self._version
+
+    def tell(self) -> None:
+        """Wake those who wait: what they read before is out of date."""
+        self._version = max(self._version + 1, _microseconds(self._clock.now()))
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def close(self) -> None:
+        """End all waiting, now and later."""
+        self._closed = True
+        self._news.set()
+
+    async def since(self, version: int, until: datetime | None = None) -> bool:
+        """Return once there is something newer than ``version``, or it is ``until``. False: nothing will come any more."""
+        if self._version <= version and not self._closed:
+            waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._news.wait())]
+            if until is not None:
+                left = (until - self._clock.now()).total_seconds()
+                waits.append(asyncio.ensure_future(self._clock.sleep(left)))
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for one in waits:
+                    one.cancel()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.gather(*waits, return_exceptions=True)
+        return not self._closed
+
+
+def _microseconds(time: datetime) -> int:
+    return int(time.timestamp() * 1_000_000)
+
+
+async def ageing(store: ProjectStore, changes: Changes, terms: Terms, clock: Clock) -> None:
+    """Let AI projects age in the store as time passes, until ``changes`` is closed. Sleeps only while there is something due."""
+
+    def decide(project: Project) -> tuple[Project | None, Sequence[Entry]]:
+        after = settle(project, now=now, terms=terms)
+        return after, passed(project, after)
+
+    while True:
+        version, now = changes.version, clock.now()
+        try:
+            due = await store.next_due()
+            if due is not None and due <= now:
+                await store.settle(now, decide)
+                changes.tell()
+                continue
+        except Exception:  # a bug, or a full disk: reads see things as they are all the same
+            log.exception("AI projects cannot age; trying again")
+            due = now + AGAIN
+        if not await changes.since(version, due):
+            return

@@ -1,0 +1,62 @@
+"""The catalogue as dispatchers watch it: what counts as a change, and how it fits into messages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from aos.v1 import registry_pb2 as pb
+
+PART_BYTES: Final = 1 << 20
+"""A message of the catalogue is closed once it has so many bytes."""
+
+
+async def everything(method: Callable[[Any, Any], Awaitable[Any]], request: Any, field: str, context: Any) -> list[Any]:
+    """Return all items of a list, over its pages."""
+    found: list[Any] = []
+    while True:
+        page = await method(request, context)
+        found += getattr(page, field)
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+def looks(models: Sequence[pb.Model], operators: Sequence[pb.OperatorInfo]) -> list[bytes]:
+    """Return what of them counts as a change. That a lease was renewed does not, nor how long ago one lapsed."""
+    found: list[bytes] = []
+    for model in models:
+        look = pb.Model()
+        look.CopyFrom(model)
+        if not look.routable:
+            look.reason = ""
+        found.append(look.SerializeToString(deterministic=True))
+    for operator in operators:
+        seen = pb.OperatorInfo()
+        seen.CopyFrom(operator)
+        seen.ClearField("expires")
+        if not seen.routable:
+            seen.reason = ""
+        found.append(seen.SerializeToString(deterministic=True))
+    return found
+
+
+def parts(version: int, models: Sequence[pb.Model], operators: Sequence[pb.OperatorInfo]) -> Iterator[pb.Catalog]:
+    """Yield the catalogue in messages of about ``PART_BYTES``; at least one."""
+    part, size = pb.Catalog(version=version), 0
+    for field, items in (("models", models), ("operators", operators)):
+        for item in items:
+            if size >= PART_BYTES:
+                part.more = True
+                yield part
+                part, size = pb.Catalog(version=version), 0
+            getattr(part, field).append(item)
+            size += item.ByteSize()
+    yield part
+
+
+def next_change(operators: Sequence[pb.OperatorInfo], now: datetime, claim: timedelta) -> datetime | None:
+    """Return when time next changes the catalogue, unless leases are renewed before: one lapses, or a claim does."""
+    ends = [operator.expires.ToDatetime(UTC) for operator in operators]
+    return min((time for end in ends for time in (end, end + claim) if time > now), default=None)
