@@ -13,7 +13,17 @@ import pytest
 
 from aos.rpc.auth import POLICY, access
 from aos.v1 import blobs_pb2, broker_pb2, callbacks_pb2, dispatcher_pb2, operator_pb2, questions_pb2, registry_pb2
-from gateway.v1 import ai_projects_pb2, images_pb2, jobs_pb2, metrics_pb2, models_pb2, operators_pb2, opml_pb2, pages_pb2, projects_pb2
+from gateway.v1 import (
+    ai_projects_pb2,
+    images_pb2,
+    jobs_pb2,
+    metrics_pb2,
+    models_pb2,
+    operators_pb2,
+    opml_pb2,
+    pages_pb2,
+    projects_pb2,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = {ROOT / "aos" / "v1", ROOT / "gateway" / "v1"}

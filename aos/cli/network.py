@@ -78,7 +78,7 @@ def model_options(command: click.decorators.FC) -> click.decorators.FC:
 def settings_of(options: dict[str, Any], **more: Any) -> NetworkSettings:
     """Return the settings that the options make. Raises ValueError, naming the option, for one that cannot be."""
     models = tuple(map(ModelFile.read, options.pop("models"))) or bundled_models()
-    adapters = tuple(AdapterFile.read(text, [one.name for one in models]) for text in options.pop("adapters"))
+    adapters = tuple(AdapterFile.read(text, [one.name for one in models if not one.images]) for text in options.pop("adapters"))
     try:
         split = tuple(float(share) for share in options.pop("tensor_split").split(",") if share)
     except ValueError:
