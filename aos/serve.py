@@ -164,7 +164,7 @@ async def running_services(
                 asked = [await stack.enter_async_context(channel(one)) for one in beside]
                 images = ImagesServicer(face, clock, outward)
                 stack.push_async_callback(images.files.aclose)
-                page = PagesServicer(face, clock)
+                page = PagesServicer(face, clock, open_to_all=bool(open_as))
                 counts = _metrics(MetricsServicer(partial(exposition, metrics), asked))
                 everything = (*native, *dialects, _images(images), _pages(page), counts)
                 async with serving(*everything, authenticate=known_tokens, addresses=(public, *addresses), grace=grace) as (

@@ -81,7 +81,9 @@ class ImagesServicer(images_pb2_grpc.ImagesServicer):
         try:
             metadata = passed_on(context)
             job, outcome = await finished(self._dispatcher, order, user=asked.user, metadata=metadata, clock=self._clock)
-            urls = await self._urls(outcome, header(context, ORIGIN), metadata) if asked.response_format == "url" else None
+            # also for who wants none: a file that is gone is found out while there is still a status to say so
+            links = await self._urls(outcome, header(context, ORIGIN), metadata)
+            urls = links if asked.response_format == "url" else None
         except Exception as error:
             yield await send(context, failure(known(error), text="prompt"))
             return

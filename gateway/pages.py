@@ -22,6 +22,8 @@ from gateway.status_feed import Feed
 from gateway.v1 import pages_pb2, pages_pb2_grpc
 
 INDEX: Final = "index.html"
+ASKED, OPEN = b'data-token="asked"', b'data-token="open"'
+"""What the page's first line says about callers without a token: that they are refused, or let in."""
 TYPES: Final = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 """Of the page's files, by how their names end."""
 POLICY: Final = (
@@ -51,9 +53,12 @@ CHECKS: Final = 2
 class PagesServicer(pages_pb2_grpc.PagesServicer):
     """Calls the services through ``face`` with the viewer's own token, never one of its own."""
 
-    def __init__(self, face: grpc.aio.Channel, clock: Clock) -> None:
+    def __init__(self, face: grpc.aio.Channel, clock: Clock, *, open_to_all: bool) -> None:
+        """``open_to_all`` is whether callers without a token are let in: then the page asks for none."""
         self._face, self._clock = face, clock
         self._files = {one.name: one.read_bytes() for one in (files("gateway") / "page").iterdir() if _type(one.name)}
+        if open_to_all:
+            self._files[INDEX] = self._files[INDEX].replace(ASKED, OPEN, 1)
         self._stopping, self._feeds, self._checks = asyncio.Event(), 0, asyncio.Semaphore(CHECKS)
 
     def stop(self) -> None:

@@ -61,7 +61,7 @@ class TestChecking:
             ([ModelFile(f"m{number}", Path("x")) for number in range(65)], [], "not 65"),
             ([ModelFile("my model", Path("x"))], [], "'my model'; give NAME=PATH"),
             ([ModelFile("m", Path("x"))], [AdapterFile("m", "m", Path("x"))], "'m' is offered twice"),
-            ([ModelFile("m", Path("x"))], [AdapterFile("a", "n", Path("x"))], "which is no model here"),
+            ([ModelFile("m", Path("x"))], [AdapterFile("a", "n", Path("x"))], "which is no language model here"),
             ([ModelFile("m", Path("x"))], [AdapterFile("a", "m", Path("x"), float("nan"))], "from -1000 to 1000"),
         ],
     )

@@ -89,7 +89,7 @@ def tee_options(command: click.decorators.FC) -> click.decorators.FC:
 def settings_of(options: dict[str, Any], **more: Any) -> NetworkSettings:
     """Return the settings that the options make. Raises ValueError, naming the option, for one that cannot be."""
     models = tuple(map(ModelFile.read, options.pop("models"))) or bundled_models()
-    adapters = tuple(AdapterFile.read(text, [one.name for one in models]) for text in options.pop("adapters"))
+    adapters = tuple(AdapterFile.read(text, [one.name for one in models if not one.images]) for text in options.pop("adapters"))
     if "tee" in options:
         options |= {"tee": options["tee"] or "", "tee_command": tuple(shlex.split(options["tee_command"]))}
     try:

@@ -52,7 +52,7 @@ DRAWS: Final = 1024
 FINAL: Final = frozenset({"INVALID_FIELD", "CONTEXT_OVERFLOW", "MODEL_UNSUITABLE", "ANSWER_BROKEN"})
 """Failures that no other operator can mend."""
 BUNDLE_BYTES: Final = 256 << 10
-"""About how large a message grows that takes the chunks of several leases; one chunk may be larger."""
+"""About how large a message grows that takes the chunks of several leases; a larger one goes alone."""
 
 log = logging.getLogger(__name__)
 
@@ -282,7 +282,7 @@ async def _drain(outbox: asyncio.Queue[OperatorMessage | None]) -> AsyncGenerato
     while True:
         # all leases of a step put their chunks before this runs again
         for message in [await outbox.get(), *(outbox.get_nowait() for _ in range(outbox.qsize()))]:
-            if message is not None and message.HasField("chunk") and bundle.ByteSize() < BUNDLE_BYTES:
+            if message is not None and message.HasField("chunk") and bundle.ByteSize() + message.ByteSize() <= BUNDLE_BYTES:
                 bundle.chunks.append(message.chunk)
                 continue
             if bundle.chunks:

@@ -36,6 +36,8 @@ TWIN: Final = 1.7
 """Two things in about one place are one when their radii differ by less than this factor."""
 MOVED, RESIZED, RECOLORED = 0.3, 0.3, 0.5
 """What a change must exceed to be meant, in the numbers of a row; smaller ones are put back, so that what stays stays exactly."""
+APART: Final = 50.0
+"""Least difference of a channel, of 255, between a thing and a background that it stands out from."""
 SMALLEST, LARGEST = 0.05, 0.45
 """Radii that are painted, of the picture's side."""
 SEAM: Final = 0.012
@@ -161,11 +163,16 @@ def found_in(answers: Floats) -> Picture:
     return Picture(_from_row(answers[-3:]), tuple(enumerate(chosen, start=1)))
 
 
-def overlap(picture: Picture) -> float:
-    """How far things reach into each other and over the edge, together; 0 when none does. One wholly inside another does not."""
+def faults(picture: Picture) -> float:
+    """How much is wrong with the picture whatever was asked for; 0 for nothing.
+
+    Things that reach into each other or over the edge count as far as they do so, one wholly inside another does not; a thing
+    that can hardly be told from the background counts 1.
+    """
     total = 0.0
     for number, (_, one) in enumerate(picture.things):
         total += sum(max(0.0, one.radius - at) + max(0.0, at + one.radius - 1) for at in (one.x, one.y))
+        total += max(abs(mine - behind) for mine, behind in zip(one.color, picture.background, strict=True)) < APART
         for _, other in picture.things[:number]:
             apart = math.hypot(one.x - other.x, one.y - other.y)
             inside = apart + min(one.radius, other.radius) < max(one.radius, other.radius)

@@ -35,7 +35,7 @@ INNER: Final = 0.99
 NEAR: Final = 12
 """What lies within this fraction of the side around a mask tells the colour behind what is painted there."""
 CHANNELS: Final = 3
-BAND: Final = 1 << 16
+BAND: Final = 1 << 14
 """Most pixels that are painted between two looks at whether the caller has gone."""
 COMPOSE, OUTLINE, FIND = range(3)
 """What the model's input `task` asks for."""
@@ -90,6 +90,8 @@ class ImageModel:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.use_deterministic_compute = True
+        # memory goes back after every run: a large picture would otherwise hold its own for ever
+        options.enable_cpu_mem_arena = False
         options.log_severity_level = 4
         try:
             session = onnxruntime.InferenceSession(contents, options, providers=["CPUExecutionProvider"])
@@ -148,7 +150,7 @@ class ImageModel:
         after, _ = self._painted(goal, window, width, height, cancelled)
         if mask is None:
             before, _ = self._painted(seen, window, width, height, cancelled)
-            same = bool((old[0] == new[0]).all())
+            same = bool((old[0, image_scene.COLOR] == new[0, image_scene.COLOR]).all())
             mask = image_scene.touched(before, after, window.side, seen.background if same else None)
         result = source.copy()
         result[mask] = _rounded(after)[mask]
@@ -165,7 +167,7 @@ class ImageModel:
         return [self._facts.begin, *found]
 
     def _composed(self, words: list[int], seed: int, source: Floats | None, box: Floats, cancelled: Callable[[], bool]) -> Floats:
-        """The scene that the words ask for: of DRAFTS, each from noise of its own, the one with the least overlap."""
+        """The scene that the words ask for: of DRAFTS, each from noise of its own, the one with the least faults."""
         shape = (DRAFTS, image_scene.ROWS, image_scene.COLUMNS)
         drafts = np.random.Generator(np.random.Philox(seed)).standard_normal(shape, np.float32)
         known = np.zeros(shape[1:], np.float32) if source is None else source
@@ -180,7 +182,7 @@ class ImageModel:
             now = np.full(DRAFTS, step / STEPS, np.float32)
             goal = self._run(COMPOSE, {**fixed, "noisy": drafts, "time": now}).reshape(shape)
             drafts = drafts + (goal - drafts) * np.float32(1 / (STEPS - step))
-        return min(drafts, key=lambda draft: image_scene.overlap(image_scene.picture_of(draft)))
+        return min(drafts, key=lambda draft: image_scene.faults(image_scene.picture_of(draft)))
 
     def _found(self, source: Pixels, mask: Mask | None, window: Window) -> Picture:
         """What the window of the source shows outside of the mask."""

@@ -85,7 +85,7 @@ class Runner:
         """Stream chunks, then the finish, as a span of the trace ``traceparent``. Leaving early stops the engine within one step.
 
         ``job`` is the job's id, 32 bytes. ``accepted``, ``sent_bytes`` and ``terms`` are Engine.generate's, ``vectors`` what
-        EmbeddingEngine.embed accepts, ``pictures`` what RenderEngine.render does: the chunks go on behind them, and the receipt is for
+        EmbeddingEngine.embed accepts, ``pictures`` what RenderEngine.render does: the chunks go on behind them, the receipt is for
         the whole answer. Raises what Pool.mode, Pool.using, Engine.generate, EmbeddingEngine.embed and RenderEngine.render raise.
         """
         group = self.hosted(order.model)

@@ -4,7 +4,7 @@ import { call, events } from "./api.js";
 import { byId, el, pill, repill, say } from "./dom.js";
 import { facts } from "./network.js";
 import { receiptView } from "./receipt.js";
-import { count, exactly, many, moment, money, short, time } from "./units.js";
+import { count, exactly, many, moment, money, rate, short, time } from "./units.js";
 
 let opened = new AbortController();
 
@@ -84,7 +84,7 @@ function describe(job, { state, what, asked }) {
     const { prompt_tokens: prompt, completion_tokens: completion } = outcome.usage ?? {};
     rows.push(["Took", time(seconds)]);
     if (completion) rows.push(["Tokens", `${count(prompt)} in, ${count(completion)} out`]);
-    if (completion && seconds > 0) rows.push(["Speed", `${(completion / seconds).toFixed(1)} tokens/s`]);
+    if (completion && seconds > 0) rows.push(["Speed", `${rate(completion / seconds)} tokens/s`]);
     if (outcome.receipt) rows.push(["Price", money(outcome.receipt.price), exactly(outcome.receipt.price)]);
     if (outcome.error) rows.push(["Failure", outcome.error.message]);
   }

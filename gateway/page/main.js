@@ -99,5 +99,6 @@ byId("check-other").addEventListener("click", () => openCheck(operators));
 prepareSheet();
 preparePlayground(open);
 setInterval(() => { if (!document.hidden) tick(now()); }, 500);
-if (token()) say(byId("live-text"), "signing in");
-start();
+// asked for a token, there is no need to be refused first
+if (token() || document.documentElement.dataset.token === "open") start();
+else refused("");

@@ -2,7 +2,7 @@
 
 import { call, events } from "./api.js";
 import { byId, el, keep, mark, say } from "./dom.js";
-import { many } from "./units.js";
+import { many, rate } from "./units.js";
 
 const SIZES = ["64x64", "128x128", "256x256", "512x512", "1024x1024"];
 const SIZE = "256x256";
@@ -58,18 +58,13 @@ function suit() {
   byId("talk").hidden = byId("talk").children.length === 0;
   byId("fresh").hidden = byId("talk").hidden;
   mark(byId("prompt"), "placeholder", model?.images ? "a red circle on a white background" : "What is AI?");
-  if (!allowed) say(byId("ask-problem"), "Jobs are handed in with a project's token.");
-  else if (!models.length) say(byId("ask-problem"), "No model is ready.");
-  else if (["Jobs are handed in with a project's token.", "No model is ready."].includes(byId("ask-problem").textContent)) {
-    say(byId("ask-problem"), "");
-  }
+  say(byId("ask-problem"), allowed ? (models.length ? "" : "No model is ready.") : "Jobs are handed in with a project's token.");
 }
 
 async function ask(open) {
   const prompt = byId("prompt").value.trim() || byId("prompt").placeholder;
   const model = chosen();
   byId("prompt").value = "";
-  say(byId("ask-problem"), "");
   const answer = el("div", { class: "words" });
   const note = el("p", { class: "small" });
   byId("talk").append(
@@ -126,7 +121,7 @@ function pace(usage, began, first) {
   const wait = first ? `first text after ${((first - began) / 1000).toFixed(2)} s` : "no text";
   if (!usage) return wait;
   const seconds = (ended - began) / 1000;
-  return `${many(usage.completion_tokens, "token")} · ${(usage.completion_tokens / seconds).toFixed(1)} tokens/s · ${wait}`;
+  return `${many(usage.completion_tokens, "token")} · ${rate(usage.completion_tokens / seconds)} tokens/s · ${wait}`;
 }
 
 /** Make a picture and show it. Returns its job's name. */

@@ -51,7 +51,10 @@ export const elapsed = (seconds) => (seconds < 60 ? `${Math.max(0, Math.floor(se
 export const moment = (seconds) => new Date(seconds * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 /** Tokens a second, without its unit, which stands above the column. */
-export const rate = (value) => (value === null || value === undefined ? "" : value.toFixed(1));
+export function rate(value) {
+  if (value === null || value === undefined) return "";
+  return value < 100 ? value.toFixed(1) : count(Math.round(value));
+}
 
 /** An address or id, shortened in the middle; the whole belongs into a title. */
 export const short = (id) => (id.length <= 16 ? id : `${id.slice(0, 8)}…${id.slice(-6)}`);

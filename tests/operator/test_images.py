@@ -58,7 +58,7 @@ class TestDrawing:
             ("Please draw me a big yellow heart on black.", "black", [("yellow", "heart")]),
             ("three green stars on a white background", "white", [("green", "star")] * 3),
             ("a purple triangle and a gray square, pink background", "pink", [("gray", "square"), ("purple", "triangle")]),
-            # no picture that was trained on had a blue circle
+            # a pair that was held out of training
             ("a blue circle on a yellow background", "yellow", [("blue", "circle")]),
         ],
     )

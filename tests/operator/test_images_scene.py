@@ -22,9 +22,9 @@ from aos.operator.image_scene import (
     Thing,
     Window,
     bands,
+    faults,
     found_in,
     hole_of,
-    overlap,
     patch_of,
     picture_of,
     points_of,
@@ -165,16 +165,22 @@ class TestSteadying:
         assert (steadied(before, after)[1:] == after[1:]).all()
 
 
-class TestOverlap:
+class TestFaults:
     def test_things_apart_have_none(self):
         """Nor has a thing wholly inside another."""
-        assert overlap(Picture(RED, ((1, thing(0.25)), (2, thing(0.75))))) == 0
-        assert overlap(Picture(RED, ((1, thing(radius=0.3)), (2, thing(radius=0.1))))) == 0
+        assert faults(Picture(BLUE, ((1, thing(0.25)), (2, thing(0.75))))) == 0
+        assert faults(Picture(BLUE, ((1, thing(radius=0.3)), (2, thing(radius=0.1))))) == 0
 
-    def test_it_grows_with_what_is_shared(self):
+    def test_overlap_grows_with_what_is_shared(self):
         """The nearer two things are, or the further over the edge, the more."""
-        assert overlap(Picture(RED, ((1, thing(0.4)), (2, thing(0.7))))) == pytest.approx(0.1)
-        assert overlap(Picture(RED, ((1, thing(0.1)),))) == pytest.approx(0.1)
+        assert faults(Picture(BLUE, ((1, thing(0.4)), (2, thing(0.7))))) == pytest.approx(0.1)
+        assert faults(Picture(BLUE, ((1, thing(0.1)),))) == pytest.approx(0.1)
+
+    def test_what_cannot_be_seen_is_worse(self):
+        """A thing of nearly the background's colour outweighs any overlap of two."""
+        assert faults(Picture(RED, ((1, thing()),))) == 1
+        assert faults(Picture((220, 40, 89), ((1, thing()),))) == 1
+        assert faults(Picture((220, 40, 91), ((1, thing()),))) == 0
 
 
 class TestPainting:

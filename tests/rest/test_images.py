@@ -191,6 +191,13 @@ class TestLinks:
             gone = await rest.post("/v1/images/edits", json=asked(image=url))
             assert (gone.status_code, gone.json()["error"]["code"]) == (404, "blob_not_found")
 
+    @pytest.mark.parametrize("form", ["url", "b64_json"])
+    async def test_gone_too_soon(self, form):
+        """Where less is kept than was made, the reply says so, and is not half of one."""
+        async with painting(blobs=BlobLimits(owner_files=1)) as aos, asking(aos) as (rest, _):
+            got = await rest.post(GENERATIONS, json=asked(n=2, response_format=form))
+        assert (got.status_code, got.json()["error"]["code"]) == (404, "blob_not_found")
+
     async def test_no_name_of_a_file(self, network):
         """Paths that name no file are not found."""
         async with httpx.AsyncClient(base_url=network.url) as anyone:

@@ -52,7 +52,7 @@ def drawing_tasks(dice: random.Random, each: int) -> list[Task]:
     for number in range(each):
         pair = sorted(HELD_OUT)[number % len(HELD_OUT)]
         one = Wanted(*pair, dice.choice(CELLS) if number % 2 else None)
-        tasks.append(_drawing(dice, "a pair of shape and colour never seen", [[one]]))
+        tasks.append(_drawing(dice, "a held-out pair of shape and colour", [[one]]))
         one = replace(_any(dice), cell=dice.choice(CELLS), size=dice.choice((None, "small", "large")))
         tasks.append(_drawing(dice, "one thing", [[one]]))
         first, second = _two(dice)
