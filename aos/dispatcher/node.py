@@ -12,6 +12,7 @@ from aos.clock import Clock
 from aos.dispatcher import jobs
 from aos.dispatcher.blobs import BlobsServicer
 from aos.dispatcher.callbacks import CallbacksServicer
+from aos.dispatcher.catalogue import Catalogue
 from aos.dispatcher.files import Files
 from aos.dispatcher.holds import Holds
 from aos.dispatcher.jobs import At, Job, State
@@ -123,9 +124,10 @@ async def running_dispatcher(
         randomness=randomness,
     )
     counts.watch(queued=lambda: relay.queued, attached=lambda: relay.attached)
+    catalogue = Catalogue(registry, clock=clock, seconds=settings.rpc_seconds)
     submissions = Submissions(
         store,
-        registry=registry,
+        catalogue=catalogue,
         holds=holds,
         limits=limits,
         files=files,
@@ -155,10 +157,18 @@ async def running_dispatcher(
     )
     callbacks = CallbacksServicer(store, registry, rpc_seconds=settings.rpc_seconds)
     node = DispatcherNode(servicer, tokens, callbacks, BlobsServicer(blobs, clock), submissions, relay, reviews, log)
-    loops = [relay.place_forever(), relay.sweep_forever(), holds.settle_forever(), holds.reconcile_forever()]
     tasks = [
         asyncio.create_task(loop)
-        for loop in (*loops, reviews.run_forever(), retention.purge_forever(), files.sweep_forever(settings.purge_seconds))
+        for loop in (
+            catalogue.follow_forever(),
+            relay.place_forever(),
+            relay.sweep_forever(),
+            holds.settle_forever(),
+            holds.reconcile_forever(),
+            reviews.run_forever(),
+            retention.purge_forever(),
+            files.sweep_forever(settings.purge_seconds),
+        )
     ]
     try:
         yield node

@@ -11,11 +11,11 @@ from typing import Final
 from aos.clock import Clock
 from aos.dispatcher import admission
 from aos.dispatcher.admission import NONCE_BYTES, Record
+from aos.dispatcher.catalogue import Catalogue
 from aos.dispatcher.files import Files
 from aos.dispatcher.holds import HoldGone, Holds, lock_key
 from aos.dispatcher.jobs import Money
 from aos.dispatcher.limits import ProjectLimits
-from aos.dispatcher.peers import ask
 from aos.dispatcher.projects import Randomness
 from aos.dispatcher.quotas import Limits, Requests
 from aos.dispatcher.settings import DispatcherSettings
@@ -23,9 +23,7 @@ from aos.dispatcher.store import JobStore, Row
 from aos.dispatcher.tracing import JobSpans
 from aos.errors import ServiceUnavailable
 from aos.telemetry import Span
-from aos.v1 import registry_pb2_grpc
 from aos.v1.dispatcher_pb2 import CreateJobRequest
-from aos.v1.registry_pb2 import GetModelRequest
 
 TRIES: Final = 2
 """How often a submission begins anew because its hold ended meanwhile."""
@@ -38,7 +36,7 @@ class Submissions:
         self,
         store: JobStore,
         *,
-        registry: registry_pb2_grpc.RegistryAsyncStub,
+        catalogue: Catalogue,
         holds: Holds,
         limits: ProjectLimits,
         files: Files,
@@ -48,7 +46,7 @@ class Submissions:
         clock: Clock,
         randomness: Randomness,
     ) -> None:
-        self._store, self._registry, self._holds, self._accepted = store, registry, holds, accepted
+        self._store, self._catalogue, self._holds, self._accepted = store, catalogue, holds, accepted
         self._files = files
         self._spans, self._settings, self._clock, self._randomness = spans, settings, clock, randomness
         self._running = set[asyncio.Task[Row]]()
@@ -88,8 +86,7 @@ class Submissions:
             admission.same(existing, admission.digest_contents(request))
             record = existing
         else:
-            asked = self._registry.GetModel(GetModelRequest(name=request.order.model), timeout=self._settings.rpc_seconds)
-            model = await ask("registry", asked)
+            model = await self._catalogue.model(request.order.model)
             admission.check_model(request.order, model, request.job_type)
             record = admission.draft(
                 request,

@@ -9,8 +9,8 @@ from typing import Final
 
 from aos.clock import Clock
 from aos.errors import AosError, QueueFull
-from aos.operator.upstream import Fault, TookTooLong, Upstream
 from aos.operator.upstream_health import Health, failed, looked, opened, served, tried
+from aos.operator.upstream_server import Fault, Server, TookTooLong
 from aos.operator.upstream_settings import UpstreamSettings
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class Prober:
 
     def __init__(
         self,
-        upstream: Upstream,
+        upstream: Server,
         *,
         settings: UpstreamSettings,
         clock: Clock,

@@ -14,6 +14,7 @@ from aos.errors import ModelUnsuitable
 from aos.v1.types_pb2 import Chat, ChatMessage, Determinism, Order, Tool, ToolChoice
 
 CHAT, COMPLETIONS, MODELS = "/chat/completions", "/completions", "/models"
+PICTURES, EDITS = "/images/generations", "/images/edits"
 FOLDER: Final = "/v1"
 TEMPLATE_TOKENS: Final = 256
 """What a server's template may add to an input. The dispatcher allows for no less (its admission.py)."""
@@ -43,13 +44,15 @@ class Paths:
     chat: str
     completions: str = ""
     models: str = ""
+    pictures: str = ""
+    edits: str = ""
 
 
 def paths_of(path: str) -> Paths:
-    """Return the paths that go with a registered one: that of chat, of completions, of the folder above, or the root."""
+    """Return the paths that go with a registered one: that of chat, completions or pictures, of the folder above, or the root."""
     path, _, query = path.partition("?")
     folder = path.rstrip("/")
-    for end in (CHAT, COMPLETIONS):
+    for end in (CHAT, COMPLETIONS, PICTURES, EDITS):
         if folder.endswith(end):
             folder = folder.removesuffix(end)
             break
@@ -57,9 +60,10 @@ def paths_of(path: str) -> Paths:
         if not folder:
             folder = FOLDER
         elif not folder.endswith(FOLDER):  # somebody's own: asked as it is, and nothing beside it
-            return Paths(f"{path}?{query}" if query else path)
+            own = f"{path}?{query}" if query else path
+            return Paths(own, pictures=own, edits=own)
     behind = f"?{query}" if query else ""
-    return Paths(f"{folder}{CHAT}{behind}", f"{folder}{COMPLETIONS}{behind}", f"{folder}{MODELS}{behind}")
+    return Paths(*(f"{folder}{end}{behind}" for end in (CHAT, COMPLETIONS, MODELS, PICTURES, EDITS)))
 
 
 def request_body(order: Order) -> dict[str, Any]:

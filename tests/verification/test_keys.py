@@ -129,6 +129,8 @@ class TestProof:
                 other.chat = False
             case "model" | "digest":
                 setattr(other, field, "other")
+            case "replicas":
+                other.replicas.append("other")
             case _:
                 setattr(other, field, 5)
         proof = prove(KEY, "register", [OFFER], issued_at=NOW)
