@@ -102,7 +102,7 @@ class Runner:
                 group,
                 order,
                 job=job,
-                resumed=bool(accepted or sent_bytes),
+                resumed=bool(accepted or sent_bytes or pictures),
                 seconds=terms and terms.seconds,
                 key=self.key,
                 price=self.price,

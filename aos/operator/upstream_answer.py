@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from aos.clock import Clock
@@ -11,15 +11,17 @@ from aos.errors import AnswerBroken
 from aos.operator.upstream import Answered
 from aos.operator.upstream_group import Group
 from aos.order import canonical_sampling, cost, digest_order
+from aos.picture_order import digest_input, digest_pictures, picture_tokens
+from aos.pictures import ENCODER
 from aos.v1.operator_pb2 import Chunk, Finish
 from aos.v1.receipt_pb2 import Receipt
-from aos.v1.types_pb2 import Order, Price, Usage, VectorClock
+from aos.v1.types_pb2 import FinishReason, Order, Picture, Price, Usage, VectorClock
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import sign, text_digest
 from aos.verification.states import NOTHING
-from aos.verification.upstream import NO_TOKENS, name_digest, profile_of
+from aos.verification.upstream import NO_TOKENS, name_digest, picture_profile, profile_of
 
-RESUMED = "an earlier operator was lost in mid-answer, and a model server cannot go on with another's text"
+RESUMED = "an earlier operator was lost in mid-answer, and nobody signs for what another one's model server gave"
 
 
 async def answering(
@@ -34,13 +36,23 @@ async def answering(
     clock: Clock,
     tick: Callable[[], VectorClock],
 ) -> AsyncGenerator[Chunk | Finish]:
-    """Stream chunks, which have no tokens, then the finish. ``order`` has its defaults stated.
+    """Stream chunks, which have no tokens, then the finish. ``order`` has its defaults stated, and its files their names.
 
     ``resumed`` is whether some of the answer has been sent by another; ``tick`` counts one event. Raises what Group.generate
-    raises, and AnswerBroken at once where there is something to go on from.
+    and Group.draw raise, and AnswerBroken at once where there is something to go on from.
     """
     if resumed:
         raise AnswerBroken(order.model, RESUMED)
+    if order.HasField("picture"):
+        made = list[Picture]()
+        async with aclosing(group.draw(order, seconds=seconds)) as drawn:
+            async for picture in drawn:
+                yield Chunk(pictures=[picture])
+                made.append(Picture(sha256=picture.sha256, width=picture.width, height=picture.height, size=picture.size))
+        now = int(clock.now().timestamp())
+        receipt = await asyncio.to_thread(_signed_pictures, key, order, job, made, price, tick(), now)
+        yield Finish(reason=FinishReason.FINISH_REASON_STOP, receipt=receipt)
+        return
     text = list[str]()
     async with aclosing(group.generate(order, seconds=seconds)) as said:
         async for one in said:
@@ -58,21 +70,34 @@ def _signed(
     key: OperatorKey, order: Order, job: bytes, text: str, end: Answered, price: Price, clock: VectorClock, issued_at: int
 ) -> Receipt:
     usage = Usage(prompt_tokens=end.prompt_tokens, completion_tokens=end.completion_tokens)
-    unsigned = Receipt(
+    unsigned = _receipt(order, job, usage, price, clock, issued_at)
+    unsigned.profile, unsigned.finish_reason = profile_of(counted=end.counted), end.reason
+    unsigned.prompt_digest, unsigned.output_digest = NO_TOKENS, text_digest(text)
+    return sign(unsigned, key)
+
+
+def _signed_pictures(
+    key: OperatorKey, order: Order, job: bytes, made: Sequence[Picture], price: Price, clock: VectorClock, issued_at: int
+) -> Receipt:
+    prompt, completion = picture_tokens(order.picture)
+    unsigned = _receipt(order, job, Usage(prompt_tokens=prompt, completion_tokens=completion), price, clock, issued_at)
+    unsigned.profile, unsigned.finish_reason = picture_profile(ENCODER), FinishReason.FINISH_REASON_STOP
+    unsigned.prompt_digest, unsigned.output_digest = digest_input(order.picture), digest_pictures(made)
+    return sign(unsigned, key)
+
+
+def _receipt(order: Order, job: bytes, usage: Usage, price: Price, clock: VectorClock, issued_at: int) -> Receipt:
+    """Return what is the same in all of them."""
+    return Receipt(
         job=job,
         request_digest=digest_order(order),
         model_digest=name_digest(order.model),
-        profile=profile_of(counted=end.counted),
         parameters=canonical_sampling(order.sampling),
         seed=order.sampling.seed,
-        prompt_digest=NO_TOKENS,
-        output_digest=text_digest(text),
         output_tokens_digest=NO_TOKENS,
         usage=usage,
-        finish_reason=end.reason,
         price=str(cost(price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)),
         clock=clock,
         issued_at=issued_at,
         state_root=NOTHING,
     )
-    return sign(unsigned, key)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from aos.errors import AnswerBroken, AosError, QueueFull
+from aos.errors import AnswerBroken, AosError, ModelUnsuitable, QueueFull
 from aos.operator.probing import Prober
-from aos.operator.upstream import Answered, Fault, Upstream
-from aos.v1.types_pb2 import Order
+from aos.operator.upstream import Answered, Upstream
+from aos.operator.upstream_pictures import PictureServer, check_order
+from aos.operator.upstream_server import Fault
+from aos.v1.types_pb2 import Order, Picture
 
 
 @dataclass(slots=True)
@@ -18,20 +21,27 @@ class Member:
 
     id: str
     """The replica's, as the registry made it."""
-    upstream: Upstream
+    upstream: Upstream | PictureServer
     prober: Prober
     draining: bool = False
     """Whether it gets no new requests."""
+    lacking: str = ""
+    """What essential it lacks, as its check found; empty if nothing."""
 
     @property
     def usable(self) -> bool:
         """Whether it may get requests."""
-        return self.prober.health.usable and not self.draining
+        return self.prober.health.usable and not self.draining and not self.lacking
+
+    @property
+    def pictures(self) -> bool:
+        """Whether it makes pictures or changes them, rather than texts."""
+        return isinstance(self.upstream, PictureServer)
 
 
 @dataclass(slots=True)
 class Group:
-    """The servers of one model. Orders go to the one with the fewest running."""
+    """The servers of one model: all of texts, or all of pictures. Orders go to the one with the fewest running."""
 
     model: str
     members: list[Member] = field(default_factory=list[Member])
@@ -46,19 +56,26 @@ class Group:
         """Those that are not being drained."""
         return [one for one in self.members if not one.draining]
 
+    @property
+    def pictures(self) -> bool:
+        """Whether they make pictures or change them, rather than texts."""
+        return any(one.pictures for one in self.members)
+
     async def generate(self, order: Order, *, seconds: float | None = None) -> AsyncGenerator[str | Answered]:
         """Stream an answer; where one server fails before it has said anything, the next one is asked.
 
         Raises what Upstream.generate raises, of the last one, and AnswerBroken for a failure in mid-answer.
         """
-        left, failure = list(self.usable), Fault(self.model, "none of its servers can be used now")
-        last: AosError = failure
+        if self.pictures:
+            raise ModelUnsuitable(self.model, "text: it makes pictures")
+        left = [(one, one.upstream) for one in self.usable if isinstance(one.upstream, Upstream)]
+        last: AosError = self._nobody()
         while left:
-            member = min(left, key=lambda one: (one.upstream.running, one.id))
-            left.remove(member)
+            member, upstream = min(left, key=lambda one: (one[1].running, one[0].id))
+            left.remove((member, upstream))
             begun = False
             try:
-                async with aclosing(member.upstream.generate(order, seconds=seconds)) as said:
+                async with aclosing(upstream.generate(order, seconds=seconds)) as said:
                     async for one in said:
                         begun = True
                         if isinstance(one, Answered):
@@ -74,3 +91,43 @@ class Group:
             else:
                 return
         raise last
+
+    async def draw(self, order: Order, *, seconds: float | None = None) -> AsyncGenerator[Picture]:
+        """Yield an order's pictures one by one; where one server fails, the next one is asked for that picture.
+
+        Raises what PictureServer.draw raises, of the last one, and AnswerBroken for a failure of all after the first picture.
+        """
+        check_order(order)
+        due = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        for index in range(max(1, order.picture.count)):
+            try:
+                yield await self._drawn(order, index, due, seconds)
+            except (Fault, QueueFull) as error:
+                if not index:
+                    raise
+                raise AnswerBroken(self.model, error.problem if isinstance(error, Fault) else error.message) from error
+
+    async def _drawn(self, order: Order, index: int, due: float | None, seconds: float | None) -> Picture:
+        edits = bool(order.picture.sources)
+        theirs = [(one, one.upstream) for one in self.members if isinstance(one.upstream, PictureServer)]
+        if not any(server.edits == edits for _, server in theirs):
+            raise ModelUnsuitable(self.model, "edits of pictures" if edits else "pictures: it only changes them")
+        left = [(one, server) for one, server in theirs if one.usable and server.edits == edits]
+        last: AosError = self._nobody()
+        while left:
+            member, server = min(left, key=lambda one: (one[1].running, one[0].id))
+            left.remove((member, server))
+            try:
+                picture = await server.draw(order, index, due=due, seconds=seconds)
+            except Fault as fault:
+                member.prober.failed(fault)
+                last = fault
+            except QueueFull as full:
+                last = full
+            else:
+                member.prober.served()
+                return picture
+        raise last
+
+    def _nobody(self) -> Fault:
+        return Fault(self.model, "none of its servers can be used now")

@@ -184,7 +184,7 @@ class Server(ABC):
         *,
         most: int = REPLY_BYTES,
     ) -> bytes:
-        """Return what is left of the reply, which has to come within ``patience`` seconds. Raises Unreadable if that is too much."""
+        """Return the rest of the reply, which has to come within ``patience`` seconds. Raises Unreadable if it is too much."""
         body = bytearray()
 
         async def read() -> None:

@@ -29,6 +29,8 @@ class UpstreamSettings:
     """How long one may send nothing at all in mid-answer."""
     silent_seconds: float = 300.0
     """How long one may send nothing that says anything: comments keep a connection open, not for ever."""
+    picture_seconds: float = 600.0
+    """How long one may take to make one picture."""
     probe_seconds: float = 5.0
     """From one look at a server to the next."""
     probe_timeout: float = 3.0
@@ -37,6 +39,8 @@ class UpstreamSettings:
     """From one prompt with which a server is tried out to the next."""
     canary_timeout: float = 20.0
     """How long the answer to that may take."""
+    check_seconds: float = 300.0
+    """From one check of a server that lacks something essential to the next."""
     faults: int = 3
     """So many answers in a row that fail take a server out."""
     jitter: float = 0.1

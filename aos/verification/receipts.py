@@ -205,6 +205,10 @@ def _upstream(bundle: ReceiptBundle) -> Iterator[Finding]:
         return
     yield Finding("the model is one that only its name stands for", good=named, why="" if named else "the receipt names weights")
     yield Finding("there are no tokens", good=not bundle.output_tokens)
+    if bundle.order.HasField("picture"):
+        why = "a model server gave them: its operator answers for it, and nobody can run it again"
+        yield Finding("that the model gives these pictures", good=None, why=why)
+        return
     why = "a model server told the text and the counts, and no tokens: its operator answers for it, and nobody can run it again"
     yield Finding("that the model gives this answer, and the counts of tokens", good=None, why=why)
 

@@ -29,6 +29,11 @@ def profile_of(*, counted: bool) -> str:
     return f"{PROFILE} usage={'counted' if counted else 'stated'}"
 
 
+def picture_profile(encoder: str) -> str:
+    """Return the profile of pictures; ``encoder`` is what wrote their files anew (aos/pictures.py)."""
+    return f"{PROFILE} {encoder}"
+
+
 def is_upstream(receipt: Receipt) -> bool:
     """Say whether the receipt claims that a model server gave the answer; whether it may, its model's digest decides."""
     return receipt.profile == PROFILE or receipt.profile.startswith(f"{PROFILE} ")
