@@ -78,9 +78,7 @@ class PagesServicer(pages_pb2_grpc.PagesServicer):
         self._feeds += 1
         try:
             signed_in = bool(header(context, "authorization"))
-            feed = Feed(
-                self._face, caller(), passed_on(context), clock=self._clock, stopping=self._stopping, signed_in=signed_in
-            )
+            feed = Feed(self._face, caller(), passed_on(context), clock=self._clock, stopping=self._stopping, signed_in=signed_in)
             await context.send_initial_metadata(FEED)
             async with aclosing(feed.events()) as events:
                 async for event in events:

@@ -22,7 +22,9 @@ PAGE, GATEWAY, NOBODY = "Checked by this page", "Checked by the gateway", "Not c
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def network():
-    async with running_aos(ScriptedModel("It is mathematics, über alles ∑."), envoy=True, clock=SystemClock(), open_to_all=True) as aos:
+    async with running_aos(
+        ScriptedModel("It is mathematics, über alles ∑."), envoy=True, clock=SystemClock(), open_to_all=True
+    ) as aos:
         await aos.client.answer(Order(model="scripted", prompt="What is AI?"))
         yield aos
 
@@ -83,7 +85,7 @@ class TestAReceiptThatDoesNot:
         ids=["text", "tokens", "rate", "price", "time", "request"],
     )
     async def test_a_changed_one_is_found_out(self, network, viewer, receipt, change, by_page, by_gateway):
-        """Whatever was changed, the receipt does not hold, and the finding says in what; digests are found out by the page itself."""
+        """Whatever was changed, the receipt does not hold, and a finding says what; digests are found out by the page itself."""
         change(receipt)
         async with viewer.looking(network.url) as page:
             await check(page, receipt)
