@@ -11,7 +11,8 @@ help: ## say what each target does
 demo: .venv/run ## run the whole network once: a job over REST, its answer, its receipt, the check
 	$(BIN)/aos demo
 
-test: .venv/test check ## everything that CI runs
+test: .venv/test check ## everything that CI runs; as root, installs Chromium for it if there is none
+	$(BIN)/python tools/install.py browser
 	$(BIN)/python -m pytest
 
 check: .venv/test ## formatting, lint, types, protos; no tests

@@ -1,4 +1,4 @@
-"""What one viewer of the status page is told as it changes: looks at the network once a second, with the viewer's own credentials."""
+"""What one viewer of the status page is told as it changes: a look at the network each second, with the viewer's credentials."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import grpc
 
 from aos.client import CALL_SECONDS, watch
 from aos.clock import Clock, within
-from aos.errors import AosError
+from aos.errors import AosError, Unauthenticated
 from aos.rpc.auth import Caller, Kind
 from aos.rpc.status import answered
 from aos.v1 import broker_pb2_grpc, dispatcher_pb2_grpc, registry_pb2_grpc
@@ -56,7 +56,8 @@ class Feed:
     async def events(self) -> AsyncGenerator[bytes]:
         """Yield server-sent events: `hello`, then `network`, `ledger` and `jobs`, each whole, whenever it is not what it was.
 
-        A part that cannot be told now is an event `trouble` with why. Ends when the services stop, and after ``LIFE_SECONDS``.
+        A part that cannot be told now is an event `trouble` with why. Ends when the services stop, when the viewer's token is not
+        known any more, and after ``LIFE_SECONDS``.
         """
         begun, looks, quiet, before = self._clock.now(), 0, 0, dict[str, str]()
         try:
@@ -70,6 +71,8 @@ class Feed:
                     yield news or PING
                 with suppress(TimeoutError):
                     await within(self._clock, LOOK_SECONDS, self._stopping.wait())
+        except Unauthenticated:
+            return  # who calls again is told
         finally:
             await self._follow(())
 
@@ -80,6 +83,8 @@ class Feed:
         found = await asyncio.gather(*wanted.values(), return_exceptions=True)
         parts, troubles = dict[str, str](), dict[str, str]()
         for name, part in zip(wanted, found, strict=True):
+            if isinstance(part, Unauthenticated):
+                raise part
             if isinstance(part, AosError):
                 troubles[name] = part.message
             elif isinstance(part, grpc.aio.AioRpcError):

@@ -1,4 +1,4 @@
-"""Install the pinned packages into this interpreter's environment: ``python tools/install.py run|test``.
+"""Install the pinned packages into this interpreter's environment: ``python tools/install.py run|test``; ``browser`` for Chromium.
 
 llama.cpp comes as source and compiles once, for this machine's own instruction set: about 4 minutes on 2 cores. pip says nothing
 meanwhile, so the compiler's own count of files is shown as a progress bar.
@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPILED = "llama_cpp_python"
 PIP = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
+CHROMIUM = Path("/usr/bin/chromium")
+APT = ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]
+APT_SECONDS = 300
+"""How long each of its steps may take."""
 STEP = re.compile(r"\[(\d+)/(\d+)\]")
 
 
@@ -69,7 +75,23 @@ def compile_llama(pin: str) -> None:
         sys.exit(f"{''.join(said)}\nllama.cpp did not compile. {needs}")
 
 
-def main() -> None:
+def browser() -> None:
+    """Install Debian's Chromium unless it is there. Where that cannot be, say what to do: the tests of the page fail without it."""
+    if CHROMIUM.exists():
+        return
+    print("installing Chromium, in which the status page is tested ...", flush=True)
+    if os.geteuid() == 0 and shutil.which(APT[0]):
+        quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        with suppress(subprocess.TimeoutExpired):
+            for command in (APT, ["apt-get", "update"], APT):  # a list of packages that is old or missing is got once
+                subprocess.run(command, env=quiet, stdout=subprocess.DEVNULL, timeout=APT_SECONDS, check=False)
+                if CHROMIUM.exists():
+                    return
+    print(f"{CHROMIUM} is missing. Without it the tests in tests/browser fail. On Debian, as root: {' '.join(APT)}", flush=True)
+
+
+def packages() -> None:
+    """Install what requirements/NAME.txt pins, llama.cpp last, and the project itself."""
     wanted = pins(sys.argv[1])
     wheels = [pin for pin in wanted if not pin.startswith(COMPILED)]
     print(f"installing {len(wheels)} pinned packages ...", flush=True)
@@ -77,6 +99,13 @@ def main() -> None:
     if find_spec("llama_cpp") is None:
         compile_llama(next(pin for pin in wanted if pin.startswith(COMPILED)))
     subprocess.run([*PIP, "--quiet", "--no-deps", "--editable", str(ROOT)], check=True)
+
+
+def main() -> None:
+    if sys.argv[1] == "browser":
+        browser()
+    else:
+        packages()
 
 
 if __name__ == "__main__":

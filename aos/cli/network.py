@@ -187,6 +187,7 @@ def show_network(network: Network, settings: NetworkSettings) -> None:
     kept, table = network.credentials, Table(box=None, show_header=False)
     for name, value in (
         ("REST", kept.url),
+        ("status page", f"{kept.url}/"),
         ("gRPC", kept.grpc),
         ("project", kept.project),
         ("token", kept.token),

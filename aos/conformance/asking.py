@@ -65,20 +65,21 @@ def root(url: str) -> str:
     return at.rstrip("/")
 
 
-async def check(client: httpx.AsyncClient, place: Place, *, model: str = "", kind: int | None = None) -> Report:
+async def check(client: httpx.AsyncClient, place: Place, *, model: str = "", kind: int | None = None, side: int = SIDE) -> Report:
     """Return what a server answers to each kind of question that the interface documents.
 
     ``model`` is which of its models is asked, by default the first one that it lists; ``kind`` the interface's type of it, by
-    default what the list says, or text. Never raises for anything that a server may do.
+    default what the list says, or text; ``side`` how wide and high pictures are to be. Never raises for anything that a server
+    may do.
     """
-    asked = _Check(client, place, model)
+    asked = _Check(client, place, model, side)
     await asked.run(kind)
     return Report(place.url, asked.model, tuple(asked.findings), tuple(asked.capabilities))
 
 
 class _Check:
-    def __init__(self, client: httpx.AsyncClient, place: Place, model: str) -> None:
-        self._client, self._place, self.model = client, place, model
+    def __init__(self, client: httpx.AsyncClient, place: Place, model: str, side: int) -> None:
+        self._client, self._place, self.model, self._side = client, place, model, side
         self.findings: list[Finding] = []
         self.capabilities: list[str] = []
 
@@ -97,8 +98,9 @@ class _Check:
         elif kind == IMAGE:
             await self._pictures("images", "/v1/images/generations", {})
         else:
-            source = f"data:image/png;base64,{base64.b64encode(blank(SIDE)).decode()}"
+            source = f"data:image/png;base64,{base64.b64encode(blank(self._side)).decode()}"
             await self._pictures("image-edits", "/v1/images/edits", {"image": source})
+            await self._form()
         await self._refusals(kind)
 
     async def _models(self) -> list[dict[str, Any]]:
@@ -160,8 +162,8 @@ class _Check:
             "model": self.model,
             "prompt": PICTURE,
             "n": 1,
-            "width": SIDE,
-            "height": SIDE,
+            "width": self._side,
+            "height": self._side,
             "response_format": "b64_json",
             **more,
         }
@@ -171,6 +173,20 @@ class _Check:
         kind = self._look(capability, lambda: shapes.pictures(reply, 1), "one picture in the documented shape", capability)
         if kind == "url":
             self._add(f"{capability}.format", Verdict.FAIL, "b64_json was asked for and a url came")
+
+    async def _form(self) -> None:
+        """Ask for an edit as OpenAI's clients do, which the interface does not ask for."""
+        line, size = "image-edits.form", str(self._side)
+        said = {"model": self.model, "prompt": PICTURE, "n": "1", "size": f"{size}x{size}", "response_format": "b64_json"}
+        form = httpx.Request("POST", "http://form/", data=said, files={"image": ("image.png", blank(self._side), "image/png")})
+        try:
+            reply = await self._ask("POST", "/v1/images/edits", form.read(), kind=form.headers["content-type"])
+            shapes.good(reply.status, reply.data)
+            shapes.pictures(shapes.json_object(reply.data, reply.content_type), 1)
+        except (Broken, _Unanswered) as error:
+            self._add(line, Verdict.NOTE, str(error))
+            return
+        self._add(line, Verdict.PASS, "a form is taken, too", "image-edits-form")
 
     async def _refusals(self, kind: int) -> None:
         path = ("/v1/chat/completions", "/v1/images/generations", "/v1/images/edits")[kind]
@@ -204,10 +220,12 @@ class _Check:
             self._add(line, Verdict.FAIL, str(error))
             return None
 
-    async def _ask(self, method: str, path: str, body: dict[str, Any] | bytes | None = None) -> _Reply:
+    async def _ask(
+        self, method: str, path: str, body: dict[str, Any] | bytes | None = None, *, kind: str = "application/json"
+    ) -> _Reply:
         """Return the reply. Raises _Unanswered if none comes whole, in time and of a size that is read."""
         content = json.dumps(body).encode() if isinstance(body, dict) else body
-        headers = dict(self._place.headers) | ({"content-type": "application/json"} if content is not None else {})
+        headers = dict(self._place.headers) | ({"content-type": kind} if content is not None else {})
         url = f"{self._place.url}{path}"
         request = self._client.build_request(
             method, url, content=content, headers=headers, timeout=SECONDS, extensions=dict(self._place.extensions)

@@ -47,7 +47,7 @@ class Report:
     findings: tuple[Finding, ...]
     capabilities: tuple[str, ...]
     """What it can do, as replicas have it: `chat`, `stream`, `usage`, `stream-usage`, `models`, `errors`, `images`,
-    `image-edits`."""
+    `image-edits`, `image-edits-form`."""
 
     @property
     def conforms(self) -> bool:

@@ -15,11 +15,14 @@ from aos.clock import Clock
 from aos.errors import AosError
 from aos.fetch import Unreachable
 from aos.operator.backoff import Backoff
+from aos.operator.conforming import CHECKS, Conforming
+from aos.operator.hosting_reports import REASON_CHARS, report_of
 from aos.operator.offering import Offers
 from aos.operator.probing import Prober
-from aos.operator.upstream import open_upstream
+from aos.operator.rendering import PROMPT_TOKENS
+from aos.operator.upstream import Upstream, open_upstream
 from aos.operator.upstream_group import Group, Member
-from aos.operator.upstream_health import State
+from aos.operator.upstream_pictures import PictureServer, open_pictures
 from aos.operator.upstream_settings import UpstreamSettings
 from aos.rpc.status import from_rpc_error
 from aos.v1.registry_pb2 import (
@@ -41,19 +44,12 @@ from aos.verification.upstream import name_digest
 
 CALL_SECONDS: Final = 10.0
 """How long the registry may take with one report."""
-REASON_CHARS: Final = 512
-"""Most characters of a reason in a report."""
 OFFERS: Final = 64
 """Most models that one operator offers, its own included; the registry takes no more."""
 AGAIN_SECONDS: Final = 1.0
 """Between two reports that the registry takes for one, because they say the same in the same second."""
-STATES: Final = {
-    State.STARTING: ReplicaState.REPLICA_STATE_REGISTERED,
-    State.HEALTHY: ReplicaState.REPLICA_STATE_HEALTHY,
-    State.DEGRADED: ReplicaState.REPLICA_STATE_HEALTHY,
-    State.DOWN: ReplicaState.REPLICA_STATE_UNHEALTHY,
-}
-"""As reports have them."""
+PICTURES: Final = (ModelKind.MODEL_KIND_IMAGE, ModelKind.MODEL_KIND_IMAGE_EDIT)
+"""Kinds of servers of pictures."""
 GONE: Final = "it is not registered any more"
 
 log = logging.getLogger(__name__)
@@ -66,7 +62,8 @@ Told = Callable[[Offers], Awaitable[None]]
 class _Hosted:
     replica: Replica
     member: Member
-    looking: asyncio.Task[None]
+    looking: list[asyncio.Task[None]]
+    """That ask it how it is, and what it can do."""
 
 
 class Hosting:
@@ -102,6 +99,7 @@ class Hosting:
         self._proven = set[str]()
         """Models that have had a server that may be used."""
         self._tasks: list[asyncio.Task[None]] = []
+        self._turn = asyncio.Semaphore(CHECKS)
         self._offer, self._report = asyncio.Event(), asyncio.Event()
         self._last = (0, b"")
         """The last report: when it was signed, and what it said."""
@@ -109,6 +107,10 @@ class Hosting:
     def group(self, model: str) -> Group | None:
         """Return the servers of a model; None if none is registered."""
         return self._groups.get(model)
+
+    def groups(self) -> list[Group]:
+        """Return the servers of every model, in the order of the models' names."""
+        return [group for _, group in sorted(self._groups.items())]
 
     def offers(self) -> Offers:
         """Return what is offered of the models behind the operator."""
@@ -163,11 +165,7 @@ class Hosting:
         replicas = {one.id: one for one in wanted.replicas}
         for identity, hosted in list(self._hosted.items()):
             new = replicas.get(identity)
-            if new is None or (new.api, new.address, new.model) != (
-                hosted.replica.api,
-                hosted.replica.address,
-                hosted.replica.model,
-            ):
+            if new is None or _called(new) != _called(hosted.replica):
                 await self._drop(identity, GONE)
         self._refused = {identity: why for identity, why in self._refused.items() if identity in replicas}
         self._drained = set[str]()
@@ -186,25 +184,44 @@ class Hosting:
         why = self._why_not(replica)
         if not why:
             try:
-                upstream = await open_upstream(self._client, replica.model, replica.api, self._settings, address=replica.address)
+                upstream = await self._opened(replica)
             except AosError as error:
                 why = error.message
             except Unreachable as error:
                 why = str(error)
             else:
-                prober = Prober(upstream, settings=self._settings, clock=self._clock, random=self._random, changed=self._changed)
-                member = Member(replica.id, upstream, prober)
-                self._hosted[replica.id] = _Hosted(replica, member, asyncio.create_task(prober.run()))
-                self._groups.setdefault(replica.model, Group(replica.model)).members.append(member)
-                self._refused.pop(replica.id, None)
+                self._look_at(replica, upstream)
                 return
         if self._refused.get(replica.id) != why:
             log.warning("%s at %s is not hosted: %s", replica.model, replica.api, why)
         self._refused[replica.id] = why
 
+    async def _opened(self, replica: Replica) -> Upstream | PictureServer:
+        """Return the server. Raises AosError or Unreachable."""
+        model, api, address = replica.model, replica.api, replica.address
+        if replica.kind in PICTURES:
+            edits = replica.kind == ModelKind.MODEL_KIND_IMAGE_EDIT
+            return await open_pictures(self._client, model, api, self._settings, edits=edits, address=address)
+        return await open_upstream(self._client, model, api, self._settings, address=address)
+
+    def _look_at(self, replica: Replica, upstream: Upstream | PictureServer) -> None:
+        def changed() -> None:
+            conforming.stir()
+            self._changed()
+
+        settings, clock = self._settings, self._clock
+        prober = Prober(upstream, settings=settings, clock=clock, random=self._random, changed=changed)
+        member = Member(replica.id, upstream, prober)
+        conforming = Conforming(member, self._client, settings=settings, clock=clock, turn=self._turn, changed=self._changed)
+        looking = [asyncio.create_task(prober.run()), asyncio.create_task(conforming.run())]
+        self._hosted[replica.id] = _Hosted(replica, member, looking)
+        self._groups.setdefault(replica.model, Group(replica.model)).members.append(member)
+        self._refused.pop(replica.id, None)
+
     def _why_not(self, replica: Replica) -> str:
-        if replica.kind not in (ModelKind.MODEL_KIND_UNSPECIFIED, ModelKind.MODEL_KIND_TEXT):
-            return "this operator hosts servers of text only"
+        group, pictures = self._groups.get(replica.model), replica.kind in PICTURES
+        if group is not None and group.pictures != pictures:
+            return f"other servers of this model make {'texts' if pictures else 'pictures'}"
         if replica.owner not in self._owners:
             return f"{replica.owner or 'nobody'} registered it, for whom this operator hosts nothing"
         if replica.model in self._own:
@@ -224,24 +241,30 @@ class Hosting:
             del self._groups[group.model]
             self._proven.discard(group.model)
         hosted.member.upstream.cut(why)
-        hosted.looking.cancel()
-        await asyncio.gather(hosted.looking, return_exceptions=True)
+        for task in hosted.looking:
+            task.cancel()
+        await asyncio.gather(*hosted.looking, return_exceptions=True)
 
     def _changed(self) -> None:
         self._offer.set()
         self._report.set()
 
     def _offered(self, group: Group, servers: int) -> Offer:
-        return Offer(
+        offer = Offer(
             model=group.model,
             digest=name_digest(group.model).hex(),
             # what any of them can
-            context_length=min(one.upstream.context for one in group.staying),
-            chat=True,
+            context_length=PROMPT_TOKENS if group.pictures else min(one.upstream.context for one in group.staying),
+            chat=not group.pictures,
             price=self._price,
             slots=self._settings.slots * servers,
             replicas=sorted(one.id for one in group.staying),
         )
+        for one in group.usable or group.staying:
+            if isinstance(one.upstream, PictureServer):
+                offer.image_edits |= one.upstream.edits
+                offer.images |= not one.upstream.edits
+        return offer
 
     async def _tell(self, told: Told) -> None:
         last, telling = Offers([], []), asyncio.create_task(_nothing())
@@ -302,18 +325,7 @@ class Hosting:
         refused, drained = ReplicaState.REPLICA_STATE_REFUSED, ReplicaState.REPLICA_STATE_DRAINING
         reports = [ReplicaReport(id=one, state=refused, reason=why[:REASON_CHARS]) for one, why in sorted(self._refused.items())]
         reports += [ReplicaReport(id=one, state=drained) for one in sorted(self._drained)]
-        for identity, hosted in sorted(self._hosted.items()):
-            upstream, health = hosted.member.upstream, hosted.member.prober.health
-            # that it is known to be drained: nothing new begins there, so with nothing running it is gone
-            state = drained if hosted.member.draining else STATES[health.state]
-            report = ReplicaReport(id=identity, state=state, running=upstream.running)
-            if not health.usable:
-                report.reason = health.reason[:REASON_CHARS]
-            report.capabilities.extend(upstream.capabilities)
-            report.next_probe.FromDatetime(health.next_probe)
-            if health.checked is not None:
-                report.checked.FromDatetime(health.checked)
-            reports.append(report)
+        reports += [report_of(hosted.member) for _, hosted in sorted(self._hosted.items())]
         return reports
 
     async def _wait(self, seconds: float) -> None:
@@ -328,6 +340,12 @@ class Hosting:
             for wait in waits:
                 wait.cancel()
         self._report.clear()
+
+
+def _called(replica: Replica) -> tuple[str, str, str, bool, bool]:
+    """Return what decides how its server is called."""
+    edits = replica.kind == ModelKind.MODEL_KIND_IMAGE_EDIT
+    return replica.api, replica.address, replica.model, replica.kind in PICTURES, edits
 
 
 async def _nothing() -> None:

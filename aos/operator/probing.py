@@ -35,6 +35,8 @@ class Prober:
         self._random, self._changed = random, changed
         self._now = asyncio.Event()
         self.health: Health = opened(clock.now())
+        self.answers = 0
+        """How many whole answers it has given."""
 
     async def run(self) -> None:
         """Look at the server whenever it is time, or an answer failed, until cancelled."""
@@ -45,6 +47,7 @@ class Prober:
 
     def served(self) -> None:
         """Note that it gave a whole answer."""
+        self.answers += 1
         self._be(served(self.health))
 
     def failed(self, fault: Fault) -> None:

@@ -27,11 +27,18 @@ class Member:
     """Whether it gets no new requests."""
     lacking: str = ""
     """What essential it lacks, as its check found; empty if nothing."""
+    found: tuple[str, ...] = ()
+    """What it can do, as its check found."""
 
     @property
     def usable(self) -> bool:
         """Whether it may get requests."""
         return self.prober.health.usable and not self.draining and not self.lacking
+
+    @property
+    def capabilities(self) -> list[str]:
+        """What it can do, in the words of the registry."""
+        return list(dict.fromkeys([*self.upstream.capabilities, *self.found]))
 
     @property
     def pictures(self) -> bool:

@@ -70,6 +70,11 @@ class Server(ABC):
         self._cut = ""
 
     @property
+    def listed(self) -> bool:
+        """Whether it is known where it lists its models, and all else."""
+        return bool(self._paths.models)
+
+    @property
     @abstractmethod
     def capabilities(self) -> list[str]:
         """What it can do, in the words of the registry."""

@@ -2,7 +2,10 @@
 
 import { call, events, Refused, token } from "./api.js";
 
+/** Seconds before the next try, by how often it failed; the last one repeats. */
 const PAUSES = [1, 2, 4, 8, 15, 30];
+/** A feed that lasted so many seconds was a good one. */
+const STEADY = 10;
 /** Seconds after which a page that nobody looks at stops listening. */
 const HIDDEN = 10;
 /** Seconds of silence after which a feed is taken for dead; the network says something every ten. */
@@ -61,7 +64,6 @@ export function follow({ on, state, refused }) {
       const began = Date.now();
       try {
         await listen();
-        failures = 0;
       } catch (error) {
         if (stopped) break;
         if (error instanceof Refused && (error.status === 401 || error.status === 403)) {
@@ -69,8 +71,9 @@ export function follow({ on, state, refused }) {
           refused(token() ? "The network does not know this token." : "");
           break;
         }
-        failures = Date.now() - began > 10_000 ? 0 : failures + 1;
       }
+      // one that ends as soon as it begins is no better than none
+      failures = Date.now() - began > STEADY * 1000 ? 0 : failures + 1;
       if (stopped || document.hidden) continue;
       if (failures) state("lost");
       const seconds = failures ? PAUSES[Math.min(failures, PAUSES.length) - 1] * (0.75 + Math.random() / 2) : 0.2;

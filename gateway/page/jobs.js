@@ -15,7 +15,7 @@ export function showJobs(told, { open, now, projects }) {
   figure("waiting", count(queue.waiting), waiting(queue, more));
   figure("rate", told.rate ? rate(told.rate) : "0");
   say(byId("jobs-note"), jobs.length ? `${many(jobs.length, "job")}, newest first` : "");
-  say(byId("queue-why"), queue.why && `The oldest waiting job: ${queue.why}`);
+  say(byId("queue-why"), queue.why && `The oldest waiting job: ${queue.why.replace(/^It waits: /, "")}`);
   byId("queue-why").hidden = !queue.why;
   byId("jobs").hidden = jobs.length === 0;
   byId("jobs-empty").hidden = jobs.length > 0;

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -25,15 +25,21 @@ DESK = {"width": 1280, "height": 900}
 PHONE = {"width": 375, "height": 812}
 PATIENCE = 20_000
 """Milliseconds that a page gets to show what it should."""
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    if not CHROMIUM.exists():
+        pytest.fail(f"the page is tested in {CHROMIUM}, which is missing: as root, python tools/install.py browser", pytrace=False)
+    return CHROMIUM
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncGenerator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.fail(f"the page is tested in {CHROMIUM}, which is missing: as root, python tools/install.py browser", pytrace=False)
+async def browser(chromium: Path) -> AsyncGenerator[Browser]:
     async with async_playwright() as playwright:
         # with an empty folder for the user's data, which is gone afterwards
-        opened = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        opened = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield opened
         await opened.close()
 

@@ -45,7 +45,7 @@ class TestChat:
             await expect(turn.locator(".small")).to_contain_text(
                 re.compile(r"^18 tokens · [\d.]+ tokens/s · first text after [\d.]+ s")
             )
-            await turn.get_by_role("button", name="receipt").click()
+            await turn.get_by_role("button", name="receipt", exact=True).click()
             await expect(page.locator("#sheet .banner")).to_have_text("The receipt holds.")
 
     async def test_the_conversation_goes_on(self, network, viewer):
@@ -54,13 +54,13 @@ class TestChat:
             for number, question in enumerate(("First?", "Second?"), 1):
                 await page.locator("#prompt").fill(question)
                 await page.get_by_role("button", name="Send").click()
-                await expect(page.get_by_role("button", name="receipt")).to_have_count(number)
+                await expect(page.get_by_role("button", name="receipt", exact=True)).to_have_count(number)
             assert network.model.prompts[-1] == "user: First?\nassistant: It is mathematics.\nuser: Second?\n"
             await page.get_by_role("button", name="Start over").click()
             await expect(page.locator(".turn")).to_have_count(0)
             await page.locator("#prompt").fill("Third?")
             await page.get_by_role("button", name="Send").click()
-            await expect(page.get_by_role("button", name="receipt")).to_have_count(1)
+            await expect(page.get_by_role("button", name="receipt", exact=True)).to_have_count(1)
             assert network.model.prompts[-1] == "user: Third?\n"
 
     async def test_stopping_cancels_the_job(self, network, viewer):
@@ -100,5 +100,5 @@ class TestPictures:
             await expect(picture).to_be_visible()
             await expect(picture).to_have_js_property("naturalWidth", 128)
             await expect(page.locator(".turn .small")).to_contain_text(re.compile(r"^1 picture in [\d.]+ s"))
-            await page.get_by_role("button", name="receipt").click()
+            await page.get_by_role("button", name="receipt", exact=True).click()
             await expect(page.locator("#sheet .banner")).to_have_text("The receipt holds.")

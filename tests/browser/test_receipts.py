@@ -85,7 +85,7 @@ class TestAReceiptThatDoesNot:
         ids=["text", "tokens", "rate", "price", "time", "request"],
     )
     async def test_a_changed_one_is_found_out(self, network, viewer, receipt, change, by_page, by_gateway):
-        """Whatever was changed, the receipt does not hold, and the finding says in what; digests are found out by the page itself."""
+        """Whatever was changed, the receipt does not hold, and a finding says what; digests are found out by the page itself."""
         change(receipt)
         async with viewer.looking(network.url) as page:
             await check(page, receipt)

@@ -57,7 +57,7 @@ class TestToken:
         """A project's token shows the project's jobs. It goes out as a bearer, and is kept in this tab and nowhere else."""
         async with viewer.looking(network.url) as page:
             sent: list[Request] = []
-            page.on("request", sent.append)
+            page.on("request", lambda request: sent.append(request))  # noqa: PLW0108  # Playwright writes on what it is given
             await sign_in(page, network.token)
             await expect(page.locator("#who")).to_have_text("project demo")
             await expect(page.locator("#jobs")).to_contain_text("A secret of demo")
@@ -92,17 +92,13 @@ class TestToken:
             await expect(page.locator("#ask-problem")).to_have_text("Jobs are handed in with a project's token.")
 
     async def test_one_that_is_replaced_meanwhile(self, network, viewer):
-        """Once the token is rotated, a page that comes back is asked for the new one, and what it showed is gone."""
+        """Once the token is rotated, a page that shows things with the old one shows them no more, and asks for the new one."""
         made = await network.admin.dispatcher.CreateProject(CreateProjectRequest(project_id="rotated"))
         async with viewer.looking(network.url) as page:
             await sign_in(page, made.token)
             await expect(page.locator("#who")).to_have_text("project rotated")
             await network.admin.dispatcher.RotateProjectToken(RotateProjectTokenRequest(name="projects/rotated"))
-            await page.context.set_offline(True)
-            await expect(page.locator("#trouble")).to_be_hidden()
-            await page.context.set_offline(False)
-            await page.reload()
             await expect(page.locator("#sign-in-problem")).to_have_text("The network does not know this token.")
             await expect(page.locator("#status")).to_be_hidden()
         told, viewer.errors[:] = list(viewer.errors), []
-        assert all("401" in one or "DISCONNECTED" in one for one in told)
+        assert all("401" in one for one in told)

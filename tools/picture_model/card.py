@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import textwrap
 from pathlib import Path
 from string import Template
 
@@ -36,6 +37,8 @@ CHANGED = (
 FILLED = ("a red star", "a white ring", "a small black heart")
 """What is asked for in the lower right quarter of a picture, by a mask."""
 
+WRAP = 138
+"""Characters of a line of text."""
 KINDS = ("everything", "count", "shapes", "colors", "places", "sizes", "background")
 
 
@@ -106,7 +109,10 @@ def render(text: str, figures: dict, model: bytes) -> str:
         "changed": "; ".join(f"“{text}”" for _, text in CHANGED),
         "filled": "; ".join(f"“{text}”" for text in FILLED),
     }
-    return Template(text).substitute({name: str(value) for name, value in values.items()})
+    filled = Template(text).substitute({name: str(value) for name, value in values.items()})
+    # the lists of prompts make paragraphs that nobody has wrapped
+    paragraphs = [textwrap.fill(one, WRAP) if one.startswith(("Row by row", "By `tools")) else one for one in filled.split("\n\n")]
+    return "\n\n".join(paragraphs)
 
 
 def _table(rows: dict[str, dict[str, list[int]]]) -> str:

@@ -18,7 +18,7 @@ from tools.picture_model.scenes import draw
 from tools.picture_model.tasks import Task, Wanted, changing_tasks, drawing_tasks
 
 SIDE = 192
-SEED = 77
+SEED = 1905
 LIMITS = {"small": (0.0, 0.25), "large": (0.36, 1.0)}
 """Breadths of things that are called so."""
 FAR = 0.04
