@@ -12,7 +12,7 @@ from aos.operator.modes import Mode
 from aos.operator.rendering import Renderer
 from aos.operator.source import Source
 
-WORKING_BYTES: Final = 128 << 20
+WORKING_BYTES: Final = 192 << 20
 """What rendering takes besides the file, generously."""
 
 

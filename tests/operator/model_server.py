@@ -11,16 +11,19 @@ from dataclasses import dataclass, field
 SECONDS = 10
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
+TRIALS = ("Say OK.", "Say hello.")
+"""What a server is asked that is looked at."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request that came."""
+    """A request that came. A body that is no JSON is ``data`` alone."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: dict
+    data: bytes
     writer: asyncio.StreamWriter
     left: asyncio.Event
     """Whether the caller has closed the connection."""
@@ -111,6 +114,10 @@ class ModelServer:
 
     chat: Behaviour = field(default_factory=lambda: says("It is ", "mathematics."))
     completions: Behaviour = field(default_factory=lambda: replies("404 Not Found"))
+    pictures: Behaviour = field(default_factory=lambda: replies("404 Not Found"))
+    edits: Behaviour = field(default_factory=lambda: replies("404 Not Found"))
+    files: Behaviour = field(default_factory=lambda: replies("404 Not Found"))
+    """What GET is answered with anywhere but at the list of models."""
     models: Behaviour = field(default_factory=lambda: replies("200 OK", {"data": [{"id": "m", "max_model_len": 2048}]}))
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
@@ -124,9 +131,9 @@ class ModelServer:
         return f"http://127.0.0.1:{self.port}/v1/chat/completions"
 
     def chats(self, model: str = "m") -> list[dict]:
-        """The bodies of the chats that were asked for, trials left out."""
+        """The bodies of the chats that were asked for, trials and checks left out."""
         bodies = [one.body for one in self.asked if one.path.endswith("/chat/completions")]
-        return [one for one in bodies if one["model"] == model and one["messages"][0]["content"] != "Say OK."]
+        return [one for one in bodies if one.get("model") == model and one["messages"][0]["content"] not in TRIALS]
 
     async def until(self, count: int) -> Asked:
         """Return the request of that number, once it has come."""
@@ -159,7 +166,7 @@ class ModelServer:
                 lines = [line.decode().partition(": ") for line in head.split(b"\r\n")[1:] if line]
                 headers = {name.lower(): value for name, _, value in lines}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
-                asked = Asked(method, path, headers, json.loads(body or b"{}"), writer, asyncio.Event())
+                asked = Asked(method, path, headers, _read(body), body, writer, asyncio.Event())
                 self.asked.append(asked)
                 self.news.set()
                 await self._answer(asked, reader)
@@ -170,9 +177,10 @@ class ModelServer:
             writer.close()
 
     async def _answer(self, asked: Asked, reader: asyncio.StreamReader) -> None:
-        behave = self.models
+        behave = self.models if asked.path.endswith("/models") else self.files
         if asked.method == "POST":
-            behave = self.chat if asked.path.endswith("/chat/completions") else self.completions
+            ends = {"/chat/completions": self.chat, "/images/generations": self.pictures, "/images/edits": self.edits}
+            behave = next((one for end, one in ends.items() if asked.path.endswith(end)), self.completions)
         answering = asyncio.ensure_future(behave(asked))
         leaving = asyncio.ensure_future(_left(reader))
         try:
@@ -183,6 +191,14 @@ class ModelServer:
         finally:
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
+
+
+def _read(body: bytes) -> dict:
+    try:
+        said = json.loads(body or b"{}")
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 async def _left(reader: asyncio.StreamReader) -> None:
