@@ -24,7 +24,7 @@ from aos.operator.tee import make_tee
 from aos.operator.upstream_settings import UpstreamSettings
 from aos.rpc.channel import channel
 from aos.serve_operator import serving_operator
-from aos.settings import NetworkSettings, StartError, is_loopback
+from aos.settings import NetworkSettings, StartError, is_loopback, own_names
 from aos.telemetry import telemetry
 from aos.verification.keys import OperatorKey, load_vrf_key
 from gateway.envoy.run import EnvoyError, EnvoySettings, running_envoy
@@ -102,7 +102,11 @@ async def running_node(
 @asynccontextmanager
 async def _rest(settings: NetworkSettings, upstream: str) -> AsyncGenerator[str]:
     envoy = EnvoySettings(
-        host=settings.host, port=settings.port, upstream=upstream.removeprefix("unix:"), drain_seconds=settings.grace
+        host=settings.host,
+        port=settings.port,
+        upstream=upstream.removeprefix("unix:"),
+        hosts=own_names(settings.host) if settings.dev else (),
+        drain_seconds=settings.grace,
     )
     try:
         async with running_envoy(envoy) as port:

@@ -173,6 +173,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def own_names(host: str) -> tuple[str, ...]:
+    """Return the names by which callers of this machine call a server that listens on a loopback address."""
+    own = f"[{host}]" if ":" in host else host
+    return tuple(dict.fromkeys(("localhost", "127.0.0.1", "[::1]", own)))
+
+
 def _within(name: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
         raise ValueError(f"{name}: must be from {least} to {most}, not {value}")

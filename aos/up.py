@@ -25,7 +25,7 @@ from aos.registry.settings import RegistrySettings
 from aos.rpc.channel import channel
 from aos.rpc.status import answered
 from aos.serve import DATABASE, Services, running_services
-from aos.settings import SIMULATED, NetworkSettings, StartError
+from aos.settings import SIMULATED, NetworkSettings, StartError, own_names
 from aos.telemetry import telemetry
 from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
 from aos.verification.attestation.policy import Policy
@@ -115,6 +115,7 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
             upstream=services.address.removeprefix("unix:"),
             operator=services.operators[0].removeprefix("unix:"),
             log_path=data / "envoy.log",
+            hosts=own_names(settings.host) if settings.dev else (),
             drain_seconds=settings.grace,
         )
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from google.api import annotations_pb2, http_pb2
@@ -81,9 +82,14 @@ class Rest:
     @property
     def pattern(self) -> str:
         """A regular expression (RE2) for the paths that the template stands for."""
-        parts = re.split(r"\{[a-z_.]+(?:=([^}]+))?\}", self.template)
-        # split gives text, variable's pattern, text, …; a variable without a pattern is one segment
-        return "".join(re.escape(part) if index % 2 == 0 else _segments(part or "*") for index, part in enumerate(parts))
+        return _pattern(self.template)
+
+
+@cache
+def _pattern(template: str) -> str:
+    parts = re.split(r"\{[a-z_.]+(?:=([^}]+))?\}", template)
+    # split gives text, variable's pattern, text, …; a variable without a pattern is one segment
+    return "".join(re.escape(part) if index % 2 == 0 else _segments(part or "*") for index, part in enumerate(parts))
 
 
 def _segments(pattern: str) -> str:
@@ -91,8 +97,13 @@ def _segments(pattern: str) -> str:
     return "/".join(kinds.get(segment, re.escape(segment)) for segment in pattern.split("/"))
 
 
-def rest() -> Iterator[Rest]:
-    """Yield every method that has a REST form."""
+@cache
+def rest() -> tuple[Rest, ...]:
+    """Return every method that has a REST form."""
+    return tuple(_rest())
+
+
+def _rest() -> Iterator[Rest]:
     for service in SERVICES:
         for method in service.methods:
             given: http_pb2.HttpRule = method.GetOptions().Extensions[annotations_pb2.http]  # pyright: ignore[reportArgumentType]

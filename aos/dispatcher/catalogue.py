@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import grpc
@@ -26,6 +26,8 @@ class Catalogue:
     def __init__(self, registry: registry_pb2_grpc.RegistryAsyncStub, *, clock: Clock, seconds: float) -> None:
         """``seconds`` is how long the registry may take for an answer."""
         self._registry, self._clock, self._seconds = registry, clock, seconds
+        self.changed: Callable[[], None] = lambda: None
+        """Called whenever something is new."""
         self._models: Mapping[str, Model] = {}
         self._operators: Mapping[str, OperatorInfo] | None = None
 
@@ -71,6 +73,7 @@ class Catalogue:
                 if not part.more:
                     self._models, self._operators = models, operators
                     models, operators = {}, {}
+                    self.changed()
         except asyncio.CancelledError:
             call.cancel()
             raise

@@ -19,7 +19,6 @@ from aos.operator.conforming import CHECKS, Conforming
 from aos.operator.hosting_reports import REASON_CHARS, report_of
 from aos.operator.offering import Offers
 from aos.operator.probing import Prober
-from aos.operator.rendering import PROMPT_TOKENS
 from aos.operator.upstream import Upstream, open_upstream
 from aos.operator.upstream_group import Group, Member
 from aos.operator.upstream_pictures import PictureServer, open_pictures
@@ -253,8 +252,7 @@ class Hosting:
         offer = Offer(
             model=group.model,
             digest=name_digest(group.model).hex(),
-            # what any of them can
-            context_length=PROMPT_TOKENS if group.pictures else min(one.upstream.context for one in group.staying),
+            context_length=group.context,
             chat=not group.pictures,
             price=self._price,
             slots=self._settings.slots * servers,

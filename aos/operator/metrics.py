@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Final, TypeVar
 
 from google.api.httpbody_pb2 import HttpBody
 
@@ -17,6 +17,8 @@ from aos.metrics import CollectorRegistry, Counter, Gauge, Histogram, exposition
 from aos.operator.engine import Engine
 from aos.operator.rendering import RenderEngine
 from aos.operator.stream import End, Piece
+from aos.operator.upstream_group import Group
+from aos.v1.operator_pb2 import Chunk, Finish
 from aos.v1.types_pb2 import FinishReason
 
 SHORT: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 10)
@@ -31,6 +33,8 @@ ABORT: Final = "abort"
 UNFORESEEN: Final = "UNFORESEEN"
 """The reason of a failure that no caller can act on."""
 
+T = TypeVar("T")
+
 
 class OperatorMetrics:
     """The counts of one operator, in a registry that nobody else writes to under these names."""
@@ -38,6 +42,9 @@ class OperatorMetrics:
     def __init__(self, registry: CollectorRegistry, *, operator: str, monotonic: Callable[[], float]) -> None:
         """``operator`` is its address, ``monotonic`` a clock in seconds that never goes back."""
         self._registry, self._operator, self._monotonic = registry, operator, monotonic
+        self._groups: Callable[[], Sequence[Group]] = lambda: ()
+        self._hosted = set[str]()
+        """Registered models that there are series of."""
 
         def counter(name: str, what: str, *more: str) -> Counter:
             return Counter(name, what, (*LABELS, *more), registry=registry)
@@ -78,13 +85,19 @@ class OperatorMetrics:
             self._running.labels(*labels).set_function(lambda name=name: sum(one.running for one in engines(name)))
             self._waiting.labels(*labels).set_function(lambda name=name: loading(name) + sum(one.waiting for one in engines(name)))
             self._usage.labels(*labels).set_function(lambda name=name: _share(engines(name)))
-            for counts in (self._prompt, self._generated, self._asked, self._cached):
-                counts.labels(*labels)
-            computed = self._queue, self._prefill, self._decode, self._inference
-            for times in (self._first, self._between, self._whole, *computed, self._inputs, self._outputs):
-                times.labels(*labels)
-            for reason in (*REASONS.values(), ABORT):
-                self._success.labels(*labels, reason)
+            for series in (self._asked, self._cached, self._queue, self._prefill, self._decode, self._inference):
+                series.labels(*labels)
+            self._begin(labels)
+
+    def watch_hosted(self, groups: Callable[[], Sequence[Group]]) -> None:
+        """Show the registered models, too, which come and go: their series stand at 0 when they come, and go with them."""
+        self._groups = groups
+
+    def _begin(self, labels: tuple[str, str]) -> None:
+        for series in (self._prompt, self._generated, self._first, self._between, self._whole, self._inputs, self._outputs):
+            series.labels(*labels)
+        for reason in (*REASONS.values(), ABORT):
+            self._success.labels(*labels, reason)
 
     async def measured(self, model: str, answer: AsyncGenerator[Piece | End]) -> AsyncGenerator[Piece | End]:
         """Yield the answer as it is, and count it. ``model`` is a name that the operator offers, never a caller's own.
@@ -92,17 +105,54 @@ class OperatorMetrics:
         Times are those at which the reader takes the pieces: one that reads slowly makes them long.
         """
         labels = (model, self._operator)
-        tally = _Tally(self._monotonic, self._first.labels(*labels), self._between.labels(*labels), self._generated.labels(*labels))
+        tally = _Tally(self._monotonic, self._first.labels(*labels), self._between.labels(*labels))
+
+        def take(piece: Piece | End) -> bool:
+            if isinstance(piece, End):
+                self._end(labels, piece, tally)
+            elif piece.tokens:
+                tally.take(len(piece.tokens))
+                self._generated.labels(*labels).inc(len(piece.tokens))
+            return isinstance(piece, End)
+
+        async with aclosing(self._counted(labels, answer, take)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def told(self, model: str, answer: AsyncGenerator[Chunk | Finish]) -> AsyncGenerator[Chunk | Finish]:
+        """Yield a model server's answer as it is, and count it as ``measured`` does.
+
+        Tokens are those that its receipt says; times between them are those between its pieces, however many tokens each has.
+        """
+        labels = (model, self._operator)
+        self._hosted.add(model)
+        self._begin(labels)
+        tally = _Tally(self._monotonic, self._first.labels(*labels), self._between.labels(*labels))
+
+        def take(event: Chunk | Finish) -> bool:
+            if isinstance(event, Chunk):
+                tally.take(1)
+                return False
+            usage = event.receipt.usage
+            self._generated.labels(*labels).inc(usage.completion_tokens)
+            self._done(labels, event.reason, usage.prompt_tokens, usage.completion_tokens, tally)
+            return True
+
+        try:
+            async with aclosing(self._counted(labels, answer, take)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._hosted.add(model)  # it may have been forgotten meanwhile
+
+    async def _counted(self, labels: tuple[str, str], answer: AsyncGenerator[T], take: Callable[[T], bool]) -> AsyncGenerator[T]:
+        """Yield the answer as it is, and count how it ended. ``take`` counts a part, and says whether it was the last."""
         ended = False
         try:
             async with aclosing(answer):
-                async for piece in answer:
-                    if isinstance(piece, End):
-                        ended = True
-                        self._end(labels, piece, tally)
-                    elif piece.tokens:
-                        tally.take(len(piece.tokens))
-                    yield piece
+                async for part in answer:
+                    ended = take(part)
+                    yield part
         except AosError as error:
             self._failed.labels(*labels, error.reason).inc()
             raise
@@ -115,14 +165,9 @@ class OperatorMetrics:
             raise
 
     def _end(self, labels: tuple[str, str], end: End, tally: _Tally) -> None:
-        now = self._monotonic()
-        self._success.labels(*labels, REASONS.get(end.reason, "stop")).inc()
-        for counts in (self._prompt, self._asked):
-            counts.labels(*labels).inc(len(end.prompt))
+        self._done(labels, end.reason, len(end.prompt), tally.drawn, tally)
+        self._asked.labels(*labels).inc(len(end.prompt))
         self._cached.labels(*labels).inc(end.cached)
-        self._inputs.labels(*labels).observe(len(end.prompt))
-        self._outputs.labels(*labels).observe(tally.drawn)
-        self._whole.labels(*labels).observe(now - tally.begun)
         times = end.timings
         if times is None or times.began is None or times.first is None or times.last is None:
             return
@@ -131,9 +176,32 @@ class OperatorMetrics:
         self._decode.labels(*labels).observe(times.last - times.first)
         self._inference.labels(*labels).observe(times.last - times.began)
 
+    def _done(self, labels: tuple[str, str], reason: FinishReason, prompt: int, completion: int, tally: _Tally) -> None:
+        self._success.labels(*labels, REASONS.get(reason, "stop")).inc()
+        self._prompt.labels(*labels).inc(prompt)
+        self._inputs.labels(*labels).observe(prompt)
+        self._outputs.labels(*labels).observe(completion)
+        self._whole.labels(*labels).observe(self._monotonic() - tally.begun)
+
     def exposition(self) -> HttpBody:
-        """Return all that is counted, in Prometheus' text format."""
+        """Return all that is counted, in Prometheus' text format. On the loop."""
+        groups = {group.model: group for group in self._groups()}
+        for gone in self._hosted - groups.keys():
+            self._forget(gone)
+        for name, group in groups.items():
+            labels = (name, self._operator)
+            self._begin(labels)
+            self._running.labels(*labels).set(sum(one.upstream.running for one in group.members))
+            # what waits there, only the server knows; the operator keeps nobody waiting
+            self._waiting.labels(*labels).set(0)
+        self._hosted = set(groups)
         return exposition(self._registry)
+
+    def _forget(self, model: str) -> None:
+        """Drop the series of a model that is not registered any more: there is no end to the names that may come."""
+        counted = self._prompt, self._generated, self._success, self._failed, self._running, self._waiting
+        for series in (*counted, self._first, self._between, self._whole, self._inputs, self._outputs):
+            series.remove_by_labels({"model_name": model, "operator": self._operator})
 
 
 def _share(engines: Sequence[Engine | RenderEngine]) -> float:
@@ -144,8 +212,8 @@ def _share(engines: Sequence[Engine | RenderEngine]) -> float:
 class _Tally:
     """One answer's tokens, as they come."""
 
-    def __init__(self, monotonic: Callable[[], float], first: Histogram, between: Histogram, generated: Counter) -> None:
-        self._monotonic, self._first, self._between, self._generated = monotonic, first, between, generated
+    def __init__(self, monotonic: Callable[[], float], first: Histogram, between: Histogram) -> None:
+        self._monotonic, self._first, self._between = monotonic, first, between
         self.begun = self._last = monotonic()
         self.drawn = 0
 
@@ -158,5 +226,4 @@ class _Tally:
             share, gaps = 0.0, count - 1
         for _ in range(gaps):
             self._between.observe(share)
-        self._generated.inc(count)
         self._last, self.drawn = now, self.drawn + count

@@ -99,7 +99,7 @@ async def running_operator(
         await stack.enter_async_context(pool)
         counts = OperatorMetrics(registry_of_metrics, operator=key.address, monotonic=monotonic)
         counts.watch(pool.facts, pool.engines, pool.waiting)
-        runner = Runner(key, pool, price=price, clock=clock, measured=counts.measured, telemetry=telemetry)
+        runner = Runner(key, pool, price=price, clock=clock, measured=counts.measured, told=counts.told, telemetry=telemetry)
         servicer = OperatorServicer(runner, counts.exposition)
         if registry is None or dispatcher is None:
             yield OperatorNode(key.address, pool, servicer, None, runner)
@@ -126,7 +126,8 @@ async def running_operator(
                 unaddressed=unaddressed,
             )
             await stack.enter_async_context(hosting)
-            runner.hosted = hosting.group
+            runner.hosted, runner.groups = hosting.group, hosting.groups
+            counts.watch_hosted(hosting.groups)
             hosting.start(Offering(offers, registration, attachment).change)
         registering, attaching = asyncio.create_task(registration.run()), asyncio.create_task(attachment.run())
         try:

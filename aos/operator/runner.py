@@ -34,6 +34,9 @@ from aos.verification.states import NOTHING, state_root
 Answer = AsyncGenerator[Piece | End]
 Measured = Callable[[str, Answer], Answer]
 """Given a model's name and an answer of its, gives the answer as it is (OperatorMetrics.measured)."""
+Events = AsyncGenerator[Chunk | Finish]
+Told = Callable[[str, Events], Events]
+"""The same, of a registered model's (OperatorMetrics.told)."""
 
 
 class Runner:
@@ -47,13 +50,16 @@ class Runner:
         price: Price,
         clock: Clock,
         measured: Measured = lambda _, answer: answer,
+        told: Told = lambda _, answer: answer,
         telemetry: Telemetry | None = None,
     ) -> None:
-        """``pool`` has the models; ``price`` is that of each; ``measured`` watches answers."""
+        """``pool`` has the models; ``price`` is that of each; ``measured`` and ``told`` watch answers."""
         self.key, self.pool, self.price = key, pool, price
         self.hosted: Callable[[str], Group | None] = lambda _: None
         """Gives a registered model's servers; None for the pool's own. Hosting sets it."""
-        self._clock, self._measured, self._telemetry = clock, measured, telemetry or Telemetry()
+        self.groups: Callable[[], Sequence[Group]] = lambda: ()
+        """Gives the servers of every registered model. Hosting sets it."""
+        self._clock, self._measured, self._told, self._telemetry = clock, measured, told, telemetry or Telemetry()
         self._node = key.address.lower()
         self._seen: vector.Clock = {}
 
@@ -98,7 +104,7 @@ class Runner:
         if group is None:
             answer = self._run(order, job, mode, accepted, sent_bytes, vectors, pictures, terms)
         else:
-            answer = answering(
+            told = answering(
                 group,
                 order,
                 job=job,
@@ -109,6 +115,7 @@ class Runner:
                 clock=self._clock,
                 tick=self.tick,
             )
+            answer = self._told(order.model, told)
         async with aclosing(traced(span, answer)) as events:
             async for event in events:
                 yield event

@@ -16,6 +16,7 @@ from aos.operator.modes import Mode
 from aos.operator.rendering import RenderEngine
 from aos.operator.runner import Runner
 from aos.operator.source import Facts
+from aos.operator.upstream_answer import described
 from aos.order import MAX_TOKENS, PROMPT_BYTES, check_order, digest_order
 from aos.picture_order import with_digests
 from aos.rpc.channel import traceparent
@@ -43,6 +44,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServicer):
         """Say who the operator is, what it has loaded and how busy it is."""
         del request, context
         models = [self._loaded(name, facts) for name, facts in sorted(self._runner.pool.facts.items())]
+        models += [described(group) for group in self._runner.groups() if group.members]
         return operator_pb2.OperatorDescription(address=self._runner.key.address, models=models)
 
     async def Generate(

@@ -13,15 +13,15 @@ from aos.operator.upstream_group import Group
 from aos.order import canonical_sampling, cost, digest_order
 from aos.picture_order import digest_input, digest_pictures, picture_tokens
 from aos.pictures import ENCODER
-from aos.v1.operator_pb2 import Chunk, Finish
+from aos.v1.operator_pb2 import Chunk, Finish, LoadedModel
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import FinishReason, Order, Picture, Price, Usage, VectorClock
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import sign, text_digest
 from aos.verification.states import NOTHING
-from aos.verification.upstream import NO_TOKENS, name_digest, picture_profile, profile_of
+from aos.verification.upstream import NO_TOKENS, PROFILE, name_digest, picture_profile, profile_of
 
-RESUMED = "an earlier operator was lost in mid-answer, and nobody signs for what another one's model server gave"
+RESUMED = "an earlier operator was lost in mid-answer, and a model server cannot go on with another's answer"
 
 
 async def answering(
@@ -64,6 +64,21 @@ async def answering(
                 # hashing a long order, and secp256k1 in Python, take milliseconds
                 receipt = await asyncio.to_thread(_signed, key, order, job, "".join(text), one, price, tick(), now)
                 yield Finish(reason=one.reason, stop=one.stop, receipt=receipt)
+
+
+def described(group: Group) -> LoadedModel:
+    """Return a registered model, as the operator describes those that it runs; it is loaded if one of its servers may be used."""
+    return LoadedModel(
+        name=group.model,
+        digest=name_digest(group.model).hex(),
+        context_length=group.context,
+        chat=not group.pictures,
+        profile=PROFILE,
+        running=sum(one.upstream.running for one in group.members),
+        slots=sum(one.upstream.slots for one in group.usable),
+        loaded=bool(group.usable),
+        images=group.pictures,
+    )
 
 
 def _signed(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from aos.errors import AnswerBroken, AosError, ModelUnsuitable, QueueFull
 from aos.operator.probing import Prober
+from aos.operator.rendering import PROMPT_TOKENS
 from aos.operator.upstream import Answered, Upstream
 from aos.operator.upstream_pictures import PictureServer, check_order
 from aos.operator.upstream_server import Fault
@@ -67,6 +68,11 @@ class Group:
     def pictures(self) -> bool:
         """Whether they make pictures or change them, rather than texts."""
         return any(one.pictures for one in self.members)
+
+    @property
+    def context(self) -> int:
+        """Most tokens that any of them takes, of prompt and answer together; for pictures, what the longest prompt counts as."""
+        return PROMPT_TOKENS if self.pictures else min((one.upstream.context for one in self.staying), default=0)
 
     async def generate(self, order: Order, *, seconds: float | None = None) -> AsyncGenerator[str | Answered]:
         """Stream an answer; where one server fails before it has said anything, the next one is asked.

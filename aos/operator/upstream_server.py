@@ -64,6 +64,8 @@ class Server(ABC):
         """``running``: its answers that are on their way; ``context``: most tokens of prompt and answer together."""
         self.target, self.address = target, addresses[0]
         """Where it is: the only address of it that is connected to."""
+        self.slots = settings.slots
+        """Most answers at once."""
         self._client, self._settings = client, settings
         self._paths = paths_of(target.path)
         self._waits = set[asyncio.Timeout]()

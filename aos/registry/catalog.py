@@ -12,13 +12,19 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from aos.registry.leases import Lease, Offered, Registration
-from aos.registry.replicas import State
+from aos.registry.replicas import State, Word
 from aos.v1.attestation_pb2 import Attested
 from aos.verification.attestation.policy import Policy
 from aos.verification.attestation.wire import NAMES
 
 SHOWN_OPERATORS: Final = 3
 """Most operators that a model's reason speaks of."""
+SHOWN_REPLICAS: Final = 3
+"""Most model servers that an operator's reason speaks of."""
+SHOWN_API: Final = 100
+"""Most characters of a model server's URL in a reason."""
+SHOWN_WHY: Final = 200
+"""Most characters of what is wrong with it."""
 SHOWN_DIGITS: Final = 12
 """Digits of a digest in a reason."""
 OPML: Final = "opml"
@@ -119,12 +125,10 @@ def _job_types(usable: Sequence[Listing], policy: Policy) -> tuple[str, ...]:
     return (OPML, TEE) if any(attested(one.attested, policy) for one in usable) else (OPML,)
 
 
-def why_not(
-    registration: Registration, claimants: Mapping[str, Listing], *, now: datetime, states: Mapping[str, tuple[State, str]]
-) -> str:
+def why_not(registration: Registration, claimants: Mapping[str, Listing], *, now: datetime, states: Mapping[str, Word]) -> str:
     """Say why no job may be sent to the operator; empty if one may.
 
-    ``claimants`` are those of the models that it offers, ``states`` those of the replicas behind them. An operator is used for
+    ``claimants`` are those of the models that it offers, ``states`` the words of the replicas behind them. An operator is used for
     those of its models that it may run.
     """
     lapsed = registration.lease.why_not(now)
@@ -135,10 +139,10 @@ def why_not(
     return "" if not all(conflicts) else "; ".join(conflicts[:SHOWN_OPERATORS])
 
 
-def behind(listing: Listing, states: Mapping[str, tuple[State, str]]) -> Listing | None:
+def behind(listing: Listing, states: Mapping[str, Word]) -> Listing | None:
     """Return the listing with the word of the registered replicas behind it; None: none of them is registered any more.
 
-    ``states`` are those of the replicas and the operators that have them. What an operator runs itself has none.
+    ``states`` are the words of the replicas. What an operator runs itself has none.
     """
     offer = listing.offered.offer
     if not offer.replicas:
@@ -148,19 +152,22 @@ def behind(listing: Listing, states: Mapping[str, tuple[State, str]]) -> Listing
     return replace(listing, blocked=_blocked(listing.lease.operator, listing.offered, states))
 
 
-def _registered(operator: str, offered: Offered, states: Mapping[str, tuple[State, str]]) -> list[State]:
-    mine = (states[one] for one in offered.offer.replicas if one in states and states[one][1] in {operator, ""})
-    return [state for state, _ in mine if state not in {State.DRAINING, State.GONE}]
+def _registered(operator: str, offered: Offered, states: Mapping[str, Word]) -> list[Word]:
+    mine = (states[one] for one in offered.offer.replicas if one in states and states[one].operator in {operator, ""})
+    return [one for one in mine if one.state not in {State.DRAINING, State.GONE}]
 
 
-def _blocked(operator: str, offered: Offered, states: Mapping[str, tuple[State, str]]) -> str:
+def _blocked(operator: str, offered: Offered, states: Mapping[str, Word]) -> str:
     if not offered.offer.replicas:
         return ""
     there = _registered(operator, offered, states)
-    if any(state in {State.REGISTERED, State.HEALTHY} for state in there):
+    if any(one.state in {State.REGISTERED, State.HEALTHY} for one in there):
         return ""
-    how = ", ".join(sorted({state.lower() for state in there})) or "unregistered"
-    return f"offers {offered.offer.model!r} by model servers that are {how}"
+    how = ", ".join(sorted({one.state.lower() for one in there})) or "unregistered"
+    said = [f"{one.api[:SHOWN_API]}: {one.why_not[:SHOWN_WHY]}" for one in sorted(there, key=lambda one: (one.api, one.why_not))]
+    more = [f"{len(said) - SHOWN_REPLICAS} more"] if len(said) > SHOWN_REPLICAS else []
+    named = f" ({'; '.join([*said[:SHOWN_REPLICAS], *more])})" if said else ""
+    return f"offers {offered.offer.model!r} by model servers that are {how}{named}"
 
 
 def _conflict(offered: Offered, claim: Listing | None) -> str:

@@ -86,6 +86,18 @@ class Replica:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """What a replica comes to for the models that are offered by it."""
+
+    state: State
+    operator: str
+    """As Replica's."""
+    api: str
+    why_not: str
+    """As Replica's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """Model servers under one name."""
 

@@ -23,7 +23,7 @@ from aos.registry.leases import Offered, Proof, Registration, register, renew, u
 from aos.registry.offers import check_offers, check_vrf_key, offer_proto
 from aos.registry.project_protos import stamp
 from aos.registry.project_servicer import ProjectMethods
-from aos.registry.replicas import State
+from aos.registry.replicas import Word
 from aos.registry.settings import RegistrySettings
 from aos.registry.store import ProjectStore, RegistryStore
 from aos.registry.watching import everything
@@ -190,9 +190,9 @@ class RegistryServicer(ProjectMethods):
         kept = {name: [with_word for one in there if (with_word := behind(one, states))] for name, there in found.items()}
         return {name: listings for name, listings in kept.items() if listings}
 
-    async def _states(self, offers: Iterable[Offered]) -> dict[str, tuple[State, str]]:
+    async def _states(self, offers: Iterable[Offered]) -> dict[str, Word]:
         ids = {replica for one in offers for replica in one.offer.replicas}
-        return await self._projects.states(ids) if ids else {}
+        return await self._projects.words(ids) if ids else {}
 
     async def _checked_operator(
         self,

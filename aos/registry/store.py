@@ -10,7 +10,7 @@ from typing import Protocol
 from aos.registry.catalog import Listing
 from aos.registry.leases import Registration
 from aos.registry.projects import Seen
-from aos.registry.replicas import Entry, Project, State
+from aos.registry.replicas import Entry, Project, Word
 
 
 class RegistryStore(Protocol):
@@ -130,8 +130,8 @@ class ProjectStore(Protocol):
         """Return the projects that have replicas with this operator; ``unaddressed``: or that were registered for nobody."""
         ...
 
-    async def states(self, ids: Collection[str]) -> dict[str, tuple[State, str]]:
-        """Return the state of these replicas, and the operator that has each; those that are not known are absent."""
+    async def words(self, ids: Collection[str]) -> dict[str, Word]:
+        """Return what is to be said of these replicas; those that are not known are absent."""
         ...
 
     async def audit(self, *, after: int, limit: int) -> Sequence[Logged]:

@@ -51,7 +51,7 @@ class LocalChannel(grpc.aio.Channel):
                 handler: Any = await self._handler(method)
                 return await handler.unary_unary(request, context)
 
-            return asyncio.create_task(_within(timeout, answer()))
+            return asyncio.create_task(_within(timeout, answer))
 
         return call
 
@@ -190,7 +190,7 @@ async def _pump(messages: AsyncGenerator[Any], news: asyncio.Queue[Any], room: a
 
     end: BaseException = StopAsyncIteration()
     try:
-        await _within(seconds, every())
+        await _within(seconds, every)
     except grpc.aio.AioRpcError as error:
         end = error
     except asyncio.CancelledError as error:
@@ -200,11 +200,11 @@ async def _pump(messages: AsyncGenerator[Any], news: asyncio.Queue[Any], room: a
         news.put_nowait(end)
 
 
-async def _within(seconds: float | None, work: Coroutine[Any, Any, Any]) -> Any:
+async def _within(seconds: float | None, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     deadline = asyncio.timeout(seconds)
     try:
         async with deadline:
-            return await work
+            return await work()
     except TimeoutError:
         if not deadline.expired():
             raise

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from aos.registry.projects import PROOFS_KEPT, Seen
-from aos.registry.replicas import Entry, Project, Replica, State, Terms, due
+from aos.registry.replicas import Entry, Project, Replica, State, Terms, Word, due
 from aos.registry.specs import Kind, Spec
 from aos.registry.store import Change, Held, Logged, Reported
 from aos.store.sqlite import SqliteFile
@@ -189,15 +189,12 @@ class SqliteProjectStore:
 
         return await self._file.transact(work)
 
-    async def states(self, ids: Collection[str]) -> dict[str, tuple[State, str]]:
-        """Return the state of these replicas, and the operator that has each; those that are not known are absent."""
+    async def words(self, ids: Collection[str]) -> dict[str, Word]:
+        """Return what is to be said of these replicas; those that are not known are absent."""
 
-        def work(db: Database) -> dict[str, tuple[State, str]]:
-            rows = db.query(
-                "SELECT id, state, operator FROM registry_replicas WHERE id IN (SELECT value FROM json_each(?))",
-                [json.dumps(list(ids))],
-            )
-            return {row["id"]: (State(row["state"]), row["operator"]) for row in rows}
+        def work(db: Database) -> dict[str, Word]:
+            rows = db.query("SELECT * FROM registry_replicas WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))])
+            return {one.id: Word(one.state, one.operator, one.spec.api, one.why_not) for one in map(_replica, rows)}
 
         return await self._file.transact(work)
 

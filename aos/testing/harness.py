@@ -139,7 +139,7 @@ async def running_aos(
                 clock=clock,
                 operators=len(models),
                 dispatcher=replace(limits, tee=tee) if attested else limits,
-                registry=RegistrySettings(tee=tee),
+                registry=RegistrySettings(tee=tee, unsigned=open_to_all),
                 open_as=f"projects/{PROJECT}" if open_to_all else "",
                 telemetry=telemetry,
                 blobs=blobs,

@@ -7,6 +7,7 @@ was asked for, and, once transcoded, by `/package.Service/Method`.
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any, Final
 
 from gateway.descriptors import SERVICES, Rest, descriptor_set, rest, streaming
@@ -161,11 +162,17 @@ def _routes(settings: EnvoySettings) -> dict[str, Any]:
     edits = {"match": {"path": EDITS}, "route": {"cluster": "aos", "idle_timeout": _seconds(settings.idle_seconds)}}
     routes.append(edits | {"typed_per_filter_config": {LIMIT: WITHOUT, EDIT_LIMIT: WITH}})
     routes.append({"match": {"prefix": "/"}, "route": {"cluster": "aos", "idle_timeout": _seconds(settings.idle_seconds)}})
-    host: dict[str, Any] = {"name": "all", "domains": ["*"], "routes": routes}
+    host: dict[str, Any] = {"name": "all", "domains": list(settings.hosts) or ["*"], "routes": routes}
     if settings.origins:
         host["typed_per_filter_config"] = {"envoy.filters.http.cors": _cors(settings)}
+    hosts = [host]
+    if settings.hosts:
+        routes.insert(0, _strange({"headers": _elsewhere(settings)}, "Pages of other origins may not call this network."))
+        said = f"This network is called by {', '.join(settings.hosts)}, and by no other name."
+        hosts.append({"name": "strange", "domains": ["*"], "routes": [_strange({}, said)]})
     return {
-        "virtual_hosts": [host],
+        "virtual_hosts": hosts,
+        "ignore_port_in_host_matching": True,
         # links in replies lead where the caller called; a caller's own word on it is replaced
         "request_headers_to_add": [
             {
@@ -176,6 +183,24 @@ def _routes(settings: EnvoySettings) -> dict[str, Any]:
         # of no use to callers. Never remove grpc-status or grpc-message here: the transcoder needs them
         "response_headers_to_remove": ["grpc-accept-encoding", "x-envoy-upstream-service-time"],
     }
+
+
+def _strange(match: dict[str, Any], said: str) -> dict[str, Any]:
+    return {
+        "match": {"prefix": "/"} | match,
+        "direct_response": {"status": 403, "body": {"inline_string": said}},
+        "typed_per_filter_config": {TRANSCODER: WITHOUT},
+    }
+
+
+def _elsewhere(settings: EnvoySettings) -> list[dict[str, Any]]:
+    """Match calls that a browser makes for a page of an origin that is neither ours nor let in."""
+    own = "|".join(map(re.escape, settings.hosts))
+    known = "|".join([f"https?://({own})(:[0-9]+)?", *map(re.escape, settings.origins)])
+    return [
+        {"name": "origin", "present_match": True},
+        {"name": "origin", "string_match": {"safe_regex": {"regex": known}}, "invert_match": True},
+    ]
 
 
 def _wrong_method(form: Rest) -> dict[str, Any]:

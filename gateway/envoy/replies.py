@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gateway.body import EDIT_BYTES
 from gateway.envoy.settings import EnvoySettings
-from gateway.model_errors import INTERNAL, NO_NODE_SEEN, PARAMETER, PARSE, TIMEOUT, Row, body
+from gateway.model_errors import INTERNAL, NO_NODE_SEEN, PARAMETER, PARSE, PERMISSION, TIMEOUT, Row, body
 
 SAID: Final = "%LOCAL_REPLY_BODY%"
 """Envoy's own words."""
@@ -15,6 +15,7 @@ UNSUPPORTED: Final = 1011
 
 ROWS: Final = {
     400: Row(400, PARSE, "invalid_request_error"),
+    403: Row(403, PERMISSION, "permission_error", "forbidden"),
     404: Row(404, UNSUPPORTED, "invalid_request_error", "unknown_url"),
     405: Row(405, UNSUPPORTED, "invalid_request_error", "method_not_supported"),
     408: Row(408, TIMEOUT, "invalid_request_error", "timeout"),
@@ -25,7 +26,7 @@ ROWS: Final = {
     504: Row(504, TIMEOUT, "server_error", "timeout"),
 }
 """What Envoy can answer by itself, for callers of the model interface."""
-GRPC: Final = {400: 3, 404: 5, 405: 12, 408: 4, 413: 8, 431: 8, 500: 13, 503: 14, 504: 4}
+GRPC: Final = {400: 3, 403: 7, 404: 5, 405: 12, 408: 4, 413: 8, 431: 8, 500: 13, 503: 14, 504: 4}
 """The same as google.rpc.Code, for callers of the native API."""
 OPML: Final = {400: -502, 413: -501}
 """The OPML worker's codes for some of it; all else is -500."""

@@ -42,6 +42,9 @@ class EnvoySettings:
     """Longest silence on a stream, in either direction. Above the longest life of a job, whose end ends the silence."""
     origins: tuple[str, ...] = ()
     """Web pages' origins, `https://host[:port]`, that browsers may call from; none by default."""
+    hosts: tuple[str, ...] = ()
+    """Names that it may be called by, with any port; empty: any. One that lets callers in without a token names its own: a page of
+    somewhere else could reach it through a browser of this machine otherwise, under a name of its own (DNS rebinding) or not."""
     workers: int = 1
     """Envoy's threads; one carries far more than one machine's models."""
     start_seconds: float = 20.0

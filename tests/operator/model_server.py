@@ -132,8 +132,12 @@ class ModelServer:
 
     def chats(self, model: str = "m") -> list[dict]:
         """The bodies of the chats that were asked for, trials and checks left out."""
-        bodies = [one.body for one in self.asked if one.path.endswith("/chat/completions")]
-        return [one for one in bodies if one.get("model") == model and one["messages"][0]["content"] not in TRIALS]
+        return [one.body for one in self.orders(model)]
+
+    def orders(self, model: str = "m") -> list[Asked]:
+        """The chats that were asked for, trials and checks left out."""
+        chats = [one for one in self.asked if one.path.endswith("/chat/completions") and one.body.get("model") == model]
+        return [one for one in chats if one.body["messages"][0]["content"] not in TRIALS]
 
     async def until(self, count: int) -> Asked:
         """Return the request of that number, once it has come."""

@@ -276,6 +276,6 @@ class TestLeases:
                 await session.outcome()
                 server.chat = stops_after(STREAM, chunk(event(delta("It is "))))
                 session.lease(chatting(), lease="l2")
-                await said(session, "chunk")
+                await said(session, "chunks")
             async with asyncio.timeout(SECONDS):
-                await server.asked[-1].gone()
+                await server.orders("hosted")[-1].gone()

@@ -299,7 +299,20 @@ class TestOffersBehindReplicas:
         model = await registry.model("hosted")
         assert not model.routable
         assert "model servers that are unhealthy" in model.reason
+        assert f"({project.replicas[0].api}: refused)" in model.reason
         assert "model servers that are unhealthy" in (await registry.operator(key)).reason
+
+    async def test_three_of_them_are_named(self, registry, key):
+        """Of many servers that are not healthy, three are named with what is wrong with each, and the rest are counted."""
+        apis = [f"http://127.0.0.1:{port}/v1" for port in range(9001, 9006)]
+        project = await put(registry, key, *(a_replica("hosted", api=api) for api in apis))
+        await registry.register(key, an_offer("hosted", replicas=[one.id for one in project.replicas]))
+        await say(registry, key, *project.replicas, state=pb.REPLICA_STATE_UNHEALTHY, reason="x" * 500)
+        model = await registry.model("hosted")
+        assert [api for api in apis if api in model.reason] == apis[:3]
+        assert model.reason.endswith("xxx; 2 more)")
+        assert "x" * 200 in model.reason
+        assert "x" * 201 not in model.reason
 
     async def test_others_replicas_count_for_nothing(self, registry, key):
         """An operator cannot offer what another one hosts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -36,9 +37,10 @@ MODEL = "m"
 
 
 @asynccontextmanager
-async def network(*models, **more):
+async def network(*models, check_seconds=30.0, **more):
     """Run a network whose operators look at their servers five times a second."""
-    async with running_aos(*models, clock=SystemClock(), open_to_all=True, upstreams=QUICK, **more) as aos:
+    quick = replace(QUICK, check_seconds=check_seconds)
+    async with running_aos(*models, clock=SystemClock(), open_to_all=True, upstreams=quick, **more) as aos:
         yield aos
 
 
@@ -111,10 +113,10 @@ class TestHosted:
         """A replica shows its state, when it is looked at next, what it can do, and its operator."""
         async with model_server() as server, network() as aos:
             await register(aos, server)
-            (one,) = await replica(aos, lambda found: bool(found[0].capabilities))
+            (one,) = await replica(aos, lambda found: "models" in found[0].capabilities)
 
             assert one.operator == aos.operators[0].lower()
-            assert list(one.capabilities) == ["chat", "stream", "completions", "usage"]
+            assert list(one.capabilities) == ["chat", "stream", "completions", "usage", "models"]
             assert one.next_probe.ToDatetime() > one.checked.ToDatetime()
             assert (await until(aos, lambda found: True)).context_length == 2048
 
@@ -125,11 +127,10 @@ class TestHosted:
             await register(aos, server)
             server.chat = behave
             job = await aos.client.submit(chatting())
-            asked = await server.until(len(server.asked) + 1)
-            while not asked.path.endswith("completions"):
-                asked = await server.until(len(server.asked) + 1)
+            while not server.orders():
+                await server.until(len(server.asked) + 1)
             await aos.dispatcher.CancelJob(CancelJobRequest(name=job.name))
-            await asked.gone()
+            await server.orders()[0].gone()
 
     async def test_refused(self):
         """What the server refuses the caller hears, in the server's words."""
@@ -149,14 +150,16 @@ class TestHosted:
             assert one.reason == "this operator runs a model of that name itself"
             assert (await ask(aos)).text == "My own."
 
-    async def test_kind(self):
-        """A server of pictures is refused by an operator that hosts servers of text."""
+    async def test_kinds(self):
+        """A model's servers make texts or pictures: what is registered of the other kind is refused, and nothing else is."""
         async with model_server() as server, network() as aos:
+            await register(aos, server)
             spec = pb.ReplicaSpec(model=MODEL, api=server.url, kind=pb.MODEL_KIND_IMAGE)
-            await aos.admin.registry.RegisterProject(pb.RegisterProjectRequest(project="shop", replicas=[spec]))
-            (one,) = await replica(aos, lambda found: found[0].state == pb.REPLICA_STATE_REFUSED)
+            await aos.admin.registry.RegisterProject(pb.RegisterProjectRequest(project="other", replicas=[spec]))
+            (one,) = await replica(aos, lambda found: found[0].state == pb.REPLICA_STATE_REFUSED, project="other")
 
-            assert "text only" in one.reason
+            assert one.reason == "other servers of this model make texts"
+            assert (await ask(aos)).text == "It is mathematics."
 
 
 class TestLost:
@@ -172,7 +175,7 @@ class TestLost:
             await server.start()
             await until(aos, lambda found: found.routable)
 
-            assert "unhealthy" in model.reason
+            assert f"unhealthy ({server.url}: nobody takes connections" in model.reason
             assert "nobody takes connections" in one.reason
             assert (await ask(aos)).text == "It is mathematics."
 
