@@ -24,7 +24,9 @@ from gateway.status import ACTIVE, Progress, account_row, changed, job_row, mode
 LOOK_SECONDS: Final = 1.0
 """How often jobs are looked at."""
 NETWORK_LOOKS: Final = 3
-"""At every so many looks, operators, models and money are looked at, too."""
+"""At every so many looks, operators, models and the project's money are looked at, too."""
+TOTALS_LOOKS: Final = 15
+"""At every so many looks, all money is added up for the administrator, which takes longer the more accounts there are."""
 QUIET_LOOKS: Final = 10
 """After so many looks without news a comment is sent, so that nothing between takes the feed for dead."""
 LIFE_SECONDS: Final = 300.0
@@ -60,10 +62,11 @@ class Feed:
         known any more, and after ``LIFE_SECONDS``.
         """
         begun, looks, quiet, before = self._clock.now(), 0, 0, dict[str, str]()
+        ledger_looks = NETWORK_LOOKS if self._who.kind is Kind.PROJECT else TOTALS_LOOKS
         try:
             yield changed({"hello": dump(self._hello | {"now": begun.timestamp()})}, {})
             while not self._stopping.is_set() and (self._clock.now() - begun).total_seconds() < LIFE_SECONDS:
-                parts = await self._look(network=looks % NETWORK_LOOKS == 0)
+                parts = await self._look(network=looks % NETWORK_LOOKS == 0, ledger=looks % ledger_looks == 0)
                 news = changed(parts, before)
                 before |= parts
                 looks, quiet = looks + 1, 0 if news else quiet + 1
@@ -76,10 +79,12 @@ class Feed:
         finally:
             await self._follow(())
 
-    async def _look(self, *, network: bool) -> dict[str, str]:
+    async def _look(self, *, network: bool, ledger: bool) -> dict[str, str]:
         wanted: dict[str, Awaitable[dict[str, Any]]] = {"jobs": self._jobs()}
         if network:
-            wanted |= {"network": self._network(), "ledger": self._ledger()}
+            wanted["network"] = self._network()
+        if ledger:
+            wanted["ledger"] = self._ledger()
         found = await asyncio.gather(*wanted.values(), return_exceptions=True)
         parts, troubles = dict[str, str](), dict[str, str]()
         for name, part in zip(wanted, found, strict=True):

@@ -51,11 +51,7 @@ export async function check(bundle, { job = "", operators = [] } = {}) {
   const tokens = field(bundle, "output_tokens") ?? [];
   const found = [];
   if (job) found.push(equal("the receipt is this job's", `jobs/${hex(receipt.job)}`, job));
-  const order = bundle.order ?? {};
-  if (!order.embedding && !order.picture) {
-    const text = new TextEncoder().encode(bundle.output ?? "");
-    found.push(await digest("the answer's text has the digest that was signed", hex(field(receipt, "output_digest")), text));
-  }
+  found.push(...await output(bundle, hex(field(receipt, "output_digest"))));
   const stated = hex(field(receipt, "output_tokens_digest"));
   found.push(await digest("the answer's tokens have the digest that was signed", stated, tokenBytes(tokens)));
   const drawn = Number(field(usage, "completion_tokens") ?? 0);
@@ -63,6 +59,18 @@ export async function check(bundle, { job = "", operators = [] } = {}) {
   found.push(price(bundle, receipt, usage));
   found.push(registered(receipt, operators));
   return found;
+}
+
+/** Vectors are left to the gateway: their digest is over their numbers, which JSON writes in many ways. */
+async function output(bundle, stated) {
+  const order = bundle.order ?? {};
+  if (order.embedding) return [];
+  if (order.picture) {
+    const names = (bundle.pictures ?? []).map((one) => hex(one.sha256)).join("");
+    const bytes = new Uint8Array((names.match(/../g) ?? []).map((pair) => parseInt(pair, 16)));
+    return [await digest("the pictures' digests are the ones that were signed", stated, bytes)];
+  }
+  return [await digest("the answer's text has the digest that was signed", stated, new TextEncoder().encode(bundle.output ?? ""))];
 }
 
 function price(bundle, receipt, usage) {

@@ -100,11 +100,13 @@ async function watch(name, { log, answer, state, signal }) {
     const event = JSON.parse(data);
     if (event.error) throw new Error(event.error.message ?? "The log broke off.");
     if (event.chunk) {
-      pieces ??= { first: event.sequence, tokens: 0, line: log.appendChild(el("li", {})) };
-      pieces.tokens += event.chunk.tokens.length;
-      answer.append(event.chunk.text);
+      const { text, tokens, pictures = [], embeddings = [] } = event.chunk;
+      pieces ??= { first: event.sequence, counts: [0, 0, 0], line: log.appendChild(el("li", {})) };
+      [tokens, pictures, embeddings].forEach((part, index) => { pieces.counts[index] += part.length; });
+      answer.append(text);
       const which = pieces.first === event.sequence ? `#${pieces.first}` : `#${pieces.first}–${event.sequence}`;
-      say(pieces.line, `${which} text, ${many(pieces.tokens, "token")}`);
+      const parts = ["token", "picture", "vector"].map((one, index) => pieces.counts[index] && many(pieces.counts[index], one));
+      say(pieces.line, `${which} ${parts.filter(Boolean).join(", ") || "text"}`);
       continue;
     }
     pieces = null;

@@ -45,7 +45,8 @@ function showModel(item, one, now) {
     name: one.id,
     title: one.weight_hash ? `weights ${one.weight_hash}` : "",
     state: one.state,
-    reason: one.reason,
+    // said below, where it belongs
+    reason: one.replicas.some((replica) => replica.reason === one.reason) ? "" : one.reason,
     more: [kinds.filter(Boolean).join(", "), context, operators, price].filter(Boolean).join(" · "),
   });
   const list = item.lastElementChild;

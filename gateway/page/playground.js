@@ -16,7 +16,7 @@ let allowed = true;
 
 /** Make the form work; `open(name)` is called for the job that is chosen. */
 export function preparePlayground(open) {
-  byId("size").append(...SIZES.map((size) => el("option", { value: size, selected: size === SIZE }, `${size.replace("x", " × ")} pixels`)));
+  byId("size").append(...SIZES.map((size) => el("option", { value: size, selected: size === SIZE }, `${size.replace("x", " × ")} px`)));
   byId("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     if (!running && !byId("send").disabled) ask(open);

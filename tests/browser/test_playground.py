@@ -102,3 +102,5 @@ class TestPictures:
             await expect(page.locator(".turn .small")).to_contain_text(re.compile(r"^1 picture in [\d.]+ s"))
             await page.get_by_role("button", name="receipt", exact=True).click()
             await expect(page.locator("#sheet .banner")).to_have_text("The receipt holds.")
+            await expect(page.locator("#sheet .finding", has_text="the pictures' digests")).to_have_attribute("data-good", "true")
+            await expect(page.locator("#sheet .events li").nth(3)).to_have_text("#4 1 picture")

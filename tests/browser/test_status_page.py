@@ -65,7 +65,7 @@ class TestNetwork:
         async with viewer.looking(network.url) as page:
             shown = page.locator("#models > li", has_text="elsewhere")
             await expect(shown.locator(".pill").first).to_have_text("unhealthy")
-            await expect(shown.locator(".reason").first).to_have_text(MARKUP)
+            await expect(shown.locator(".replicas .reason")).to_have_text(MARKUP)
             await expect(shown.locator(".replicas .name")).to_have_text(api)
             assert await page.locator("#models img, #models script, #models b").count() == 0
 

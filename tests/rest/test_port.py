@@ -135,7 +135,7 @@ class TestEnvoysOwnReplies:
             ("/api/", JOBS_ERROR),
             ("/v1/chat/nothing", MODELS_ERROR),
             ("/v1/nothing", NATIVE_ERROR),
-            ("/", NATIVE_ERROR),
+            ("/nothing", NATIVE_ERROR),
             ("/../../etc/passwd", NATIVE_ERROR),
             ("/aos.v1.Dispatcher/CreateJob", NATIVE_ERROR),
         ],
