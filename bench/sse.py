@@ -56,7 +56,7 @@ async def complete(port: int, body: dict[str, Any], *, token: str = "") -> Strea
                 if choice["text"]:
                     stream.events.append(time.perf_counter())
                     stream.text += choice["text"]
-                stream.finish = choice["finish_reason"] or stream.finish
+                stream.finish = choice.get("finish_reason") or stream.finish
     finally:
         writer.close()
     return stream

@@ -21,7 +21,12 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     try:
         while head := await reader.readuntil(b"\r\n\r\n"):
             length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
-            body = json.loads(await reader.readexactly(length) or b"{}")
+            try:
+                body = json.loads(await reader.readexactly(length) or b"{}")
+            except ValueError:
+                said = b'{"error": {"message": "the body is no JSON"}}'
+                writer.write(f"HTTP/1.1 400 Bad Request\r\ncontent-length: {len(said)}\r\n\r\n".encode() + said)
+                continue
             if head.startswith(b"GET"):
                 said = json.dumps({"object": "list", "data": [{"id": "told", "object": "model", "max_model_len": 8192}]}).encode()
                 writer.write(
@@ -40,7 +45,8 @@ async def answer(writer: asyncio.StreamWriter, body: dict[str, object], *, chat:
     writer.write(HEAD)
     for number in range(count + 1):
         last = number == count
-        text = {"text": "" if last else "word "} if not chat else {"delta": {} if last else {"content": "word "}}
+        word = f"w{number % 1000:03d} "  # there are proxies that end an answer that repeats itself
+        text = {"text": "" if last else word} if not chat else {"delta": {} if last else {"content": word}}
         kind = "chat.completion.chunk" if chat else "text_completion"
         choice = {"index": 0, **text, "finish_reason": "length" if last else None}
         writer.write(event({"id": "cmpl-1", "object": kind, "created": 1, "model": "told", "choices": [choice]}))
