@@ -10,7 +10,10 @@ from functools import partial
 
 from aos.clock import Clock
 from aos.dispatcher import jobs
+from aos.dispatcher.affinity import beginnings
 from aos.dispatcher.callbacks import CallbacksServicer
+from aos.dispatcher.canaries import Canaries
+from aos.dispatcher.health import Board, Intervals
 from aos.dispatcher.holds import Holds
 from aos.dispatcher.jobs import At, Job, State
 from aos.dispatcher.limits import ProjectLimits
@@ -47,6 +50,7 @@ class DispatcherNode:
     _submissions: Submissions
     _relay: Relay
     _reviews: Reviews
+    _canaries: Canaries
     _log: EventLog
 
     async def drain(self, seconds: float = 0.0) -> None:
@@ -56,6 +60,7 @@ class DispatcherNode:
         """
         await self._submissions.close()
         await self._reviews.close()
+        await self._canaries.close()
         await self._relay.drain(seconds)
         self._log.close()
 
@@ -88,7 +93,8 @@ async def running_dispatcher(
 
     def accepted(row: Row) -> None:
         counts.entered(State.QUEUED)
-        relay.add(Waiting(row.number, row.job))
+        begins = beginnings(row.submission.order, project=row.job.project, model_digest=row.job.model_digest)
+        relay.add(Waiting(row.number, row.job, row.risk.exact, begins))
         if row.risk.tag:  # earlier jobs may have to be run again
             reviews.look()
 
@@ -103,11 +109,15 @@ async def running_dispatcher(
     log = EventLog(store, ended=ended)
     holds = Holds(log, broker, settings=settings, clock=clock)
     sessions: dict[str, Session] = {}
+    board = Board(Intervals(failing=settings.canary_open_seconds, idle=settings.canary_idle_seconds))
+    canaries = Canaries(sessions, board, settings=settings, clock=clock, randomness=randomness)
     reviews = Reviews(store, checks, sessions, settings=settings, clock=clock)
     relay = Relay(
         log,
         sessions=sessions,
         reviews=reviews,
+        canaries=canaries,
+        board=board,
         checks=checks,
         registry=registry,
         settings=settings,
@@ -144,9 +154,10 @@ async def running_dispatcher(
         randomness=randomness,
     )
     callbacks = CallbacksServicer(store, registry, rpc_seconds=settings.rpc_seconds)
-    node = DispatcherNode(servicer, tokens, callbacks, submissions, relay, reviews, log)
+    node = DispatcherNode(servicer, tokens, callbacks, submissions, relay, reviews, canaries, log)
     loops = [relay.place_forever(), relay.sweep_forever(), holds.settle_forever(), holds.reconcile_forever()]
-    tasks = [asyncio.create_task(loop) for loop in (*loops, reviews.run_forever(), retention.purge_forever())]
+    loops += [reviews.run_forever(), canaries.run_forever(), retention.purge_forever()]
+    tasks = [asyncio.create_task(loop) for loop in loops]
     try:
         yield node
     finally:

@@ -8,16 +8,21 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, timedelta
+from functools import partial
 from typing import Any, Final
 
 from aos.clock import Clock, within
-from aos.dispatcher import jobs
+from aos.dispatcher import jobs, outcomes
+from aos.dispatcher.affinity import Recent
+from aos.dispatcher.canaries import Canaries
 from aos.dispatcher.checks import clock_evidence, draw_for, in_force, sent_tag
 from aos.dispatcher.explain import Placement, Placements, consider
 from aos.dispatcher.handshake import NONCE_BYTES, greet
+from aos.dispatcher.health import Board
 from aos.dispatcher.jobs import At, Job
 from aos.dispatcher.leases import AGAIN_SECONDS, End, LeaseRun, counts, read
 from aos.dispatcher.log import EventLog
+from aos.dispatcher.outcomes import Known
 from aos.dispatcher.placement import Candidate, Queue, Wanted, explain
 from aos.dispatcher.reviews import Reviews
 from aos.dispatcher.sessions import Session
@@ -48,16 +53,19 @@ class Relay:
         *,
         sessions: dict[str, Session],
         reviews: Reviews,
+        canaries: Canaries,
+        board: Board,
         checks: CheckStore,
         registry: registry_pb2_grpc.RegistryAsyncStub,
         settings: DispatcherSettings,
         clock: Clock,
         randomness: Callable[[int], bytes],
     ) -> None:
-        """``sessions`` is filled here: the attached operators, by address."""
+        """``sessions`` is filled here: the attached operators, by address. The ``board`` learns how their leases end."""
         self._log, self._registry, self._settings, self._clock, self._randomness = log, registry, settings, clock, randomness
         self._sessions, self._reviews, self._checks = sessions, reviews, checks
-        self._queue = Queue()
+        self._canaries, self._board = canaries, board
+        self._queue, self._recent = Queue(), Recent()
         self._placements = Placements()
         self._runs: dict[str, tuple[LeaseRun, Session]] = {}
         self._ended_early: set[str] = set()
@@ -65,7 +73,7 @@ class Relay:
         self._leasing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        reviews.freed = self._changed.set
+        reviews.freed = canaries.changed = self._changed.set
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
@@ -96,6 +104,8 @@ class Relay:
                 priority=job.priority,
                 embeds=job.embeds,
                 tee=job.job_type == jobs.TEE,
+                exact=waiting.exact,
+                begins=waiting.begins,
             )
         )
         self._changed.set()
@@ -121,6 +131,8 @@ class Relay:
             hello.offers,
             most=settings.operator_leases,
             now=self._clock.now(),
+            board=self._board,
+            late=timedelta(seconds=settings.heartbeat_seconds),
             vrf_key=known.vrf_key,
             vrf_key_since=known.vrf_key_since.ToDatetime(UTC) if known.HasField("vrf_key_since") else None,
             tee=known.HasField("attested"),
@@ -132,6 +144,9 @@ class Relay:
             self._leave(replaced)
         session.welcome(settings.heartbeat_seconds)
         self._sessions[operator] = session
+        for key in session.keys.values():
+            self._board.attached(key, self._clock.now())
+        self._canaries.look()
         self._changed.set()
         reader = asyncio.create_task(self._read(session, stream))
         try:
@@ -180,7 +195,7 @@ class Relay:
                 session.leaving = True
             if run := self._run(session, lease):
                 run.hear(what, seen)
-            else:
+            elif not self._canaries.hear(session, lease, what, seen):
                 self._reviews.hear(session, lease, what, seen)
 
     def _run(self, session: Session, lease: str) -> LeaseRun | None:
@@ -194,19 +209,25 @@ class Relay:
         if self._sessions.get(session.operator) is session:
             del self._sessions[session.operator]
             log.info("operator %s left", session.operator)
-        for run, holder in self._runs.values():
-            if holder is session:
-                run.end(End.LOST)
+        lost = [run for run, holder in self._runs.values() if holder is session]
+        for run in lost:
+            run.end(End.LOST)
+        if not (self._closing or session.leaving):
+            outcomes.stream_lost(self._board, session.keys, [run.job for run in lost], self._clock.now())
+            self._canaries.look()
         self._reviews.left(session)
+        self._canaries.left(session)
 
     async def place_forever(self) -> None:
         """Lease waiting jobs as places become free."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            while not self._closing and (taken := self._queue.take(candidates := self._candidates())):
-                wanted, candidate = taken
-                self._placements.note(wanted, candidate, candidates)
+            while not self._closing and (
+                taken := self._queue.take(candidates := self._candidates(), self._recent, self._clock.now())
+            ):
+                wanted, candidate, near = taken
+                self._placements.note(wanted, candidate, candidates, near)
                 session = self._sessions[candidate.operator]
                 session.take_slot(candidate.model)
                 self._leasing.add(wanted.job_id)
@@ -215,7 +236,8 @@ class Relay:
                 await asyncio.sleep(0)
 
     def _candidates(self) -> list[Candidate]:
-        return [one for session in self._sessions.values() if not session.ended for one in session.candidates()]
+        now = self._clock.now()
+        return [one for session in self._sessions.values() if not session.ended for one in session.candidates(now)]
 
     async def _lease(self, wanted: Wanted, candidate: Candidate, session: Session) -> None:
         """Give one job to one operator, write down what comes, and let the job wait again if need be."""
@@ -228,6 +250,9 @@ class Relay:
             )
             if leased is not None:
                 run, change = await self._follow(leased, session)
+                outcomes.lease_ended(self._board, session.keys[candidate.model], run, change, self._clock.now())
+                if run.fault:
+                    self._canaries.look()
                 if change is not None and not change.job.state.final:
                     again = replace(wanted, avoid=wanted.avoid | {candidate.operator}) if run.blamed else wanted
         except JobNotFound:
@@ -257,7 +282,7 @@ class Relay:
             checks=self._checks,
             clock=self._clock,
             settings=self._settings,
-            checkable=self._reviews.possible,
+            checkable=partial(self._reviews.possible, exact=leased.risk.exact),
             proves=draw and (draw, session.vrf_key),
         )
         self._runs[job.id] = (run, session)
@@ -329,6 +354,10 @@ class Relay:
             return self._placements.get(job_id)
         seen = consider(wanted, self._candidates())
         return replace(seen, ahead=self._queue.ahead(job_id), waiting=len(self._queue))
+
+    def health(self) -> list[Known]:
+        """Return how well operators' models work: of those attached, and of those that are not and failed last."""
+        return outcomes.health(self._board, self._candidates())
 
     def why(self, job_id: str) -> str:
         """Say why a job waits; empty if it does not."""

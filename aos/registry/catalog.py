@@ -47,7 +47,7 @@ class Model:
     context_length: int
     chat: bool
     exact: bool
-    """Whether all of them can be exact: jobs go to any."""
+    """Whether one of them can be exact: jobs that are to be go to such."""
     embeddings: bool
     """Whether one of them turns texts into vectors: jobs that ask for them go to such."""
     prompt_price: int
@@ -85,7 +85,7 @@ def model(name: str, listings: Sequence[Listing], *, now: datetime, claim: timed
         digest=digest,
         context_length=max(offer.context_length for offer in offers),
         chat=any(offer.chat for offer in offers),
-        exact=all(offer.exact for offer in offers),
+        exact=any(offer.exact for offer in offers),
         embeddings=any(offer.embeddings for offer in offers),
         prompt_price=max(offer.prompt_price for offer in offers),
         completion_price=max(offer.completion_price for offer in offers),
