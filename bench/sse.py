@@ -53,7 +53,7 @@ async def complete(port: int, body: dict[str, Any], *, token: str = "") -> Strea
                 break
             choices = json.loads(line[6:]).get("choices")
             for choice in choices or ():
-                if choice["text"]:
+                if choice.get("text"):
                     stream.events.append(time.perf_counter())
                     stream.text += choice["text"]
                 stream.finish = choice.get("finish_reason") or stream.finish

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.markup import escape
 from rich.table import Table
 
+from aos.cli.look import HEALTH
 from aos.cli.main import ERR, OUT, Where, network, run, show_table
 from aos.client import Client, connect
 from aos.rpc.status import answered
@@ -39,12 +40,16 @@ def why(where: Where, job: str, as_json: bool) -> None:
             OUT.print_json(MessageToJson(told, preserving_proto_field_name=True))
             return
         OUT.print(escape(told.summary))
+        if told.choice:
+            OUT.print(escape(told.choice))
         if told.waiting:
             OUT.print(f"{told.ahead} jobs of its project go before it; {told.waiting} jobs wait in all.")
         if told.operators:
-            table = Table("operator", "places", "why", box=None)
+            table = Table("operator", "places", "health", "next probe", "why", box=None)
             for one in told.operators:
-                table.add_row(one.operator, f"{one.running} of {one.slots}", escape(one.reason))
+                probe = f"{one.next_probe.ToDatetime():%H:%M:%S} UTC" if one.HasField("next_probe") else ""
+                health = HEALTH[one.health]
+                table.add_row(one.operator, f"{one.running} of {one.slots}", health, probe, escape(one.reason))
             show_table(table)
         if told.not_shown:
             OUT.print(f"… and {told.not_shown} more.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 from google.protobuf.json_format import MessageToJson
 from rich.markup import escape
@@ -10,9 +12,17 @@ from rich.table import Table
 from aos.cli.main import OUT, Where, network, run, show_table
 from aos.rpc.status import answered
 from aos.v1 import registry_pb2
+from aos.v1.dispatcher_pb2 import HealthState, ListHealthRequest, OperatorHealth
 
 OPML = "opml"
 """The kind of job that every operator takes."""
+HEALTH = {
+    HealthState.HEALTH_STATE_UNSPECIFIED: "",
+    HealthState.HEALTH_STATE_HEALTHY: "[green]works[/green]",
+    HealthState.HEALTH_STATE_SUSPECT: "[yellow]suspect[/yellow]",
+    HealthState.HEALTH_STATE_OPEN: "[red]gets no jobs[/red]",
+}
+"""What a table says about how well an operator's model works."""
 
 
 def state(*, routable: bool, reason: str) -> str:
@@ -54,10 +64,11 @@ def operators(where: Where, as_json: bool) -> None:
     async def work() -> None:
         async with network(where) as aos:
             listed = await answered(aos.registry.ListOperators(registry_pb2.ListOperatorsRequest(page_size=1000)))
+            works = await answered(aos.dispatcher.ListHealth(ListHealthRequest(page_size=1000)))
         if as_json:
             OUT.print_json(MessageToJson(listed, preserving_proto_field_name=True))
             return
-        table = Table("operator", "state", "models", "slots", "registered", box=None)
+        table = Table("operator", "state", "models", "slots", "registered", "health", box=None)
         for operator in listed.operators:
             table.add_row(
                 operator.name.removeprefix("operators/"),
@@ -65,10 +76,20 @@ def operators(where: Where, as_json: bool) -> None:
                 escape(", ".join(offer.model for offer in operator.offers)),
                 str(sum(offer.slots for offer in operator.offers)),
                 f"{operator.registered.ToDatetime():%Y-%m-%d %H:%M:%S} UTC",
+                _health([one for one in works.health if f"operators/{one.operator}" == operator.name.lower()]),
             )
         show_table(table)
 
     run(work())
+
+
+def _health(known: Sequence[OperatorHealth]) -> str:
+    """Return how well an operator's models work: a line for each."""
+    lines: list[str] = []
+    for one in known:
+        probe = f", next probe {one.next_probe.ToDatetime():%H:%M:%S} UTC" if one.HasField("next_probe") else ""
+        lines.append(f"{escape(one.model)}: {HEALTH[one.state]}{escape(f' ({one.reason})') if one.reason else ''}{probe}")
+    return "\n".join(lines) or "not attached"
 
 
 COMMANDS = (models, operators)

@@ -47,7 +47,9 @@ class Catalogue:
         if self._operators is None:
             return ""
         known = self._operators.get(f"operators/{operator}")
-        return "is not registered any more" if known is None else "" if known.routable else known.reason
+        if known is None:
+            return "is not registered any more"
+        return "" if known.routable else f"is not used, as the registry said: {known.reason}"
 
     async def follow_forever(self) -> None:
         """Keep up with the registry."""

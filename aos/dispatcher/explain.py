@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from aos.dispatcher.affinity import Near
+from aos.dispatcher.health import Health
 from aos.dispatcher.jobs import Job, State
-from aos.dispatcher.placement import Candidate, Wanted, why_not, why_unfit
+from aos.dispatcher.placement import Candidate, Wanted, why_chosen, why_not, why_unfit
 
 SHOWN: Final = 32
 """Most operators that an explanation speaks of."""
@@ -28,6 +30,10 @@ class Considered:
     running: int
     slots: int
     failed_before: bool
+    health: Health | None = None
+    """Of the job's model; None: it does not offer it."""
+    suspect: bool = False
+    """Whether others went before it because it may not work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +48,17 @@ class Placement:
     """Jobs that wait, itself included, while it waits."""
     not_shown: int = 0
     """Operators that were looked at and are not among ``considered``."""
+    choice: str = ""
+    """What made the choice, if one was made."""
 
 
-def consider(wanted: Wanted, candidates: Sequence[Candidate], chosen: Candidate | None = None) -> Placement:
-    """Return what placement saw of each operator: those that offer the model first, the one that got the job before all."""
+def consider(
+    wanted: Wanted, candidates: Sequence[Candidate], chosen: Candidate | None = None, near: Near | None = None
+) -> Placement:
+    """Return what placement saw of each operator: those that offer the model first, the one that got the job before all.
+
+    ``near`` is who computed the job's beginning lately.
+    """
     offering = {one.operator: one for one in candidates if one.model == wanted.model}
     others = {one.operator: one for one in candidates if one.operator not in offering}
     ranked = sorted(offering.values(), key=lambda one: (bool(why_unfit(wanted, one)), one.running / one.slots, one.operator))
@@ -53,7 +66,8 @@ def consider(wanted: Wanted, candidates: Sequence[Candidate], chosen: Candidate 
         ranked = [chosen, *(one for one in ranked if one.operator != chosen.operator)]
     looked_at = [*ranked, *(others[name] for name in sorted(others))]
     shown = tuple(_considered(wanted, one, chosen) for one in looked_at[:SHOWN])
-    return Placement(shown, chosen.operator if chosen else "", not_shown=len(looked_at) - len(shown))
+    choice = why_chosen(wanted, chosen, candidates, near) if chosen else ""
+    return Placement(shown, chosen.operator if chosen else "", not_shown=len(looked_at) - len(shown), choice=choice)
 
 
 def _considered(wanted: Wanted, one: Candidate, chosen: Candidate | None) -> Considered:
@@ -66,7 +80,8 @@ def _considered(wanted: Wanted, one: Candidate, chosen: Candidate | None) -> Con
             reason = f"was chosen, with {load}" + ("; no other that fits was there" if before else "")
         else:
             reason = f"is free, with {load}" + ("; the job failed with it before" if before else "")
-    return Considered(one.operator, free, reason, one.running, one.slots, before)
+    health = one.health if one.model == wanted.model else None
+    return Considered(one.operator, free, reason, one.running, one.slots, before, health, one.suspect)
 
 
 class Placements:
@@ -75,9 +90,9 @@ class Placements:
     def __init__(self) -> None:
         self._known = OrderedDict[str, Placement]()
 
-    def note(self, wanted: Wanted, chosen: Candidate, candidates: Sequence[Candidate]) -> None:
+    def note(self, wanted: Wanted, chosen: Candidate, candidates: Sequence[Candidate], near: Near | None = None) -> None:
         """Remember who got the job and why. A later attempt takes an earlier one's place."""
-        self._known[wanted.job_id] = consider(wanted, candidates, chosen)
+        self._known[wanted.job_id] = consider(wanted, candidates, chosen, near)
         self._known.move_to_end(wanted.job_id)
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)

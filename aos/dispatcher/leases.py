@@ -35,6 +35,8 @@ FACTS: Final = 16
 """Most entries of an operator's error metadata that are kept."""
 AGAIN_SECONDS: Final = 1.0
 """After a failure of the store, how long until the next try."""
+NOBODYS_FAULT: Final = frozenset({"SHUTTING_DOWN", "DEADLINE", "QUEUE_FULL", "JOB_CANCELLED"})
+"""Failures that say nothing of whether the operator works."""
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +124,11 @@ class LeaseRun:
         """Whether the operator ended it, so that it need not be told."""
         self.blamed = False
         """Whether the operator failed it, so that another is to be preferred."""
+        self.fault = ""
+        """What the operator did wrong, if that says something of how well it works."""
+        self.first: float | None = None
+        """Seconds until the first output; None: there was none yet."""
+        self._given = clock.now()
         self._order = leased.submission.order
         self._risk, self._proves, self._checkable = leased.risk, proves, checkable
         self._log, self._files, self._checks, self._clock, self._settings = log, files, checks, clock, settings
@@ -144,6 +151,8 @@ class LeaseRun:
         if isinstance(what, Chunk):
             if not (what.text or what.tokens or what.embeddings or what.pictures):
                 return
+            if self.first is None:
+                self.first = (self._clock.now() - self._given).total_seconds()
             try:
                 self._meter.count(what)
             except BadReceipt as error:
@@ -275,13 +284,14 @@ class LeaseRun:
             return await self._end(End.GIVEN_BACK)
         if failed.retryable:
             self.blamed = True
+            self.fault = "" if reason_of(error) in NOBODYS_FAULT else error.message
             most = self._settings.max_attempts
             return await self._log.change(self.job.id, lambda view: jobs.lose(view, at, lease=self.id, max_attempts=most))
         return await self._log.change(self.job.id, lambda view: jobs.fail(view, at, lease=self.id, error=error))
 
     async def _retry(self, error: AosError, at: At) -> Change | None:
         log.warning("operator %s failed lease %s: %s", self.operator, self.id, error)
-        self.blamed = True
+        self.blamed, self.fault = True, error.message
         most = self._settings.max_attempts
         return await self._log.change(self.job.id, lambda view: jobs.retry(view, at, lease=self.id, max_attempts=most, error=error))
 
@@ -333,10 +343,14 @@ async def prove(
         raise BadReceipt(job.name, "vrf", f"is false: {false.what.value}")
 
 
+def reason_of(error: JobError) -> str:
+    """Return the reason's name as AosError has it; empty for one that there is not."""
+    return ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_") if error.reason in ErrorReason.values() else ""
+
+
 def _clean(error: JobError) -> JobError:
     """Return what may be kept of an operator's error: a reason that there is, and not too much text."""
-    name = ErrorReason.Name(error.reason) if error.reason in ErrorReason.values() else ""
-    known = name.removeprefix("ERROR_REASON_") in REASONS
+    known = reason_of(error) in REASONS
     kept = sorted(error.metadata.items())[:FACTS]
     return JobError(
         reason=error.reason if known else ErrorReason.ERROR_REASON_ENGINE_FAILED,

@@ -10,10 +10,13 @@ from functools import partial
 
 from aos.clock import Clock
 from aos.dispatcher import jobs
+from aos.dispatcher.affinity import beginnings
 from aos.dispatcher.blobs import BlobsServicer
 from aos.dispatcher.callbacks import CallbacksServicer
+from aos.dispatcher.canaries import Canaries
 from aos.dispatcher.catalogue import Catalogue
 from aos.dispatcher.files import Files
+from aos.dispatcher.health import Board, Intervals
 from aos.dispatcher.holds import Holds
 from aos.dispatcher.jobs import At, Job, State
 from aos.dispatcher.limits import ProjectLimits
@@ -52,6 +55,7 @@ class DispatcherNode:
     _submissions: Submissions
     _relay: Relay
     _reviews: Reviews
+    _canaries: Canaries
     _log: EventLog
 
     async def drain(self, seconds: float = 0.0) -> None:
@@ -61,6 +65,7 @@ class DispatcherNode:
         """
         await self._submissions.close()
         await self._reviews.close()
+        await self._canaries.close()
         await self._relay.drain(seconds)
         self._log.close()
 
@@ -95,7 +100,8 @@ async def running_dispatcher(
 
     def accepted(row: Row) -> None:
         counts.entered(State.QUEUED)
-        relay.add(Waiting(row.number, row.job))
+        begins = beginnings(row.submission.order, project=row.job.project, model_digest=row.job.model_digest)
+        relay.add(Waiting(row.number, row.job, row.risk.exact, begins))
         if row.risk.tag:  # earlier jobs may have to be run again
             reviews.look()
 
@@ -111,12 +117,18 @@ async def running_dispatcher(
     holds = Holds(log, broker, settings=settings, clock=clock)
     sessions: dict[str, Session] = {}
     files = Files(blobs, clock)
+    board = Board(Intervals(failing=settings.canary_open_seconds, idle=settings.canary_idle_seconds))
+    canaries = Canaries(sessions, board, settings=settings, clock=clock, randomness=randomness)
     reviews = Reviews(store, checks, sessions, files=files, settings=settings, clock=clock)
+    catalogue = Catalogue(registry, clock=clock, seconds=settings.rpc_seconds)
     relay = Relay(
         log,
         files=files,
         sessions=sessions,
         reviews=reviews,
+        canaries=canaries,
+        catalogue=catalogue,
+        board=board,
         checks=checks,
         registry=registry,
         settings=settings,
@@ -124,7 +136,6 @@ async def running_dispatcher(
         randomness=randomness,
     )
     counts.watch(queued=lambda: relay.queued, attached=lambda: relay.attached)
-    catalogue = Catalogue(registry, clock=clock, seconds=settings.rpc_seconds)
     submissions = Submissions(
         store,
         catalogue=catalogue,
@@ -156,7 +167,7 @@ async def running_dispatcher(
         randomness=randomness,
     )
     callbacks = CallbacksServicer(store, registry, rpc_seconds=settings.rpc_seconds)
-    node = DispatcherNode(servicer, tokens, callbacks, BlobsServicer(blobs, clock), submissions, relay, reviews, log)
+    node = DispatcherNode(servicer, tokens, callbacks, BlobsServicer(blobs, clock), submissions, relay, reviews, canaries, log)
     tasks = [
         asyncio.create_task(loop)
         for loop in (
@@ -166,6 +177,7 @@ async def running_dispatcher(
             holds.settle_forever(),
             holds.reconcile_forever(),
             reviews.run_forever(),
+            canaries.run_forever(),
             retention.purge_forever(),
             files.sweep_forever(settings.purge_seconds),
         )

@@ -6,9 +6,12 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from fractions import Fraction
 from typing import Final
 
+from aos.dispatcher.affinity import NOWHERE, Beginnings, Near, Recent
+from aos.dispatcher.health import Health, State, step
 from aos.order import cost
 from aos.v1.types_pb2 import Price
 
@@ -16,6 +19,8 @@ LOOK: Final = 64
 """Most waiting jobs of one project that are looked at for one free place."""
 PATIENCE: Final = 8
 """Every so many of a project's jobs the oldest goes first, whatever its priority: low means later, never not at all."""
+BUSY: Final = Fraction(1, 2)
+"""With so many of its places taken, an operator that knows a job's beginning gets it no more while another is idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,10 @@ class Wanted:
     """Whether it asks for vectors."""
     tee: bool = False
     """Whether it asks for an attested key."""
+    exact: bool = False
+    """Whether each operator's answer must be the same."""
+    begins: Beginnings = NOWHERE
+    """What it may share with jobs before it."""
     avoid: frozenset[str] = frozenset()
     """Operators that failed it. They get it again only if no other is there."""
 
@@ -54,14 +63,50 @@ class Candidate:
     """Leases of this offer now."""
     leaving: bool = False
     """It said that it is going away."""
+    unlisted: str = ""
+    """Why the registry would not send jobs there; empty if it would."""
     embeddings: bool = False
     """Whether it turns texts into vectors."""
     tee: bool = False
     """Whether its key is attested."""
+    exact: bool = False
+    """Whether its answers can be the same as others'."""
+    health: Health | None = None
+    """None: nothing is known."""
+    late: bool = False
+    """Whether its heartbeat is overdue."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it gets no jobs because it does not work."""
+        return self.health is not None and self.health.state is State.OPEN
+
+    @property
+    def suspect(self) -> bool:
+        """Whether others go before it because it may not work."""
+        return self.late or (self.health is not None and self.health.state is State.SUSPECT)
+
+    @property
+    def load(self) -> Fraction:
+        """What part of its places is taken."""
+        return Fraction(self.running, self.slots)
 
 
 def why_unfit(wanted: Wanted, candidate: Candidate) -> str:
     """Say why the operator cannot ever run the job as it stands; empty if it can."""
+    if lacks := _lacks(wanted, candidate):
+        return lacks
+    if candidate.leaving:
+        return "is going away"
+    if candidate.unlisted:
+        return candidate.unlisted
+    if candidate.open and candidate.health is not None:
+        return f"does not work: {candidate.health.reason}"
+    most = cost(candidate.price, prompt_tokens=wanted.prompt_bound, completion_tokens=wanted.completion_bound)
+    return f"may cost {most} neurons, and {wanted.amount} are held" if most > wanted.amount else ""
+
+
+def _lacks(wanted: Wanted, candidate: Candidate) -> str:
     if candidate.model != wanted.model:
         return f"offers {candidate.model!r}"
     if candidate.model_digest != wanted.model_digest:
@@ -70,10 +115,7 @@ def why_unfit(wanted: Wanted, candidate: Candidate) -> str:
         return "does not turn texts into vectors"
     if wanted.tee and not candidate.tee:
         return "has no attested key"
-    if candidate.leaving:
-        return "is going away"
-    most = cost(candidate.price, prompt_tokens=wanted.prompt_bound, completion_tokens=wanted.completion_bound)
-    return f"may cost {most} neurons, and {wanted.amount} are held" if most > wanted.amount else ""
+    return "cannot be exact" if wanted.exact and not candidate.exact else ""
 
 
 def why_not(wanted: Wanted, candidate: Candidate) -> str:
@@ -84,15 +126,62 @@ def why_not(wanted: Wanted, candidate: Candidate) -> str:
     return f"has all {candidate.slots} places taken" if candidate.running >= candidate.slots else ""
 
 
-def choose(wanted: Wanted, candidates: Iterable[Candidate]) -> Candidate | None:
-    """Return the least loaded operator that can run the job; among equals the lowest address. None: it has to wait.
+def choose(wanted: Wanted, candidates: Iterable[Candidate], near: Near | None = None) -> Candidate | None:
+    """Return the operator that gets the job; None: it has to wait. ``near`` is who computed its beginning lately.
 
-    An operator that failed the job before gets it only if no other fits, however busy the others are.
+    Of those that have room: that one, unless it is busy while another is idle; else the least loaded, then the fastest to its first
+    text, then the cheapest, then the lowest address. Those that may not work come last. An operator that failed the job before, or
+    is silent, gets it only if no other fits, however busy the others are.
     """
+    free = _free(wanted, candidates)
+    drawn = _drawn(free, near)
+    return drawn or min(free, key=lambda one: _preference(wanted, one), default=None)
+
+
+def _free(wanted: Wanted, candidates: Iterable[Candidate]) -> list[Candidate]:
     fit = [one for one in candidates if not why_unfit(wanted, one)]
-    fresh = [one for one in fit if one.operator not in wanted.avoid] or fit
-    free = [one for one in fresh if one.running < one.slots]
-    return min(free, key=lambda one: (Fraction(one.running, one.slots), one.operator), default=None)
+    heard = [one for one in fit if not one.late]
+    fresh = [one for one in heard if one.operator not in wanted.avoid]
+    # a silent one that did not fail it is no better than one that did and can be heard
+    return [one for one in fresh or heard or fit if one.running < one.slots]
+
+
+def _drawn(free: Sequence[Candidate], near: Near | None) -> Candidate | None:
+    """Return the free one that the job is drawn to, if it is good enough."""
+    one = next((one for one in free if near is not None and one.operator == near.operator), None)
+    if one is None or near is None or (one.suspect and not all(other.suspect for other in free)):
+        return None
+    idle = any(not other.running and not other.suspect for other in free)
+    return one if near.together or not (idle and one.load >= BUSY) else None
+
+
+def _preference(wanted: Wanted, one: Candidate) -> tuple[bool, Fraction, int, int, str]:
+    due = cost(one.price, prompt_tokens=wanted.prompt_bound, completion_tokens=wanted.completion_bound)
+    return one.suspect, one.load, step(one.health.pace if one.health else None), due, one.operator
+
+
+CHOICES: Final = (
+    "the others may not work",
+    "it was the least loaded",
+    "of those that were as little loaded it was the fastest to its first text",
+    "of those that were as good it was the cheapest",
+    "of those that were equal it had the lowest address",
+)
+"""What decides, in the order in which it is looked at."""
+
+
+def why_chosen(wanted: Wanted, chosen: Candidate, candidates: Iterable[Candidate], near: Near | None = None) -> str:
+    """Say what made the choice."""
+    free = _free(wanted, candidates)
+    if all(one is chosen for one in free):
+        return "It was the only one that could take it."
+    if _drawn(free, near) == chosen and near is not None:
+        return "It has just got the same input." if near.together else "It computed the same beginning before."
+    mine = _preference(wanted, chosen)
+    best = min(_preference(wanted, one) for one in free if one is not chosen)
+    decided = next((index for index, (one, other) in enumerate(zip(mine, best, strict=True)) if one != other), len(CHOICES) - 1)
+    busy = "" if near is None or all(one.operator != near.operator for one in free) else f"; {near.operator} knows it, but is busy"
+    return f"{CHOICES[decided][0].upper()}{CHOICES[decided][1:]}{busy}."
 
 
 def explain(wanted: Wanted, candidates: Sequence[Candidate]) -> str:
@@ -162,19 +251,27 @@ class Queue:
                 del self._models[key]
         return wanted
 
-    def take(self, candidates: Sequence[Candidate]) -> tuple[Wanted, Candidate] | None:
-        """Take out the next job that an operator can run, with that operator. None: nothing fits now."""
-        offered = {(one.model, one.model_digest) for one in candidates if one.running < one.slots}
+    def take(
+        self, candidates: Sequence[Candidate], recent: Recent | None = None, now: datetime | None = None
+    ) -> tuple[Wanted, Candidate, Near | None] | None:
+        """Take out the next job that fits an operator, with that operator and who its beginning spoke for. None: nothing fits now.
+
+        ``recent`` is who computed what lately, as of ``now``; who gets the job is noted there.
+        """
+        offered = {(one.model, one.model_digest) for one in candidates if one.running < one.slots and not one.open}
         for key in [key for key in self._models if key in offered]:
             projects = self._models[key]
             for project, line in projects.items():
                 # one that no operator fits does not keep the others waiting
                 for wanted in line.next_ones():
-                    chosen = choose(wanted, candidates)
+                    near = recent.near(wanted.begins, now) if recent is not None and now is not None else None
+                    chosen = choose(wanted, candidates, near)
                     if chosen is not None:
+                        if recent is not None and now is not None:
+                            recent.note(wanted.begins, chosen.operator, now)
                         line.taken += 1
                         self.remove(wanted.job_id)
                         if project in projects:
                             projects.move_to_end(project)
-                        return wanted, chosen
+                        return wanted, chosen, near
         return None

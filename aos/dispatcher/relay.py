@@ -8,17 +8,25 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, timedelta
+from functools import partial
 from typing import Any, Final
 
 from aos.clock import Clock, within
-from aos.dispatcher import jobs
-from aos.dispatcher.checks import clock_evidence, draw_for, in_force, sent_tag
+from aos.dispatcher import jobs, outcomes
+from aos.dispatcher.affinity import Recent
+from aos.dispatcher.canaries import Canaries
+from aos.dispatcher.catalogue import Catalogue
+from aos.dispatcher.checks import clock_evidence, sent_tag
+from aos.dispatcher.deadlines import expire
+from aos.dispatcher.draws import draw_of
 from aos.dispatcher.explain import Placement, Placements, consider
 from aos.dispatcher.files import Files
 from aos.dispatcher.handshake import NONCE_BYTES, greet, reread
+from aos.dispatcher.health import Board
 from aos.dispatcher.jobs import At, Job
 from aos.dispatcher.leases import AGAIN_SECONDS, End, LeaseRun, counts, read
 from aos.dispatcher.log import EventLog
+from aos.dispatcher.outcomes import Known
 from aos.dispatcher.placement import Candidate, Queue, Wanted, explain
 from aos.dispatcher.reviews import Reviews
 from aos.dispatcher.sessions import Session
@@ -26,12 +34,10 @@ from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Change, CheckStore, Leased, Waiting
 from aos.errors import AosError, InvalidField, JobNotFound, ServiceUnavailable, Unauthenticated
 from aos.v1 import registry_pb2_grpc
-from aos.v1.dispatcher_pb2 import Challenge, DispatcherMessage, Draw, Hello, Lease, LeaseFailed, OffersChanged, OperatorMessage
+from aos.v1.dispatcher_pb2 import Challenge, DispatcherMessage, Hello, Lease, LeaseFailed, OffersChanged, OperatorMessage
 from aos.v1.errors_pb2 import ErrorReason
 from aos.v1.types_pb2 import VectorClock
 
-BATCH: Final = 256
-"""Most jobs that are looked at together for their deadline."""
 CLOSING_SECONDS: Final = 5.0
 """How long giving jobs back may take at the end; what is not given back by then is found at the next start."""
 LATE_SECONDS: Final = 10.0
@@ -50,16 +56,20 @@ class Relay:
         files: Files,
         sessions: dict[str, Session],
         reviews: Reviews,
+        canaries: Canaries,
+        catalogue: Catalogue,
+        board: Board,
         checks: CheckStore,
         registry: registry_pb2_grpc.RegistryAsyncStub,
         settings: DispatcherSettings,
         clock: Clock,
         randomness: Callable[[int], bytes],
     ) -> None:
-        """``sessions`` is filled here: the attached operators, by address."""
+        """``sessions`` is filled here: the attached operators, by address. The ``board`` learns how their leases end."""
         self._log, self._registry, self._settings, self._clock, self._randomness = log, registry, settings, clock, randomness
         self._sessions, self._reviews, self._checks, self._files = sessions, reviews, checks, files
-        self._queue = Queue()
+        self._canaries, self._catalogue, self._board = canaries, catalogue, board
+        self._queue, self._recent = Queue(), Recent()
         self._placements = Placements()
         self._runs: dict[str, tuple[LeaseRun, Session]] = {}
         self._ended_early: set[str] = set()
@@ -67,7 +77,7 @@ class Relay:
         self._leasing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        reviews.freed = self._changed.set
+        reviews.freed = canaries.changed = catalogue.changed = self._changed.set
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
@@ -98,6 +108,8 @@ class Relay:
                 priority=job.priority,
                 embeds=job.embeds,
                 tee=job.job_type == jobs.TEE,
+                exact=waiting.exact,
+                begins=waiting.begins,
             )
         )
         self._changed.set()
@@ -123,6 +135,8 @@ class Relay:
             hello.offers,
             most=settings.operator_leases,
             now=self._clock.now(),
+            board=self._board,
+            late=timedelta(seconds=settings.heartbeat_seconds),
             vrf_key=known.vrf_key,
             vrf_key_since=known.vrf_key_since.ToDatetime(UTC) if known.HasField("vrf_key_since") else None,
             tee=known.HasField("attested"),
@@ -134,6 +148,9 @@ class Relay:
             self._leave(replaced)
         session.welcome(settings.heartbeat_seconds)
         self._sessions[operator] = session
+        for key in session.keys.values():
+            self._board.attached(key, self._clock.now())
+        self._canaries.look()
         self._changed.set()
         reader = asyncio.create_task(self._read(session, stream))
         try:
@@ -199,7 +216,7 @@ class Relay:
                 session.leaving = True
             if run := self._run(session, lease):
                 run.hear(what, seen)
-            else:
+            elif not self._canaries.hear(session, lease, what, seen):
                 self._reviews.hear(session, lease, what, seen)
 
     def _run(self, session: Session, lease: str) -> LeaseRun | None:
@@ -213,19 +230,25 @@ class Relay:
         if self._sessions.get(session.operator) is session:
             del self._sessions[session.operator]
             log.info("operator %s left", session.operator)
-        for run, holder in self._runs.values():
-            if holder is session:
-                run.end(End.LOST)
+        lost = [run for run, holder in self._runs.values() if holder is session]
+        for run in lost:
+            run.end(End.LOST)
+        if not (self._closing or session.leaving):
+            outcomes.stream_lost(self._board, session.keys, [run.job for run in lost], self._clock.now())
+            self._canaries.look()
         self._reviews.left(session)
+        self._canaries.left(session)
 
     async def place_forever(self) -> None:
         """Lease waiting jobs as places become free."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            while not self._closing and (taken := self._queue.take(candidates := self._candidates())):
-                wanted, candidate = taken
-                self._placements.note(wanted, candidate, candidates)
+            while not self._closing and (
+                taken := self._queue.take(candidates := self._candidates(), self._recent, self._clock.now())
+            ):
+                wanted, candidate, near = taken
+                self._placements.note(wanted, candidate, candidates, near)
                 session = self._sessions[candidate.operator]
                 session.take_slot(candidate.model)
                 self._leasing.add(wanted.job_id)
@@ -234,7 +257,9 @@ class Relay:
                 await asyncio.sleep(0)
 
     def _candidates(self) -> list[Candidate]:
-        return [one for session in self._sessions.values() if not session.ended for one in session.candidates()]
+        now, why_not = self._clock.now(), self._catalogue.why_not
+        there = [session for session in self._sessions.values() if not session.ended]
+        return [one for session in there for one in session.candidates(now, why_not(session.operator))]
 
     async def _lease(self, wanted: Wanted, candidate: Candidate, session: Session) -> None:
         """Give one job to one operator, write down what comes, and let the job wait again if need be."""
@@ -247,6 +272,9 @@ class Relay:
             )
             if leased is not None:
                 run, change = await self._follow(leased, session)
+                outcomes.lease_ended(self._board, session.keys[candidate.model], run, change, self._clock.now())
+                if run.fault:
+                    self._canaries.look()
                 if change is not None and not change.job.state.final:
                     again = replace(wanted, avoid=wanted.avoid | {candidate.operator}) if run.blamed else wanted
         except JobNotFound:
@@ -268,7 +296,7 @@ class Relay:
 
     async def _follow(self, leased: Leased, session: Session) -> tuple[LeaseRun, Change | None]:
         job = leased.change.job
-        draw = await self._draw(leased, session)
+        draw = await draw_of(leased, session, self._settings)
         order = await self._files.filled(leased.submission.order, job.project)
         run = LeaseRun(
             leased,
@@ -278,7 +306,7 @@ class Relay:
             checks=self._checks,
             clock=self._clock,
             settings=self._settings,
-            checkable=self._reviews.possible,
+            checkable=partial(self._reviews.possible, exact=leased.risk.exact),
             proves=draw and (draw, session.vrf_key),
         )
         self._runs[job.id] = (run, session)
@@ -311,23 +339,13 @@ class Relay:
             session.cancel(run.id)
         return run, change
 
-    async def _draw(self, leased: Leased, session: Session) -> Draw | None:
-        """Return the job's draw; None if the operator has no VRF key that counts in it."""
-        job, seconds = leased.change.job, self._settings.epoch_seconds
-        if not session.vrf_key:
-            return None
-        order, width, suite = leased.submission.order, leased.risk.width, self._settings.vrf_suite
-        # in a thread: a prompt may have 1 MiB
-        draw = await asyncio.to_thread(draw_for, job.id, order, job.created, width=width, epoch_seconds=seconds, suite=suite)
-        return draw if in_force(session.vrf_key_since, draw.epoch, seconds) else None
-
     async def sweep_forever(self) -> None:
         """Look for silent operators and jobs out of time."""
         while True:
             await self._clock.sleep(self._settings.sweep_seconds)
             try:
                 self._drop_silent()
-                await self._expire()
+                await expire(self._log, self._clock.now(), self._settings.node, self.why)
             except Exception:
                 log.exception("could not look for what is out of time")
 
@@ -338,12 +356,6 @@ class Relay:
                 log.warning("operator %s does not answer", session.operator)
                 self._leave(session)
 
-    async def _expire(self) -> None:
-        now = self._clock.now()
-        for job in await self._log.store.due(now, limit=BATCH):
-            at, why, limit = At(now, self._settings.node), self.why(job.id), (job.deadline - job.created).total_seconds()
-            await self._log.change(job.id, lambda view, at=at, why=why, limit=limit: jobs.expire(view, at, limit=limit, why=why))
-
     def placement(self, job_id: str) -> Placement | None:
         """Return what is known of why the job is where it is."""
         wanted = self._queue.get(job_id)
@@ -351,6 +363,10 @@ class Relay:
             return self._placements.get(job_id)
         seen = consider(wanted, self._candidates())
         return replace(seen, ahead=self._queue.ahead(job_id), waiting=len(self._queue))
+
+    def health(self) -> list[Known]:
+        """Return how well operators' models work: of those attached, and of those that are not and failed last."""
+        return outcomes.health(self._board, self._candidates())
 
     def why(self, job_id: str) -> str:
         """Say why a job waits; empty if it does not."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from aos.dispatcher.checks import POSITIONS, sent_tag
 from aos.dispatcher.explain import Placement, summary
-from aos.dispatcher.jobs import Job, Output, State
+from aos.dispatcher.health import Health, Key, State
+from aos.dispatcher.jobs import Job, Output
+from aos.dispatcher.jobs import State as JobState
+from aos.dispatcher.placement import Candidate
 from aos.dispatcher.projects import Project
 from aos.dispatcher.quotas import Limits, sent_limits
 from aos.dispatcher.risk import RiskSettings, Standing
@@ -62,7 +66,7 @@ def job_proto(row: Row) -> pb.Job:
 def bundle(row: Row, output: Output, trace: Trace | None, attestation: Attestation | None) -> pb.ReceiptBundle:
     """Return the receipt with what it speaks of. Raises ReceiptNotFound unless the job is COMPLETED."""
     job = row.job
-    if job.state is not State.COMPLETED or row.outcome is None:
+    if job.state is not JobState.COMPLETED or row.outcome is None:
         raise ReceiptNotFound(job.name, job.state.name)
     return pb.ReceiptBundle(
         receipt=row.outcome.receipt,
@@ -89,6 +93,7 @@ def explanation(job: Job, placement: Placement | None) -> pb.JobExplanation:
         placement.chosen,
         placement.not_shown,
     )
+    said.choice = placement.choice
     said.operators.extend(
         pb.ConsideredOperator(
             operator=one.operator,
@@ -97,10 +102,40 @@ def explanation(job: Job, placement: Placement | None) -> pb.JobExplanation:
             running=one.running,
             slots=one.slots,
             failed_before=one.failed_before,
+            health=_state(one.health, late=one.suspect) if one.health else None,
+            next_probe=_timestamp(one.health.next_probe) if one.health and one.health.next_probe else None,
         )
         for one in placement.considered
     )
     return said
+
+
+def health_proto(key: Key, health: Health, candidate: Candidate | None) -> pb.OperatorHealth:
+    """Return how well an operator's model works; ``candidate`` is its offer if it is attached."""
+    reason = [health.reason] if health.reason else []
+    if candidate is None:
+        reason.append("it is not attached")
+    elif candidate.late:
+        reason.append("it is silent: its heartbeat is overdue")
+    return pb.OperatorHealth(
+        operator=key.operator,
+        model=key.model,
+        model_digest=key.digest,
+        state=_state(health, late=candidate is not None and candidate.late),
+        reason="; ".join(reason),
+        attached=candidate is not None,
+        failures=len(health.failures),
+        since=_timestamp(health.since),
+        next_probe=_timestamp(health.next_probe) if candidate and health.next_probe else None,
+        seconds_per_token=health.pace or 0.0,
+        running=candidate.running if candidate else 0,
+        slots=candidate.slots if candidate else 0,
+    )
+
+
+def _state(health: Health, *, late: bool) -> pb.HealthState:
+    state = State.SUSPECT if late and health.state is State.HEALTHY else health.state
+    return cast("pb.HealthState", int(state))
 
 
 def project_proto(project: Project, limits: Limits) -> pb.Project:

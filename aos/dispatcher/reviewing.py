@@ -62,6 +62,8 @@ class ReviewRun:
         self._began = 0
         self.said_last = False
         """Whether the operator ended it, so that it need not be told."""
+        self.failure: LeaseFailed | None = None
+        """Why the operator gave it up, if it did and said so."""
 
     def hear(self, what: Heard, seen: Mapping[str, int]) -> None:
         """Take what the operator says. What comes behind the end is ignored."""
@@ -84,7 +86,7 @@ class ReviewRun:
                 self.said_last = True
                 self._done.set_result(what)
             case LeaseFailed():
-                self.said_last = True
+                self.said_last, self.failure = True, what
                 self._fail(OperatorLost(self._job, 1))
 
     def end(self) -> None:

@@ -74,10 +74,10 @@ class Reviews:
         self._news.set()
         self._closed = False
 
-    def possible(self, job: Job) -> bool:
-        """Say whether anyone is there now, besides the operator that has or had the job, who could check it."""
+    def possible(self, job: Job, *, exact: bool = False) -> bool:
+        """Say whether anyone is there now, besides the operator that has or had the job, who could check it, exactly or not."""
         epoch = epoch_of(job.created, self._settings.epoch_seconds)
-        return any(one.operator != job.operator and self._fits(one, job, epoch) for one in self._sessions.values())
+        return any(one.operator != job.operator and self._fits(one, job, epoch, exact=exact) for one in self._sessions.values())
 
     def look(self) -> None:
         """Note that there may be something to check."""
@@ -177,7 +177,7 @@ class Reviews:
         job_id = case.row.job.id
         asked: dict[Session, Asked] = {}
         for session in self._sessions.values():
-            if session.operator not in beside and self._fits(session, case.row.job, case.draw.epoch):
+            if session.operator not in beside and self._fits(session, case.row.job, case.draw.epoch, exact=case.risk.exact):
                 asked[session] = self._asked[session, job_id] = asyncio.get_running_loop().create_future()
                 request_digest = case.row.job.request_digest
                 session.ask(DrawAsked(draw=case.draw, request_digest=request_digest, tag=sent_tag(case.risk.tag)))
@@ -195,13 +195,15 @@ class Reviews:
                 found.append(ticket)
         return found
 
-    def _fits(self, session: Session, job: Job, epoch: int) -> bool:
+    def _fits(self, session: Session, job: Job, epoch: int, *, exact: bool) -> bool:
         offer = session.offers.get(job.model)
         return (
             not (session.ended or session.leaving)
             and offer is not None
             and offer.digest.lower() == job.model_digest
             and (offer.embeddings or not job.embeds)
+            and (offer.exact or not exact)
+            and session.works(job.model)
             and in_force(session.vrf_key_since, epoch, self._settings.epoch_seconds)
         )
 

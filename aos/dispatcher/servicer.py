@@ -131,6 +131,15 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
         job = await self._jobs.standing(replies.job_id(request.name), project=_visible())
         return replies.explanation(job, self._relay.placement(job.id))
 
+    async def ListHealth(self, request: pb.ListHealthRequest, context: Any) -> pb.ListHealthResponse:
+        """Show how well operators' models work."""
+        length, after = page_length(request.page_size), page_start("ListHealth", request.page_token)
+        known = [one for one in self._relay.health() if request.model in ("", one[0].model)]
+        left = [one for one in known if one[0].name > after]
+        shown = left[:length]
+        following = page_token("ListHealth", shown[-1][0].name) if len(left) > length else ""
+        return pb.ListHealthResponse(health=[replies.health_proto(*one) for one in shown], next_page_token=following)
+
     async def PurgeJobs(self, request: pb.PurgeJobsRequest, context: Any) -> pb.PurgeJobsResponse:
         """Delete ended jobs."""
         if not request.HasField("ended_before"):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
+from aos.dispatcher.health import Board, Key, State
 from aos.dispatcher.placement import Candidate
 from aos.v1.dispatcher_pb2 import CancelLease, DispatcherMessage, DrawAsked, Lease, OperatorMessage, Welcome
 from aos.v1.registry_pb2 import Offer
@@ -26,15 +27,20 @@ class Session:
         *,
         most: int,
         now: datetime,
+        board: Board,
+        late: timedelta,
         vrf_key: bytes = b"",
         vrf_key_since: datetime | None = None,
         tee: bool = False,
     ) -> None:
-        """``tee`` is whether its key is attested."""
+        """``tee`` is whether its key is attested; ``board`` knows how its models work; it is ``late`` after so much silence."""
         self.operator = operator
         """`0x` and 40 lower-case hex digits."""
         self.offers: Mapping[str, Offer] = {offer.model: offer for offer in offers}
+        self.keys = _keys(operator, offers)
+        """By which the health of its models is known."""
         self.vrf_key, self.vrf_key_since, self._tee = vrf_key, vrf_key_since, tee
+        self._board, self._late = board, late
         self.heard = now
         self.count = 0
         """The operator's own event count, as it last said."""
@@ -49,12 +55,15 @@ class Session:
     def change(self, offers: Sequence[Offer]) -> None:
         """Let it offer these from now on. What it has of the others goes on."""
         self.offers = {offer.model: offer for offer in offers}
+        # those of what it has still end as something
+        self.keys |= _keys(self.operator, offers)
         for model in self.offers:
             self._given.setdefault(model, 0)
         self._freed.set()
 
-    def candidates(self) -> list[Candidate]:
-        """Return the offers as placement looks at them."""
+    def candidates(self, now: datetime, unlisted: str = "") -> list[Candidate]:
+        """Return the offers as placement looks at them; ``unlisted`` is why the registry would send nothing there."""
+        late = now - self.heard > self._late
         return [
             Candidate(
                 operator=self.operator,
@@ -64,11 +73,24 @@ class Session:
                 slots=min(offer.slots, self._most),
                 running=self._given[offer.model],
                 leaving=self.leaving,
+                unlisted=unlisted,
                 embeddings=offer.embeddings,
                 tee=self._tee,
+                exact=offer.exact,
+                health=self._board.get(self.keys[offer.model]),
+                late=late,
             )
             for offer in self.offers.values()
         ]
+
+    def running(self, model: str) -> int:
+        """Return how many leases of the model it has."""
+        return self._given[model]
+
+    def works(self, model: str) -> bool:
+        """Say whether jobs may go to it, as far as is known."""
+        health = self._board.get(self.keys[model])
+        return health is None or health.state is not State.OPEN
 
     def take_slot(self, model: str) -> None:
         self._given[model] += 1
@@ -143,3 +165,7 @@ class Session:
             self._news.clear()
             if not (self.ended or self._unsent):
                 await self._news.wait()
+
+
+def _keys(operator: str, offers: Sequence[Offer]) -> dict[str, Key]:
+    return {one.model: Key(operator, one.model, one.digest.lower()) for one in offers}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from aos.dispatcher.risk import RiskSettings
 from aos.verification.attestation.policy import Policy
 from aos.verification.vrf import Suite
+
+MAY_BE_0: Final = ("canary_open_seconds", "canary_idle_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,12 @@ class DispatcherSettings:
     """How long an operator may take to check a job, waiting for a place included."""
     checks: int = 64
     """Most jobs that are checked at once."""
+    canary_open_seconds: float = 30.0
+    """How often an operator's model is looked at that failed lately; 0: never, and failures keep no jobs from it."""
+    canary_idle_seconds: float = 300.0
+    """How often one is looked at that works and has no jobs; 0: never."""
+    canary_seconds: float = 60.0
+    """How long a canary may take, loading the model included."""
     risk: RiskSettings = field(default_factory=RiskSettings)
     """How many operators check a job, by its tag and position."""
     tee: Policy = field(default_factory=Policy)
@@ -74,5 +83,7 @@ class DispatcherSettings:
                 continue
             if isinstance(value, str) and not value:
                 raise ValueError(f"dispatcher setting {name} must not be empty")
+            if name in MAY_BE_0 and value == 0:
+                continue
             if not isinstance(value, str) and not value > 0:
                 raise ValueError(f"dispatcher setting {name} must be above 0, not {value}")

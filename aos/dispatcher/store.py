@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from aos.dispatcher.admission import Load, Record
+from aos.dispatcher.affinity import NOWHERE, Beginnings
 from aos.dispatcher.checks import NO_RISK, CheckKey, Conclusion, Risk
 from aos.dispatcher.jobs import Job, Money, Move, Output, Submission, View
 from aos.dispatcher.listing import JobFilter
@@ -57,6 +58,10 @@ class Waiting:
 
     number: int
     job: Job
+    exact: bool = False
+    """Whether each operator's answer must be the same."""
+    begins: Beginnings = NOWHERE
+    """How it begins, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class Conforming:
     """Keeps what a member's check found. ``run`` checks it once it is healthy, and again whenever it was down.
 
-    One that lacks something essential is checked again every ``check_seconds``.
+    One that lacks something essential is checked again every ``check_seconds``; any other at most every ``canary_seconds``.
     """
 
     def __init__(
@@ -60,11 +60,17 @@ class Conforming:
             return
         while True:
             await self._until(self._usable)
+            begun = self._clock.now()
             try:
                 await self._check(place)
             except Exception:  # a bug: the server is used as it was
                 log.exception("checking the model server of %s failed", self._member.upstream.model)
-            await self._until(lambda: not self._usable(), self._settings.check_seconds if self._member.lacking else None)
+            lacking, settings = self._member.lacking, self._settings
+            await self._until(lambda: not self._usable(), settings.check_seconds if lacking else None)
+            # a server that comes and goes is not asked for a picture each time
+            left = settings.canary_seconds - (self._clock.now() - begun).total_seconds()
+            if not lacking and left > 0:
+                await self._clock.sleep(left)
 
     def _usable(self) -> bool:
         return self._member.prober.health.usable

@@ -64,7 +64,7 @@ class Model:
     context_length: int
     chat: bool
     exact: bool
-    """Whether all of them can be exact: jobs go to any."""
+    """Whether one of them can be exact: jobs that are to be go to such."""
     embeddings: bool
     """Whether one of them turns texts into vectors: jobs that ask for them go to such."""
     images: bool
@@ -106,7 +106,7 @@ def model(name: str, listings: Sequence[Listing], *, now: datetime, claim: timed
         digest=digest,
         context_length=max(offer.context_length for offer in offers),
         chat=any(offer.chat for offer in offers),
-        exact=all(offer.exact for offer in offers),
+        exact=any(offer.exact for offer in offers),
         embeddings=any(offer.embeddings for offer in offers),
         images=any(offer.images for offer in offers),
         image_edits=any(offer.image_edits for offer in offers),

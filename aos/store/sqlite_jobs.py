@@ -247,8 +247,11 @@ class SqliteJobStore:
         return await self._file.transact(lambda db: _output(db, _row(db, "SELECT number FROM jobs WHERE id = ?", job_id)["number"]))
 
     async def waiting(self) -> Sequence[Waiting]:
-        sql = f"SELECT number, {JOB} FROM jobs WHERE state = {int(State.QUEUED)} AND {_ACCEPTED} AND {_UNENDED} ORDER BY number"
-        return await self._file.transact(lambda db: [Waiting(row["number"], read_job(row)) for row in db.query(sql)])
+        sql = f"""SELECT number, {JOB}, exact FROM jobs LEFT JOIN job_risk USING (number)
+            WHERE state = {int(State.QUEUED)} AND {_ACCEPTED} AND {_UNENDED} ORDER BY number"""
+        return await self._file.transact(
+            lambda db: [Waiting(row["number"], read_job(row), bool(row["exact"])) for row in db.query(sql)]
+        )
 
     async def leased(self) -> Sequence[Job]:
         sql = f"SELECT {JOB} FROM jobs WHERE state IN ({int(State.ASSIGNED)}, {int(State.RUNNING)}) AND {_UNENDED} ORDER BY number"

@@ -53,6 +53,13 @@ class VrfSuite(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VRF_SUITE_UNSPECIFIED: _ClassVar[VrfSuite]
     VRF_SUITE_DRAFT04: _ClassVar[VrfSuite]
 
+class HealthState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HEALTH_STATE_UNSPECIFIED: _ClassVar[HealthState]
+    HEALTH_STATE_HEALTHY: _ClassVar[HealthState]
+    HEALTH_STATE_SUSPECT: _ClassVar[HealthState]
+    HEALTH_STATE_OPEN: _ClassVar[HealthState]
+
 class ClockOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CLOCK_ORDER_UNSPECIFIED: _ClassVar[ClockOrder]
@@ -80,6 +87,10 @@ VERDICT_CHECKED: Verdict
 VERDICT_CHALLENGED: Verdict
 VRF_SUITE_UNSPECIFIED: VrfSuite
 VRF_SUITE_DRAFT04: VrfSuite
+HEALTH_STATE_UNSPECIFIED: HealthState
+HEALTH_STATE_HEALTHY: HealthState
+HEALTH_STATE_SUSPECT: HealthState
+HEALTH_STATE_OPEN: HealthState
 CLOCK_ORDER_UNSPECIFIED: ClockOrder
 CLOCK_ORDER_BEFORE: ClockOrder
 CLOCK_ORDER_AFTER: ClockOrder
@@ -422,7 +433,7 @@ class ExplainJobRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class JobExplanation(_message.Message):
-    __slots__ = ("name", "state", "summary", "ahead", "waiting", "operators", "chosen", "not_shown")
+    __slots__ = ("name", "state", "summary", "ahead", "waiting", "operators", "chosen", "not_shown", "choice")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
@@ -431,6 +442,7 @@ class JobExplanation(_message.Message):
     OPERATORS_FIELD_NUMBER: _ClassVar[int]
     CHOSEN_FIELD_NUMBER: _ClassVar[int]
     NOT_SHOWN_FIELD_NUMBER: _ClassVar[int]
+    CHOICE_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: JobState
     summary: str
@@ -439,23 +451,74 @@ class JobExplanation(_message.Message):
     operators: _containers.RepeatedCompositeFieldContainer[ConsideredOperator]
     chosen: str
     not_shown: int
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., summary: _Optional[str] = ..., ahead: _Optional[int] = ..., waiting: _Optional[int] = ..., operators: _Optional[_Iterable[_Union[ConsideredOperator, _Mapping]]] = ..., chosen: _Optional[str] = ..., not_shown: _Optional[int] = ...) -> None: ...
+    choice: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., summary: _Optional[str] = ..., ahead: _Optional[int] = ..., waiting: _Optional[int] = ..., operators: _Optional[_Iterable[_Union[ConsideredOperator, _Mapping]]] = ..., chosen: _Optional[str] = ..., not_shown: _Optional[int] = ..., choice: _Optional[str] = ...) -> None: ...
 
 class ConsideredOperator(_message.Message):
-    __slots__ = ("operator", "free", "reason", "running", "slots", "failed_before")
+    __slots__ = ("operator", "free", "reason", "running", "slots", "failed_before", "health", "next_probe")
     OPERATOR_FIELD_NUMBER: _ClassVar[int]
     FREE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     FAILED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PROBE_FIELD_NUMBER: _ClassVar[int]
     operator: str
     free: bool
     reason: str
     running: int
     slots: int
     failed_before: bool
-    def __init__(self, operator: _Optional[str] = ..., free: _Optional[bool] = ..., reason: _Optional[str] = ..., running: _Optional[int] = ..., slots: _Optional[int] = ..., failed_before: _Optional[bool] = ...) -> None: ...
+    health: HealthState
+    next_probe: _timestamp_pb2.Timestamp
+    def __init__(self, operator: _Optional[str] = ..., free: _Optional[bool] = ..., reason: _Optional[str] = ..., running: _Optional[int] = ..., slots: _Optional[int] = ..., failed_before: _Optional[bool] = ..., health: _Optional[_Union[HealthState, str]] = ..., next_probe: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListHealthRequest(_message.Message):
+    __slots__ = ("model", "page_size", "page_token")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    page_size: int
+    page_token: str
+    def __init__(self, model: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListHealthResponse(_message.Message):
+    __slots__ = ("health", "next_page_token")
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    health: _containers.RepeatedCompositeFieldContainer[OperatorHealth]
+    next_page_token: str
+    def __init__(self, health: _Optional[_Iterable[_Union[OperatorHealth, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class OperatorHealth(_message.Message):
+    __slots__ = ("operator", "model", "model_digest", "state", "reason", "attached", "failures", "since", "next_probe", "seconds_per_token", "running", "slots")
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ATTACHED_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PROBE_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    operator: str
+    model: str
+    model_digest: str
+    state: HealthState
+    reason: str
+    attached: bool
+    failures: int
+    since: _timestamp_pb2.Timestamp
+    next_probe: _timestamp_pb2.Timestamp
+    seconds_per_token: float
+    running: int
+    slots: int
+    def __init__(self, operator: _Optional[str] = ..., model: _Optional[str] = ..., model_digest: _Optional[str] = ..., state: _Optional[_Union[HealthState, str]] = ..., reason: _Optional[str] = ..., attached: _Optional[bool] = ..., failures: _Optional[int] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_probe: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., seconds_per_token: _Optional[float] = ..., running: _Optional[int] = ..., slots: _Optional[int] = ...) -> None: ...
 
 class PurgeJobsRequest(_message.Message):
     __slots__ = ("ended_before", "project", "max_jobs")

@@ -88,6 +88,11 @@ class DispatcherStub:
                 request_serializer=aos_dot_v1_dot_dispatcher__pb2.ExplainJobRequest.SerializeToString,
                 response_deserializer=aos_dot_v1_dot_dispatcher__pb2.JobExplanation.FromString,
                 _registered_method=True)
+        self.ListHealth = channel.unary_unary(
+                '/aos.v1.Dispatcher/ListHealth',
+                request_serializer=aos_dot_v1_dot_dispatcher__pb2.ListHealthRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_dispatcher__pb2.ListHealthResponse.FromString,
+                _registered_method=True)
         self.PurgeJobs = channel.unary_unary(
                 '/aos.v1.Dispatcher/PurgeJobs',
                 request_serializer=aos_dot_v1_dot_dispatcher__pb2.PurgeJobsRequest.SerializeToString,
@@ -212,6 +217,14 @@ class DispatcherServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListHealth(self, request, context):
+        """Lists operators' models as this dispatcher sees them work: whether jobs go to them, why not, and when they are looked at again.
+        Those that are attached, and those that are not and failed last; in the order of their addresses and models.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PurgeJobs(self, request, context):
         """Deletes ended jobs with all that belongs to them, oldest first, a bounded number a call. The administrator only. A job that
         has not ended, or whose money is not settled, is never deleted.
@@ -325,6 +338,11 @@ def add_DispatcherServicer_to_server(servicer, server):
                     servicer.ExplainJob,
                     request_deserializer=aos_dot_v1_dot_dispatcher__pb2.ExplainJobRequest.FromString,
                     response_serializer=aos_dot_v1_dot_dispatcher__pb2.JobExplanation.SerializeToString,
+            ),
+            'ListHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHealth,
+                    request_deserializer=aos_dot_v1_dot_dispatcher__pb2.ListHealthRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_dispatcher__pb2.ListHealthResponse.SerializeToString,
             ),
             'PurgeJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.PurgeJobs,
@@ -641,6 +659,33 @@ class Dispatcher:
             '/aos.v1.Dispatcher/ExplainJob',
             aos_dot_v1_dot_dispatcher__pb2.ExplainJobRequest.SerializeToString,
             aos_dot_v1_dot_dispatcher__pb2.JobExplanation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Dispatcher/ListHealth',
+            aos_dot_v1_dot_dispatcher__pb2.ListHealthRequest.SerializeToString,
+            aos_dot_v1_dot_dispatcher__pb2.ListHealthResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,10 @@ class DispatcherStub:
     """Says why a job is where it is: which operators were looked at, what kept each from it, and what made the choice. Known of
     jobs that wait, and of the latest that this dispatcher placed since it started.
     """
+    ListHealth: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ListHealthRequest, _dispatcher_pb2.ListHealthResponse]
+    """Lists operators' models as this dispatcher sees them work: whether jobs go to them, why not, and when they are looked at again.
+    Those that are attached, and those that are not and failed last; in the order of their addresses and models.
+    """
     PurgeJobs: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.PurgeJobsRequest, _dispatcher_pb2.PurgeJobsResponse]
     """Deletes ended jobs with all that belongs to them, oldest first, a bounded number a call. The administrator only. A job that
     has not ended, or whose money is not settled, is never deleted.
@@ -126,6 +130,10 @@ class DispatcherAsyncStub(DispatcherStub):
     ExplainJob: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ExplainJobRequest, _dispatcher_pb2.JobExplanation]  # type: ignore[assignment]
     """Says why a job is where it is: which operators were looked at, what kept each from it, and what made the choice. Known of
     jobs that wait, and of the latest that this dispatcher placed since it started.
+    """
+    ListHealth: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ListHealthRequest, _dispatcher_pb2.ListHealthResponse]  # type: ignore[assignment]
+    """Lists operators' models as this dispatcher sees them work: whether jobs go to them, why not, and when they are looked at again.
+    Those that are attached, and those that are not and failed last; in the order of their addresses and models.
     """
     PurgeJobs: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.PurgeJobsRequest, _dispatcher_pb2.PurgeJobsResponse]  # type: ignore[assignment]
     """Deletes ended jobs with all that belongs to them, oldest first, a bounded number a call. The administrator only. A job that
@@ -245,6 +253,16 @@ class DispatcherServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_dispatcher_pb2.JobExplanation, _abc.Awaitable[_dispatcher_pb2.JobExplanation]]:
         """Says why a job is where it is: which operators were looked at, what kept each from it, and what made the choice. Known of
         jobs that wait, and of the latest that this dispatcher placed since it started.
+        """
+
+    @_abc_1.abstractmethod
+    def ListHealth(
+        self,
+        request: _dispatcher_pb2.ListHealthRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ListHealthResponse, _abc.Awaitable[_dispatcher_pb2.ListHealthResponse]]:
+        """Lists operators' models as this dispatcher sees them work: whether jobs go to them, why not, and when they are looked at again.
+        Those that are attached, and those that are not and failed last; in the order of their addresses and models.
         """
 
     @_abc_1.abstractmethod

@@ -61,7 +61,7 @@ function showReplica(item, one, now) {
     title: one.id,
     state: one.state,
     reason: one.reason,
-    more: [one.project, many(one.running, "request"), next].filter(Boolean).join(" · "),
+    more: [one.project, one.capabilities.join(", "), many(one.running, "request"), next].filter(Boolean).join(" · "),
   });
 }
 

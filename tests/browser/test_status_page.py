@@ -58,6 +58,7 @@ class TestNetwork:
         request.proof.CopyFrom(prove_request(key, request, issued_at=int(time.time())))
         made = await network.registry.RegisterProject(request)
         report = pb.ReplicaReport(id=made.replicas[0].id, state=pb.REPLICA_STATE_UNHEALTHY, reason=MARKUP)
+        report.capabilities.extend(["chat", "stream"])
         said = pb.ReportReplicasRequest(reports=[report])
         said.proof.CopyFrom(prove_request(key, said, issued_at=int(time.time())))
         await network.registry.ReportReplicas(said)
@@ -67,6 +68,7 @@ class TestNetwork:
             await expect(shown.locator(".pill").first).to_have_text("unhealthy")
             await expect(shown.locator(".replicas .reason")).to_have_text(MARKUP)
             await expect(shown.locator(".replicas .name")).to_have_text(api)
+            await expect(shown.locator(".replicas .small")).to_contain_text("chat, stream")
             assert await page.locator("#models img, #models script, #models b").count() == 0
 
     async def test_a_network_that_is_gone_comes_back(self, network, viewer):

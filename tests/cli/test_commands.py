@@ -197,8 +197,11 @@ class TestLook:
         assert json.loads((await on("models", "--json")).out)["models"][0]["name"] == "scripted"
 
     async def test_operators(self, aos, on):
-        """The table shows the operator's address."""
-        assert aos.operators[0].lower() in (await on("operators")).out.lower()
+        """The table shows the operator's address, and how well its models work."""
+        shown = (await on("operators", columns=200)).out.lower()
+
+        assert aos.operators[0].lower() in shown
+        assert "scripted: works, next probe" in shown
 
     async def test_jobs(self, on):
         """Jobs are listed newest first, with their whole name, state, tokens and price, in a narrow terminal too."""

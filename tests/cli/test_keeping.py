@@ -36,6 +36,8 @@ class TestWhy:
         told = (await on("why", job)).out
 
         assert f"It is completed; in attempt 1 {aos.operators[0].lower()} was chosen" in told
+        assert "It was the only one that could take it." in told
+        assert "works" in told
         assert json.loads((await on("why", job, "--json")).out)["chosen"] == aos.operators[0].lower()
 
 

@@ -75,6 +75,7 @@ class Server:
     chat: Answer = field(default_factory=lambda: say(completion()))
     stream: Answer = field(default_factory=lambda: stream(transcript()))
     images: Answer = field(default_factory=lambda: say(pictures()))
+    form: Answer = field(default_factory=lambda: say({"error": {"message": "no forms"}}, 415))
     unknown: Answer = field(default_factory=lambda: say(REFUSAL, 404))
     malformed: Answer = field(default_factory=lambda: say(REFUSAL | {"code": 1002}, 400))
     asked: list[tuple[str, dict]] = field(default_factory=list)
@@ -84,6 +85,8 @@ class Server:
     def answer(self, path: str, body: bytes) -> Answer:
         if path == MODELS:
             return self.models
+        if path == EDIT and body.startswith(b"--"):
+            return self.form
         try:
             fields = json.loads(body)
         except ValueError:

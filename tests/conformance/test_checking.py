@@ -52,6 +52,13 @@ class TestGoodServers:
         assert report.conforms, report
         assert set(report.capabilities) == {"models", capability, "errors"}
 
+    async def test_forms(self):
+        """Whether changes are taken as forms, which the interface does not ask for, is told, and is no failure if not."""
+        report = await found(kind=2)
+        assert lines(report, Verdict.NOTE) == {"image-edits.form"}
+        report = await found(lambda server: setattr(server, "form", say(pictures())), kind=2)
+        assert set(report.capabilities) == {"models", "image-edits", "image-edits-form", "errors"}
+
     async def test_the_list_says_which_type_a_model_has(self):
         """So nothing need be told."""
         report = await found(lambda server: setattr(server, "models", say({"data": [{"id": "m", "type": 2}]})))

@@ -7,6 +7,7 @@ import pytest
 
 from aos.dispatcher.catalogue import Catalogue
 from aos.errors import ModelNotFound
+from aos.v1 import dispatcher_pb2 as pb
 from aos.v1.registry_pb2 import UnregisterOperatorRequest
 from aos.verification.keys import prove
 from tests.dispatcher.conftest import running
@@ -93,14 +94,17 @@ class TestModel:
 class TestOperators:
     async def test_unregistered(self, aos):
         """An operator that is attached, but not registered any more, gets no job until it is again; the job says why it waits."""
-        hand = await aos.operator()
-        other = await aos.operator(attach=False)
+        await aos.operator(attach=False)  # the model is there, though nobody can run it now
+        hand = await aos.operator(an_offer(slots=1))
+        failed = await aos.submit("first")
+        first = await hand.lease()
+        job = await aos.submit("second")
         await unregister(aos, hand)
-        job = await aos.submit()
-        told = await aos.eventually(lambda: why(aos, job), lambda said: "not registered" in said.summary)
+        told = await aos.eventually(lambda: why(aos, job), lambda said: "unregistered" in said.summary)
+        hand.fail(first, "ENGINE_FAILED", retryable=False)
+        await aos.until(failed, "FAILED")
 
         assert hand.address in told.summary
+        assert (await aos.job(job)).state == pb.JobState.JOB_STATE_QUEUED
         await hand.register(aos.registry, now=int(aos.clock.now().timestamp()) + 2)
-        lease = await hand.lease()
-        assert f"jobs/{lease.job.hex()}" == job.name
-        assert other.call is None
+        assert f"jobs/{(await hand.lease()).job.hex()}" == job.name

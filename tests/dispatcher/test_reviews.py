@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 
 import pytest_asyncio
+from eth_account import Account
 
 from aos.dispatcher.lottery import holds, read_evidence
 from aos.dispatcher.risk import RiskSettings
 from aos.v1 import dispatcher_pb2 as pb
 from aos.v1.types_pb2 import Determinism, Order, Sampling
-from tests.dispatcher.checking import OTHER, OTHERS, TEXT, TOKENS, checking
+from aos.verification.keys import OperatorKey
+from aos.verification.vrf import VrfKey
+from tests.dispatcher.checking import EPOCH, OTHER, OTHERS, TEXT, TOKENS, checking
 from tests.dispatcher.conftest import BALANCE
+from tests.dispatcher.hand import an_offer
 from tests.refusals import refused
 
 
@@ -294,3 +298,17 @@ class TestRestart:
 
         assert (await aos.concluded(job)).verdict == pb.VERDICT_CHECKED
         assert [one.operator for one in await aos.results(job)] == [main.address, second.address]
+
+
+class TestExact:
+    async def test_who_cannot_be_exact_is_not_asked(self, aos):
+        """It takes nothing from those that can: the job is exact, and its check waits for nobody who could not do it."""
+        main = await aos.keyed(1)
+        key = OperatorKey(Account.from_key(bytes([2]) * 32))
+        rough = await aos.operator(an_offer(), key=key, vrf=VrfKey(bytes([2]) * 32), attach=False)
+        aos.clock.advance(seconds=2 * EPOCH)
+        await rough.attach(aos.nobody)
+        job = await aos.answered(main, [], redundancy=2)
+
+        assert job.verdict == pb.VERDICT_UNCHECKED
+        assert job.verdict_reason.startswith("1 of 2 wanted operators ran it")

@@ -86,9 +86,9 @@ class TestPictures:
 
     async def test_fails(self):
         """A job whose server goes on failing fails, too; once the server is good again, it is used."""
-        async with model_server(pictures=paints) as server, network() as aos:
+        async with model_server(pictures=paints) as server, network(check_seconds=0.3) as aos:
             await register(aos, server, model=MODEL, kind=IMAGE)
-            await checked(aos, "images")
+            await checked(aos, "models")
             server.pictures = replies("200 OK", {"data": []})
             with pytest.raises(OperatorLost):
                 await ask(aos, drawing())
