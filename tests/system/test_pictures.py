@@ -43,10 +43,11 @@ def middle(picture, colour: int) -> bool:
 
 async def test_drawn_and_changed(network, client):
     """A picture follows its prompt, and an edit changes it; the link of the one is the source of the other."""
-    drawn = await client.images.generate(model=MODEL, prompt="a big red square in the center on a black background", size="256x256")
+    asked = "a big red square in the center on a black background"
+    drawn = await client.images.generate(model=MODEL, prompt=asked, size="256x256", extra_body={"seed": 7})
     async with httpx.AsyncClient(headers={"authorization": f"Bearer {network.token}"}, timeout=60) as rest:
         first = (await rest.get(drawn.data[0].url)).content
-        body = {"model": MODEL, "prompt": "make the square blue", "image": drawn.data[0].url, "size": "auto"}
+        body = {"model": MODEL, "prompt": "make the square blue", "image": drawn.data[0].url, "size": "auto", "seed": 7}
         changed = (await rest.post(f"{network.url}/v1/images/edits", json=body)).json()
         second = (await rest.get(changed["data"][0]["url"])).content
 
@@ -65,6 +66,13 @@ async def test_rendered_again(network, client, tmp_path):
 
     assert "2, rendered again, are the same" in held.out
     assert held.code == 0
+
+
+async def test_listed(network):
+    """`aos models` says what the model can do."""
+    listed = await run_aos("--connect", network.address, "--token", network.token, "models")
+
+    assert "images, image edits" in listed.out
 
 
 async def test_too_long_a_prompt(client):
