@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from contextlib import contextmanager
 
 import grpc
@@ -24,3 +24,13 @@ def refused(reason: str, *, code: str = "", saying: str = "", **facts: str) -> G
     assert saying in error.message
     if code:
         assert caught.value.code().name == code
+
+
+async def reason_of(call: Awaitable[object]) -> str:
+    """Return for which reason a call is refused; empty if it is not."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        known = from_rpc_error(error)
+        return known.reason if known else error.code().name
+    return ""

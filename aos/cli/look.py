@@ -46,7 +46,9 @@ def models(where: Where, as_json: bool) -> None:
         for model in listed.models:
             price = f"{model.price.prompt_token} / {model.price.completion_token}"
             ready = state(routable=model.routable, reason=model.reason)
-            can = [name.replace("_", " ") for name in ("chat", "exact", "embeddings", "images", "image_edits") if getattr(model, name)]
+            can = [
+                name.replace("_", " ") for name in ("chat", "exact", "embeddings", "images", "image_edits") if getattr(model, name)
+            ]
             can += [kind for kind in model.job_types if kind != OPML]
             operators, digest = str(len(model.operators)), f"{model.digest[:16]}…"
             table.add_row(escape(model.name), ready, str(model.context_length), ", ".join(can), price, operators, digest)

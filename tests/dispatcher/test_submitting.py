@@ -11,7 +11,7 @@ from aos.v1 import dispatcher_pb2 as pb
 from aos.v1.types_pb2 import Chat, ChatMessage, Order, Sampling
 from tests.dispatcher.conftest import BALANCE, a_request, running
 from tests.dispatcher.hand import an_offer
-from tests.refusals import refused
+from tests.refusals import reason_of, refused
 
 
 class TestCreateJob:
@@ -65,8 +65,8 @@ class TestCreateJob:
         first = await aos.submit(request_id="r")
         aos.clock.advance(seconds=100_000)
 
-        with refused("MODEL_UNAVAILABLE"):
-            await aos.submit()
+        # the registry's word that nobody is there any more is on its way
+        await aos.eventually(lambda: reason_of(aos.submit()), lambda reason: reason == "MODEL_UNAVAILABLE")
         assert (await aos.submit(request_id="r")).name == first.name
         del operator
 

@@ -32,7 +32,18 @@ async def chained(model: ScriptedModel):
         spec = pb.ReplicaSpec(model="scripted", api=f"{inner.url}/v1")
         await outer.admin.registry.RegisterProject(pb.RegisterProjectRequest(project="inner", replicas=[spec]))
         await until(outer, lambda found: found.routable, "scripted")
+        await checked(outer)
         yield outer, inner
+
+
+async def checked(outer: Aos) -> None:
+    """Return once the inner network was looked at as a model server: it answers nobody else from then on."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            project = await outer.admin.registry.GetAiProject(pb.GetAiProjectRequest(name="inner"))
+            if "errors" in project.replicas[0].capabilities:
+                return
+            await asyncio.sleep(0.05)
 
 
 async def post(aos: Aos, **more) -> httpx.Response:
