@@ -23,7 +23,7 @@ OPTIONS: Final = [
     ("grpc.so_reuseport", 0),
     # clients may ping every 10 s, as streams that wait for long need to (else GOAWAY too_many_pings); on a busy machine two pings
     # arrive closer to each other than they were sent
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 2_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # find half-open connections: an operator whose machine is gone is noticed within 30 s even between heartbeats
     ("grpc.keepalive_time_ms", 20_000),

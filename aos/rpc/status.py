@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from inspect import iscoroutinefunction
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -107,7 +108,8 @@ def wrap(handler: Any, around: Around) -> grpc.RpcMethodHandler[Any, Any]:
                 async for message in messages:
                     yield message
 
-        return guarded
+        # a servicer may also write its messages to the context, as grpc.health's does
+        return unary(method) if iscoroutinefunction(method) else guarded
 
     makers: dict[tuple[bool, bool], tuple[Any, Any, Any]] = {
         (False, False): (grpc.unary_unary_rpc_method_handler, unary, handler.unary_unary),

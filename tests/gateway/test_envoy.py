@@ -60,6 +60,8 @@ async def refuses(port: int) -> None:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
             except ConnectionRefusedError:
                 return
+            except ConnectionResetError:  # it was closed while we waited to be let in
+                continue
             writer.close()
             await asyncio.sleep(0.01)
 
