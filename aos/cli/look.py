@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import click
-from google.protobuf.json_format import MessageToJson
+from google.protobuf.json_format import MessageToDict, MessageToJson
 from rich.markup import escape
 from rich.table import Table
 
@@ -68,7 +68,8 @@ def operators(where: Where, as_json: bool) -> None:
             listed = await answered(aos.registry.ListOperators(registry_pb2.ListOperatorsRequest(page_size=1000)))
             works = await answered(aos.dispatcher.ListHealth(ListHealthRequest(page_size=1000)))
         if as_json:
-            OUT.print_json(MessageToJson(listed, preserving_proto_field_name=True))
+            shown, health = (MessageToDict(one, preserving_proto_field_name=True) for one in (listed, works))
+            OUT.print_json(data=shown | health)
             return
         table = Table("operator", "state", "models", "slots", "registered", "health", box=None)
         for operator in listed.operators:

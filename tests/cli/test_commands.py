@@ -200,7 +200,9 @@ class TestLook:
         """The table shows the operator's address, and how well its models work."""
         shown = (await on("operators", columns=200)).out.lower()
 
+        told = json.loads((await on("operators", "--json")).out)
         assert aos.operators[0].lower() in shown
+        assert told["operators"][0]["name"].lower() == f"operators/{told['health'][0]['operator']}"
         assert "scripted: works, next probe" in shown
 
     async def test_jobs(self, on):
