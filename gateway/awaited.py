@@ -1,4 +1,4 @@
-"""One job that somebody waits for: it ends when its caller goes."""
+"""Jobs that somebody waits for: they end when their caller goes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,21 @@ CANCEL_SECONDS: Final = 5.0
 """How long to try to end the job of a caller who has gone; then it runs to its own end."""
 
 
+def created(
+    dispatcher: dispatcher_pb2_grpc.DispatcherAsyncStub, order: Order, *, user: str, metadata: Metadata
+) -> asyncio.Future[Job]:
+    """Return the order's job, to be. Wait for it shielded, and ``cancel`` it if the caller goes: no job is left behind then."""
+    request = CreateJobRequest(order=order, user=user)
+    return asyncio.ensure_future(answered(dispatcher.CreateJob(request, metadata=metadata, timeout=CALL_SECONDS)))
+
+
 async def finished(
     dispatcher: dispatcher_pb2_grpc.DispatcherAsyncStub, order: Order, *, user: str, metadata: Metadata, clock: Clock
 ) -> tuple[Job, Outcome]:
     """Return the order's job and its outcome. Raises why there is no answer; who leaves before ends the job."""
-    request = CreateJobRequest(order=order, user=user)
-    creating = asyncio.ensure_future(answered(dispatcher.CreateJob(request, metadata=metadata, timeout=CALL_SECONDS)))
+    creating = created(dispatcher, order, user=user, metadata=metadata)
     ended = False
     try:
-        # shielded: a caller who goes while the job is made must leave no job behind
         job = await asyncio.shield(creating)
         async with aclosing(watch(dispatcher, job.name, clock=clock, metadata=metadata)) as events:
             async for event in events:
@@ -40,10 +46,11 @@ async def finished(
         raise ServiceUnavailable("dispatcher")
     finally:
         if not ended:
-            await asyncio.shield(_cancel(dispatcher, creating, metadata))
+            await asyncio.shield(cancel(dispatcher, creating, metadata))
 
 
-async def _cancel(dispatcher: dispatcher_pb2_grpc.DispatcherAsyncStub, creating: asyncio.Future[Job], metadata: Metadata) -> None:
+async def cancel(dispatcher: dispatcher_pb2_grpc.DispatcherAsyncStub, creating: asyncio.Future[Job], metadata: Metadata) -> None:
+    """End a job whose caller has gone, once it is made."""
     with suppress(Exception):  # it was not made, or cannot be reached: there is nobody to tell
         async with asyncio.timeout(CANCEL_SECONDS):
             job = await creating

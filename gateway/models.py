@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -16,12 +16,13 @@ from aos.clock import Clock
 from aos.errors import ModelNotFound
 from aos.rpc.status import answered
 from aos.v1 import dispatcher_pb2_grpc, registry_pb2_grpc
-from aos.v1.dispatcher_pb2 import CancelJobRequest, CreateJobRequest, Job, JobEvent, Outcome
+from aos.v1.dispatcher_pb2 import Job, JobEvent, Outcome
 from aos.v1.operator_pb2 import TokenLogprob
 from aos.v1.registry_pb2 import AiProject, GetModelRequest, ListAiProjectsRequest, ListModelsRequest, Model
 from aos.v1.types_pb2 import Order
 from gateway import chat, completions, embeddings
 from gateway.answers import PING, Answered, Choice, Chunks, broken_off, completion
+from gateway.awaited import cancel, created
 from gateway.body import check
 from gateway.chat import ChatChoice, ChatRequest, Request, without_nulls
 from gateway.completions import CompletionChoice, CompletionRequest
@@ -35,8 +36,6 @@ from gateway.v1 import models_pb2, models_pb2_grpc
 
 PING_SECONDS: Final = 10.0
 """A stream on which nothing came for so long gets a comment, so that nothing between takes it for dead."""
-CANCEL_SECONDS: Final = 5.0
-"""How long to try to end the job of a caller who has gone; then it runs to its own end."""
 SSE_HEADERS: Final = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
 
 
@@ -224,30 +223,16 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
     @asynccontextmanager
     async def _running(self, orders: list[Order], user: str, metadata: Metadata) -> AsyncGenerator[list[_Running]]:
         """Give the request's jobs, and end with the block those that have not ended: nobody else waits for them."""
-        creating = [
-            asyncio.ensure_future(
-                answered(
-                    self._dispatcher.CreateJob(CreateJobRequest(order=order, user=user), metadata=metadata, timeout=CALL_SECONDS)
-                )
-            )
-            for order in orders
-        ]
+        creating = [created(self._dispatcher, order, user=user, metadata=metadata) for order in orders]
         running: list[_Running] = []
         try:
             for one in creating:
-                # shielded: a caller who goes while the job is made must leave no job behind
                 running += [_Running(await asyncio.shield(one))]
             yield running
         finally:
             left = [one for index, one in enumerate(creating) if index >= len(running) or not running[index].ended]
             if left:
-                await asyncio.shield(asyncio.gather(*(self._cancel(one, metadata) for one in left)))
-
-    async def _cancel(self, creating: asyncio.Future[Job], metadata: Metadata) -> None:
-        with suppress(Exception):  # it was not made, or cannot be reached: there is nobody to tell
-            async with asyncio.timeout(CANCEL_SECONDS):
-                job = await creating
-                await self._dispatcher.CancelJob(CancelJobRequest(name=job.name), metadata=metadata)
+                await asyncio.shield(asyncio.gather(*(cancel(self._dispatcher, one, metadata) for one in left)))
 
 
 def _part(chunks: Chunks, index: int, event: JobEvent) -> bytes:

@@ -73,11 +73,6 @@ def outdated(files: Iterable[Kept], limits: BlobLimits, *, now: float) -> list[K
     return gone
 
 
-def blob_name(digest: bytes) -> str:
-    """Return `blobs/` and the digest's hex digits."""
-    return f"blobs/{digest.hex()}"
-
-
 def read_name(name: str) -> str:
     """Return the digest's hex digits. Raises BlobNotFound for what is no name of a file."""
     head, _, digest = name.partition("/")
