@@ -39,6 +39,8 @@ def a_receipt(*, job: bytes = JOB, price: str = "11") -> Receipt:
         output_digest=digest("output"),
         output_tokens_digest=digest("tokens"),
         state_root=digest("state"),
+        controller_digest=digest("controller"),
+        argument_digest=digest("argument"),
         usage=Usage(prompt_tokens=3, completion_tokens=4),
         finish_reason=FINISH_REASON_STOP,
         price=price,

@@ -100,18 +100,20 @@ class GenerateResponse(_message.Message):
     def __init__(self, chunk: _Optional[_Union[Chunk, _Mapping]] = ..., finish: _Optional[_Union[Finish, _Mapping]] = ...) -> None: ...
 
 class Chunk(_message.Message):
-    __slots__ = ("text", "tokens", "logprobs", "embeddings", "pictures")
+    __slots__ = ("text", "tokens", "logprobs", "embeddings", "pictures", "run")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     PICTURES_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     text: str
     tokens: _containers.RepeatedScalarFieldContainer[int]
     logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprob]
     embeddings: _containers.RepeatedCompositeFieldContainer[_types_pb2.Embedding]
     pictures: _containers.RepeatedCompositeFieldContainer[_types_pb2.Picture]
-    def __init__(self, text: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., pictures: _Optional[_Iterable[_Union[_types_pb2.Picture, _Mapping]]] = ...) -> None: ...
+    run: _types_pb2.RunStep
+    def __init__(self, text: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., pictures: _Optional[_Iterable[_Union[_types_pb2.Picture, _Mapping]]] = ..., run: _Optional[_Union[_types_pb2.RunStep, _Mapping]] = ...) -> None: ...
 
 class TokenLogprob(_message.Message):
     __slots__ = ("token", "logprob", "piece", "top")
@@ -140,9 +142,11 @@ class Finish(_message.Message):
     def __init__(self, reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., stop: _Optional[str] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., cached_tokens: _Optional[int] = ..., trace: _Optional[_Union[Trace, _Mapping]] = ...) -> None: ...
 
 class Trace(_message.Message):
-    __slots__ = ("prompt_tokens", "steps")
+    __slots__ = ("prompt_tokens", "steps", "run")
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     prompt_tokens: _containers.RepeatedScalarFieldContainer[int]
     steps: bytes
-    def __init__(self, prompt_tokens: _Optional[_Iterable[int]] = ..., steps: _Optional[bytes] = ...) -> None: ...
+    run: _containers.RepeatedCompositeFieldContainer[_types_pb2.RunStep]
+    def __init__(self, prompt_tokens: _Optional[_Iterable[int]] = ..., steps: _Optional[bytes] = ..., run: _Optional[_Iterable[_Union[_types_pb2.RunStep, _Mapping]]] = ...) -> None: ...

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Receipt(_message.Message):
-    __slots__ = ("job", "request_digest", "model_digest", "profile", "parameters", "seed", "prompt_digest", "output_digest", "output_tokens_digest", "usage", "finish_reason", "price", "clock", "issued_at", "operator", "signature", "state_root")
+    __slots__ = ("job", "request_digest", "model_digest", "profile", "parameters", "seed", "prompt_digest", "output_digest", "output_tokens_digest", "usage", "finish_reason", "price", "clock", "issued_at", "operator", "signature", "state_root", "controller_digest", "argument_digest")
     JOB_FIELD_NUMBER: _ClassVar[int]
     REQUEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,8 @@ class Receipt(_message.Message):
     OPERATOR_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     STATE_ROOT_FIELD_NUMBER: _ClassVar[int]
+    CONTROLLER_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     job: bytes
     request_digest: bytes
     model_digest: bytes
@@ -42,4 +44,6 @@ class Receipt(_message.Message):
     operator: bytes
     signature: bytes
     state_root: bytes
-    def __init__(self, job: _Optional[bytes] = ..., request_digest: _Optional[bytes] = ..., model_digest: _Optional[bytes] = ..., profile: _Optional[str] = ..., parameters: _Optional[str] = ..., seed: _Optional[int] = ..., prompt_digest: _Optional[bytes] = ..., output_digest: _Optional[bytes] = ..., output_tokens_digest: _Optional[bytes] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., price: _Optional[str] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., issued_at: _Optional[int] = ..., operator: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., state_root: _Optional[bytes] = ...) -> None: ...
+    controller_digest: bytes
+    argument_digest: bytes
+    def __init__(self, job: _Optional[bytes] = ..., request_digest: _Optional[bytes] = ..., model_digest: _Optional[bytes] = ..., profile: _Optional[str] = ..., parameters: _Optional[str] = ..., seed: _Optional[int] = ..., prompt_digest: _Optional[bytes] = ..., output_digest: _Optional[bytes] = ..., output_tokens_digest: _Optional[bytes] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., price: _Optional[str] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., issued_at: _Optional[int] = ..., operator: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., state_root: _Optional[bytes] = ..., controller_digest: _Optional[bytes] = ..., argument_digest: _Optional[bytes] = ...) -> None: ...

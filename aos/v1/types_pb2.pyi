@@ -20,6 +20,14 @@ class Determinism(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DETERMINISM_EXACT: _ClassVar[Determinism]
     DETERMINISM_BEST_EFFORT: _ClassVar[Determinism]
 
+class BranchEnd(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BRANCH_END_UNSPECIFIED: _ClassVar[BranchEnd]
+    BRANCH_END_STOP: _ClassVar[BranchEnd]
+    BRANCH_END_LENGTH: _ClassVar[BranchEnd]
+    BRANCH_END_FAIL: _ClassVar[BranchEnd]
+    BRANCH_END_OUT_OF_FUEL: _ClassVar[BranchEnd]
+
 class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FINISH_REASON_UNSPECIFIED: _ClassVar[FinishReason]
@@ -32,6 +40,11 @@ TOOL_CHOICE_REQUIRED: ToolChoice
 DETERMINISM_UNSPECIFIED: Determinism
 DETERMINISM_EXACT: Determinism
 DETERMINISM_BEST_EFFORT: Determinism
+BRANCH_END_UNSPECIFIED: BranchEnd
+BRANCH_END_STOP: BranchEnd
+BRANCH_END_LENGTH: BranchEnd
+BRANCH_END_FAIL: BranchEnd
+BRANCH_END_OUT_OF_FUEL: BranchEnd
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_STOP: FinishReason
 FINISH_REASON_LENGTH: FinishReason
@@ -198,7 +211,7 @@ class Sampling(_message.Message):
     def __init__(self, temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., top_k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., min_p: _Optional[float] = ..., typical_p: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., presence_penalty: _Optional[float] = ..., frequency_penalty: _Optional[float] = ..., logit_bias: _Optional[_Mapping[int, float]] = ..., logprobs: _Optional[bool] = ..., top_logprobs: _Optional[int] = ..., mirostat: _Optional[_Union[Mirostat, _Mapping]] = ...) -> None: ...
 
 class Order(_message.Message):
-    __slots__ = ("model", "prompt", "chat", "embedding", "picture", "sampling", "constraint", "determinism")
+    __slots__ = ("model", "prompt", "chat", "embedding", "picture", "sampling", "constraint", "determinism", "control")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     CHAT_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +220,7 @@ class Order(_message.Message):
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     CONSTRAINT_FIELD_NUMBER: _ClassVar[int]
     DETERMINISM_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_FIELD_NUMBER: _ClassVar[int]
     model: str
     prompt: str
     chat: Chat
@@ -215,7 +229,66 @@ class Order(_message.Message):
     sampling: Sampling
     constraint: Constraint
     determinism: Determinism
-    def __init__(self, model: _Optional[str] = ..., prompt: _Optional[str] = ..., chat: _Optional[_Union[Chat, _Mapping]] = ..., embedding: _Optional[_Union[EmbeddingInput, _Mapping]] = ..., picture: _Optional[_Union[PictureInput, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., constraint: _Optional[_Union[Constraint, _Mapping]] = ..., determinism: _Optional[_Union[Determinism, str]] = ...) -> None: ...
+    control: Control
+    def __init__(self, model: _Optional[str] = ..., prompt: _Optional[str] = ..., chat: _Optional[_Union[Chat, _Mapping]] = ..., embedding: _Optional[_Union[EmbeddingInput, _Mapping]] = ..., picture: _Optional[_Union[PictureInput, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., constraint: _Optional[_Union[Constraint, _Mapping]] = ..., determinism: _Optional[_Union[Determinism, str]] = ..., control: _Optional[_Union[Control, _Mapping]] = ...) -> None: ...
+
+class Control(_message.Message):
+    __slots__ = ("controller", "argument")
+    CONTROLLER_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENT_FIELD_NUMBER: _ClassVar[int]
+    controller: bytes
+    argument: str
+    def __init__(self, controller: _Optional[bytes] = ..., argument: _Optional[str] = ...) -> None: ...
+
+class BranchStep(_message.Message):
+    __slots__ = ("index", "text", "backtrack", "tokens", "logs", "error", "writes", "micros", "end", "sampled", "forked_from", "late")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    BACKTRACK_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    LOGS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    WRITES_FIELD_NUMBER: _ClassVar[int]
+    MICROS_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    SAMPLED_FIELD_NUMBER: _ClassVar[int]
+    FORKED_FROM_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    text: str
+    backtrack: int
+    tokens: _containers.RepeatedScalarFieldContainer[int]
+    logs: str
+    error: str
+    writes: _containers.RepeatedCompositeFieldContainer[VariableWrite]
+    micros: int
+    end: BranchEnd
+    sampled: bool
+    forked_from: int
+    late: bool
+    def __init__(self, index: _Optional[int] = ..., text: _Optional[str] = ..., backtrack: _Optional[int] = ..., tokens: _Optional[_Iterable[int]] = ..., logs: _Optional[str] = ..., error: _Optional[str] = ..., writes: _Optional[_Iterable[_Union[VariableWrite, _Mapping]]] = ..., micros: _Optional[int] = ..., end: _Optional[_Union[BranchEnd, str]] = ..., sampled: _Optional[bool] = ..., forked_from: _Optional[int] = ..., late: _Optional[bool] = ...) -> None: ...
+
+class VariableWrite(_message.Message):
+    __slots__ = ("name", "value", "append", "when_version_is")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    APPEND_FIELD_NUMBER: _ClassVar[int]
+    WHEN_VERSION_IS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: bytes
+    append: bool
+    when_version_is: int
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[bytes] = ..., append: _Optional[bool] = ..., when_version_is: _Optional[int] = ...) -> None: ...
+
+class RunStep(_message.Message):
+    __slots__ = ("branches", "sampled_tokens", "ff_tokens")
+    BRANCHES_FIELD_NUMBER: _ClassVar[int]
+    SAMPLED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    FF_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    branches: _containers.RepeatedCompositeFieldContainer[BranchStep]
+    sampled_tokens: int
+    ff_tokens: int
+    def __init__(self, branches: _Optional[_Iterable[_Union[BranchStep, _Mapping]]] = ..., sampled_tokens: _Optional[int] = ..., ff_tokens: _Optional[int] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("prompt_tokens", "completion_tokens", "cached_tokens")

@@ -40,6 +40,8 @@ FIELDS: Final = [
     ("profile", "string"),
     ("parameters", "string"),
     ("seed", "uint64"),
+    ("controllerDigest", "bytes32"),
+    ("argumentDigest", "bytes32"),
     ("promptDigest", "bytes32"),
     ("outputDigest", "bytes32"),
     ("outputTokensDigest", "bytes32"),
@@ -53,6 +55,8 @@ FIELDS: Final = [
     ("operator", "address"),
 ]
 """The EIP-712 struct `Receipt`, in its order."""
+UNCONTROLLED: Final = bytes(DIGEST_BYTES)
+"""Signed for a digest of a controller, or of its argument, where there is none."""
 
 
 def address(receipt: Receipt) -> str:
@@ -66,6 +70,13 @@ def receipt_statement(receipt: Receipt) -> SignableMessage:
     for name in DIGESTS:
         if len(getattr(receipt, name)) != DIGEST_BYTES:
             raise BadReceipt(job, name, f"must have {DIGEST_BYTES} bytes")
+    for name, other in (("controller_digest", "argument_digest"), ("argument_digest", "controller_digest")):
+        found = getattr(receipt, name)
+        if not found and getattr(receipt, other):
+            raise BadReceipt(job, name, f"must be there, as {other} is")
+        # no digest and one of zeros are signed alike: only one of them is a receipt's
+        if found and (len(found) != DIGEST_BYTES or found == UNCONTROLLED):
+            raise BadReceipt(job, name, f"must have {DIGEST_BYTES} bytes, not all zero, or be empty")
     if len(receipt.operator) != ADDRESS_BYTES:
         raise BadReceipt(job, "operator", f"must have {ADDRESS_BYTES} bytes")
     price = receipt.price
@@ -90,6 +101,8 @@ def receipt_statement(receipt: Receipt) -> SignableMessage:
             "profile": receipt.profile,
             "parameters": receipt.parameters,
             "seed": receipt.seed,
+            "controllerDigest": receipt.controller_digest or UNCONTROLLED,
+            "argumentDigest": receipt.argument_digest or UNCONTROLLED,
             "promptDigest": receipt.prompt_digest,
             "outputDigest": receipt.output_digest,
             "outputTokensDigest": receipt.output_tokens_digest,

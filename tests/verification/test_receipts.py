@@ -30,7 +30,7 @@ def by_hand(receipt: Receipt) -> bytes:
 
     struct = (
         "Receipt(bytes32 job,bytes32 requestDigest,bytes32 modelDigest,string profile,string parameters,uint64 seed,"
-        "bytes32 promptDigest,bytes32 outputDigest,bytes32 outputTokensDigest,bytes32 stateRoot,uint32 promptTokens,"
+        "bytes32 controllerDigest,bytes32 argumentDigest,bytes32 promptDigest,bytes32 outputDigest,bytes32 outputTokensDigest,bytes32 stateRoot,uint32 promptTokens,"
         "uint32 completionTokens,string finishReason,uint256 price,bytes32 clock,uint64 issuedAt,address operator)"
     )
     domain = keccak(text("EIP712Domain(string name,string version)") + text("AOS") + text("1"))
@@ -42,6 +42,8 @@ def by_hand(receipt: Receipt) -> bytes:
         text(receipt.profile),
         text(receipt.parameters),
         number(receipt.seed),
+        receipt.controller_digest or bytes(32),
+        receipt.argument_digest or bytes(32),
         receipt.prompt_digest,
         receipt.output_digest,
         receipt.output_tokens_digest,
@@ -104,11 +106,11 @@ class TestDigest:
         receipt = sign(a_receipt(), KEY)
 
         assert address(receipt) == "0x1a642f0e3c3af545e7acbd38b07251b3990914f1"
-        assert digest(receipt).hex() == "ed2d839f83e65bbcf27a172f56c55435a2edb97efd1f9eb9d38fb094edcd0b9f"
+        assert digest(receipt).hex() == "1025db7ddd6d84677f6e887ee15a2e1c1da3a4522afb70d05dca1b9e5ab1be98"
         assert receipt.signature.hex() == (
-            "e4ef9e68bd1eb7b7e39d4c49f54c68b7d91a68c6bc2a8948529342e92bd6dab3"
-            "6bf2fc83f5a7c629f42ef9e9acb20634c10ae8808b17f95bd3a419313e6410f8"
-            "1c"
+            "cf61dc20514528c8f95b194c49ae66bf5378168c07cb2b62d67b68fb847b5b73"
+            "04671601a9cd0ea457345c503b29a3b1bca7c15826aff711f564300f93ac857a"
+            "1b"
         )
 
     def test_the_order_of_a_clocks_nodes_does_not_matter(self):
@@ -157,6 +159,7 @@ class TestSignature:
         ("field", "value"),
         [
             *((name, bad) for name in ("job", "model_digest", "output_tokens_digest") for bad in (b"", bytes(31), bytes(33))),
+            *((name, bad) for name in ("controller_digest", "argument_digest") for bad in (b"", bytes(31), bytes(32))),
             ("operator", b""),
             ("operator", bytes(21)),
             *(("price", bad) for bad in ("", "-1", "1.0", "011", "00", "٣", " 1", "1\n", str(1 << 256), "9" * 79)),
