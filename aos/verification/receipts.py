@@ -70,13 +70,7 @@ def receipt_statement(receipt: Receipt) -> SignableMessage:
     for name in DIGESTS:
         if len(getattr(receipt, name)) != DIGEST_BYTES:
             raise BadReceipt(job, name, f"must have {DIGEST_BYTES} bytes")
-    for name, other in (("controller_digest", "argument_digest"), ("argument_digest", "controller_digest")):
-        found = getattr(receipt, name)
-        if not found and getattr(receipt, other):
-            raise BadReceipt(job, name, f"must be there, as {other} is")
-        # no digest and one of zeros are signed alike: only one of them is a receipt's
-        if found and (len(found) != DIGEST_BYTES or found == UNCONTROLLED):
-            raise BadReceipt(job, name, f"must have {DIGEST_BYTES} bytes, not all zero, or be empty")
+    _check_controlled(receipt, job)
     if len(receipt.operator) != ADDRESS_BYTES:
         raise BadReceipt(job, "operator", f"must have {ADDRESS_BYTES} bytes")
     price = receipt.price
@@ -116,6 +110,16 @@ def receipt_statement(receipt: Receipt) -> SignableMessage:
             "operator": address(receipt),
         },
     )
+
+
+def _check_controlled(receipt: Receipt, job: str) -> None:
+    for name, other in (("controller_digest", "argument_digest"), ("argument_digest", "controller_digest")):
+        found = getattr(receipt, name)
+        if not found and getattr(receipt, other):
+            raise BadReceipt(job, name, f"must be there, as {other} is")
+        # no digest and one of zeros are signed alike: only one of them is a receipt's
+        if found and (len(found) != DIGEST_BYTES or found == UNCONTROLLED):
+            raise BadReceipt(job, name, f"must have {DIGEST_BYTES} bytes, not all zero, or be empty")
 
 
 def digest(receipt: Receipt) -> bytes:
