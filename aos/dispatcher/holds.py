@@ -128,7 +128,8 @@ class Holds:
         except AosError as error:
             log.warning("could not settle %s, will try again: %s", row.job.name, error)
             return False
-        await self._log.store.change(row.job.id, jobs.settle)
+        # forgotten with the power, it is asked again, and the broker answers the same
+        await self._log.store.change(row.job.id, jobs.settle, durable=False)
         return True
 
     async def _end(self, job: Job, receipt: Receipt | None) -> None:

@@ -214,7 +214,8 @@ class LeaseRun:
         at = At(self._clock.now(), self._settings.node, item.seen)
         match item.what:
             case None:
-                await self._log.change(self.job.id, lambda view: jobs.start(view, at, lease=self.id))
+                # nobody relies on it, and the first output need not wait for the disk twice
+                await self._log.change(self.job.id, lambda view: jobs.start(view, at, lease=self.id), durable=False)
                 return None, False
             case Chunk() as chunk:
                 return await self._extend(chunk, at)

@@ -49,9 +49,9 @@ class EventLog:
         self._writer: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def change(self, job_id: str, decide: Decide) -> Change | None:
-        """Return the change once it is durable; None if ``decide`` made no move. Raises JobNotFound and what it raises."""
-        change = await self.store.change(job_id, decide)
+    async def change(self, job_id: str, decide: Decide, *, durable: bool = True) -> Change | None:
+        """Return the change once it is kept; None if ``decide`` made no move. Raises JobNotFound and what it raises."""
+        change = await self.store.change(job_id, decide, durable=durable)
         self._tell(job_id, change)
         return change
 

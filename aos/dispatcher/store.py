@@ -1,4 +1,5 @@
-"""Where jobs and projects live. Each method is one transaction, and returns only once what it wrote is durable.
+"""Where jobs and projects live. Each method is one transaction, and returns only once what it wrote is
+durable, unless it says otherwise.
 
 A ``decide`` is pure. A store runs it inside its transaction, and may run it again after a conflict.
 """
@@ -89,8 +90,11 @@ class JobStore(Protocol):
         """Return what the request_id made, accepted or not."""
         ...
 
-    async def change(self, job_id: str, decide: Decide) -> Change | None:
-        """Keep the move that ``decide`` makes, if any. Raises JobNotFound; what ``decide`` raises undoes all."""
+    async def change(self, job_id: str, decide: Decide, *, durable: bool = True) -> Change | None:
+        """Keep the move that ``decide`` makes, if any. Raises JobNotFound; what ``decide`` raises undoes all.
+
+        Not ``durable``: it is before anything that is kept later, but a loss of power may undo it until then.
+        """
         ...
 
     async def accept(self, job_id: str, decide: Decide) -> tuple[Change | None, Row]:
@@ -98,7 +102,7 @@ class JobStore(Protocol):
         ...
 
     async def lease(self, job_id: str, decide: Decide) -> Leased | None:
-        """Do as ``change`` does, and return the order and the answer so far with it."""
+        """Do as ``change`` does, not durable, and return the order and the answer so far with it."""
         ...
 
     async def extend(self, more: Sequence[More]) -> Sequence[JobEvent | None]:

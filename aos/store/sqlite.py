@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
@@ -30,14 +30,37 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class _Job:
     work: Callable[[Database], Any]
-    done: Future[Any]
+    durable: bool
+    done: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+
+
+_Outcome: TypeAlias = tuple[_Job, Any, BaseException | None]
+"""A job, and what came of it: what it returned, or what was raised."""
+
+
+class _Database(Database):
+    """Runs statements as they are.
+
+    All of ours run in a transaction, so that sqlite-utils' own precautions, two more statements for a query, guard against nothing;
+    and each statement may have to wait for Python's lock.
+    """
+
+    def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> sqlite3.Cursor:
+        return self.conn.execute(sql, () if parameters is None else parameters)
+
+    def query(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> Generator[dict[str, Any]]:
+        cursor = self.execute(sql, params)
+        names = [name for name, *_ in cursor.description]
+        return (dict(zip(names, row, strict=True)) for row in cursor)
 
 
 class SqliteFile:
     """Runs functions on the connection, one at a time, each in its own transaction.
 
     A call returns once its transaction is on disk. Transactions that wait at the same time share one commit (and so one fsync);
-    one that raises is rolled back alone.
+    one that raises is rolled back alone. Those that need not outlive a loss of power are given to the system, not waited for: each
+    is on disk before any that comes behind it.
     """
 
     def __init__(self, path: str) -> None:
@@ -45,13 +68,18 @@ class SqliteFile:
         self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="aos-sqlite", daemon=True)
         self._opened: Future[None] = Future()
+        self._waits = True
 
-    async def transact(self, work: Callable[[Database], T]) -> T:
-        """Return what ``work`` returns, once it is durable. What it raises is raised here, and nothing of it is kept."""
-        job = _Job(work, Future())
+    async def transact(self, work: Callable[[Database], T], *, durable: bool = True) -> T:
+        """Return what ``work`` returns, once it is kept. What it raises is raised here, and nothing of it is kept.
+
+        Not ``durable``: it outlives any end of this process, but not a loss of power within the next moments.
+        """
+        loop = asyncio.get_running_loop()
+        job = _Job(work, durable, loop.create_future(), loop)
         self._inbox.put(job)
-        # shielded: a caller that is cancelled stops waiting, but what it asked for happens whole
-        return await asyncio.shield(asyncio.wrap_future(job.done))
+        # a caller that is cancelled stops waiting, but what it asked for happens whole
+        return await job.done
 
     async def start(self) -> None:
         """Open the file, in WAL mode. Raises sqlite3.Error if it cannot be opened or is not a database."""
@@ -67,7 +95,7 @@ class SqliteFile:
     def _run(self) -> None:
         try:
             connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
-            db = Database(connection)
+            db = _Database(connection)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")
         except BaseException as error:
@@ -96,7 +124,8 @@ class SqliteFile:
                 job = self._inbox.get_nowait()
         except Empty:
             pass
-        outcomes: list[tuple[_Job, Any, BaseException | None]] = []
+        outcomes: list[_Outcome] = []
+        self._wait_for_disk(db, wait=any(one.durable for one in jobs))
         try:
             with db.atomic():
                 if len(jobs) == 1:  # needs no savepoint: what it raises undoes the whole
@@ -105,15 +134,16 @@ class SqliteFile:
                     outcomes.extend(_attempt(db, job) for job in jobs)
         except BaseException as error:  # the commit itself failed: nobody's work is kept
             outcomes = [(job, None, error) for job in jobs]
-        for done, result, error in outcomes:
-            if error is None:
-                done.done.set_result(result)
-            else:
-                done.done.set_exception(error)
+        _deliver(outcomes)
         return not stop
 
+    def _wait_for_disk(self, db: Database, *, wait: bool) -> None:
+        if wait is not self._waits:
+            db.execute(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
+            self._waits = wait
 
-def _attempt(db: Database, job: _Job) -> tuple[_Job, Any, BaseException | None]:
+
+def _attempt(db: Database, job: _Job) -> _Outcome:
     db.execute(f"SAVEPOINT {ATTEMPT}")  # what this one raises undoes only its own writes
     try:
         result = job.work(db)
@@ -123,6 +153,24 @@ def _attempt(db: Database, job: _Job) -> tuple[_Job, Any, BaseException | None]:
         return job, None, error
     db.execute(f"RELEASE {ATTEMPT}")
     return job, result, None
+
+
+def _deliver(outcomes: Sequence[_Outcome]) -> None:
+    """Tell those who wait, all of a loop at once: each wake-up of a loop costs as much as a small transaction."""
+    loops = dict.fromkeys(job.loop for job, _, _ in outcomes)
+    for loop in loops:
+        with suppress(RuntimeError):  # it is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, [one for one in outcomes if one[0].loop is loop])
+
+
+def _settle(outcomes: Sequence[_Outcome]) -> None:
+    for job, result, error in outcomes:
+        if job.done.done():  # its caller was cancelled
+            continue
+        if error is None:
+            job.done.set_result(result)
+        else:
+            job.done.set_exception(error)
 
 
 @asynccontextmanager

@@ -115,7 +115,10 @@ MIGRATIONS(name="job_attestations")(job_attestations.create)
 
 
 class SqliteJobStore:
-    """Satisfies JobStore. The file must have had MIGRATIONS applied; ``node`` is whose events it counts."""
+    """Satisfies JobStore. The file must have had MIGRATIONS applied; ``node`` is whose events it counts.
+
+    Leases need not outlive a loss of power: a job whose lease is lost waits again.
+    """
 
     def __init__(self, file: SqliteFile, *, node: str, risk: RiskSettings | None = None) -> None:
         self._file, self._node, self._risk = file, node, risk or RiskSettings()
@@ -141,8 +144,8 @@ class SqliteJobStore:
             return None
         return await self._file.transact(lambda db: _find(db, project, request_id))
 
-    async def change(self, job_id: str, decide: Decide) -> Change | None:
-        return await self._file.transact(lambda db: self._change(db, job_id, decide))
+    async def change(self, job_id: str, decide: Decide, *, durable: bool = True) -> Change | None:
+        return await self._file.transact(lambda db: self._change(db, job_id, decide), durable=durable)
 
     async def accept(self, job_id: str, decide: Decide) -> tuple[Change | None, Row]:
         def work(db: Database) -> tuple[Change | None, Row]:
@@ -159,7 +162,7 @@ class SqliteJobStore:
             risk = sqlite_checks.risk_of(db, row["number"])
             return Leased(change, read_record(row).submission, _output(db, row["number"]), risk)
 
-        return await self._file.transact(work)
+        return await self._file.transact(work, durable=False)
 
     def _change(self, db: Database, job_id: str, decide: Decide) -> Change | None:
         row = _row(db, f"SELECT number, {JOB} FROM jobs WHERE id = ?", job_id)
