@@ -179,9 +179,9 @@ class TestNobodyToCheck:
         """A job that is to be checked, and that nobody can check, asks the store nothing about checks."""
         asked, real = list[str](), SqliteFile.transact
 
-        async def counted(file: SqliteFile, work):
+        async def counted(file: SqliteFile, work, **how):
             asked.append(work.__qualname__)
-            return await real(file, work)
+            return await real(file, work, **how)
 
         async with checking(tmp_path, risk=RiskSettings(plain=10_000)) as aos:
             main = await aos.keyed(1)

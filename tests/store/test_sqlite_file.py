@@ -1,0 +1,109 @@
+"""The file and its thread: what is kept, when the disk is waited for, and what those who wait are told."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+
+import pytest
+from sqlite_utils import Database
+
+from aos.store.sqlite import SqliteFile, sqlite_file
+
+NORMAL, FULL = 1, 2
+
+
+@pytest.fixture
+async def file(tmp_path):
+    async with sqlite_file(tmp_path / "aos.db") as opened:
+        await opened.transact(lambda db: db.execute("CREATE TABLE kept (number INTEGER)") and None)
+        yield opened
+
+
+def add(number: int):
+    return lambda db: db.execute("INSERT INTO kept VALUES (?)", [number]) and None
+
+
+def waits(db: Database) -> int:
+    """What SQLite does at the commit of this transaction."""
+    return db.execute("PRAGMA synchronous").fetchone()[0]
+
+
+async def numbers(file: SqliteFile) -> list[int]:
+    return await file.transact(lambda db: [row["number"] for row in db.query("SELECT number FROM kept ORDER BY number")])
+
+
+async def together(file: SqliteFile, *calls):
+    """Make the calls while the thread is busy, so that they share a commit."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def busy(_: Database) -> None:
+        begun.set()
+        go_on.wait()
+
+    first = asyncio.create_task(file.transact(busy))
+    await asyncio.to_thread(begun.wait)
+    tasks = [asyncio.create_task(call()) for call in calls]
+    await asyncio.sleep(0)
+    go_on.set()
+    await first
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class TestDisk:
+    async def test_waited_for(self, file):
+        """A transaction waits for the disk, unless its caller said that it need not."""
+        found = [await file.transact(waits, durable=one) for one in (True, False, False, True)]
+        assert found == [FULL, NORMAL, NORMAL, FULL]
+
+    async def test_by_all_of_a_group(self, file):
+        """Those that share a commit wait for the disk if one of them must."""
+        found = await together(file, lambda: file.transact(waits, durable=False), lambda: file.transact(waits))
+        assert found == [FULL, FULL]
+
+    async def test_kept_without_waiting(self, file, tmp_path):
+        """What is not waited for is there at once, for other processes, too."""
+        await file.transact(add(1), durable=False)
+        with sqlite3.connect(tmp_path / "aos.db") as other:
+            assert other.execute("SELECT number FROM kept").fetchall() == [(1,)]
+
+
+class TestCallers:
+    async def test_who_leaves(self, file):
+        """What a caller asked for happens, whether it still waits or not."""
+        begun, go_on = threading.Event(), threading.Event()
+
+        def work(db: Database) -> None:
+            begun.set()
+            go_on.wait()
+            add(1)(db)
+
+        task = asyncio.create_task(file.transact(work))
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+        assert await numbers(file) == [1]
+
+    async def test_each_its_own_error(self, file):
+        """What one raises undoes its own writes, and is told to nobody else of its group."""
+
+        def fails(db: Database) -> None:
+            add(2)(db)
+            raise ValueError("no")
+
+        found = await together(file, lambda: file.transact(add(1)), lambda: file.transact(fails), lambda: file.transact(add(3)))
+
+        assert [str(one) for one in found] == ["None", "no", "None"]
+        assert await numbers(file) == [1, 3]
+
+    async def test_from_two_loops(self, file):
+        """Callers of different event loops share a commit, and each is told in its own."""
+
+        def elsewhere() -> list[int]:
+            return asyncio.run(numbers(file))
+
+        await file.transact(add(1))
+        assert await asyncio.gather(asyncio.to_thread(elsewhere), numbers(file)) == [[1], [1]]
