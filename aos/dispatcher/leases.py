@@ -26,7 +26,7 @@ from aos.order import draws
 from aos.v1.attestation_pb2 import Attested
 from aos.v1.dispatcher_pb2 import Draw, JobError, LeaseFailed, LeaseFinished, OperatorMessage, StateRoots
 from aos.v1.errors_pb2 import ErrorReason
-from aos.v1.operator_pb2 import Chunk
+from aos.v1.operator_pb2 import Chunk, Finish
 from aos.verification.receipts import check_signature
 
 MESSAGE_CHARS: Final = 1000
@@ -243,8 +243,7 @@ class LeaseRun:
     async def _finish(self, finished: LeaseFinished, at: At) -> Change | None:
         try:
             # in a thread: recovering a key and hashing a trace take milliseconds
-            await asyncio.to_thread(check_signature, finished.finish.receipt)
-            roots = await asyncio.to_thread(traced, finished.finish, embeds=not draws(self._order))
+            roots = await asyncio.to_thread(_looked_at, finished.finish, embeds=not draws(self._order))
             await prove(
                 finished,
                 self.job,
@@ -305,6 +304,11 @@ class LeaseRun:
                 return await self._log.change(self.job.id, lambda view: jobs.give_back(view, at, lease=self.id))
             case End.OVER:
                 return None
+
+
+def _looked_at(finish: Finish, *, embeds: bool) -> StateRoots | BadReceipt | None:
+    check_signature(finish.receipt)
+    return traced(finish, embeds=embeds)
 
 
 async def prove(
