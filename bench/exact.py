@@ -23,10 +23,10 @@ from aos.operator.batch import Row
 from aos.operator.foretold import Foretold
 from aos.operator.llama import LlamaModel, Weights
 from aos.operator.model import Model
-from aos.operator.modes import F16, FASTEST, MIXED, Q8_0, Layout
+from aos.operator.modes import BLOCKS, FASTEST, MIXED, Q8_0, Layout
 from bench.weights import SIZES, write
 
-LAYOUTS = {"best effort": FASTEST, "f16": F16, "q8_0": Q8_0, "f16/bf16": MIXED}
+LAYOUTS = {"best effort": FASTEST, "f16": BLOCKS, "q8_0": Q8_0, "f16/bf16": MIXED}
 SLOTS = 4
 STEPS = 16
 ANSWER = 128
@@ -36,9 +36,13 @@ TOKENS = [int(token) for token in np.random.default_rng(1).integers(300, 30_000,
 def fill(model: Model, count: int) -> None:
     """Compute a prompt of so many tokens in the first slot."""
     model.reuse(0, 0, 0)
-    for at in range(0, count, model.step_tokens):
-        chunk = TOKENS[at : min(count, at + model.step_tokens)]
-        model.decode([Row(0, 0, at, chunk, draws=at + len(chunk) == count)])
+    whole = count - count % model.block if model.block else count
+    for at, end in ((at, end) for part in (range(whole), range(whole, count)) for at, end in _steps(part, model.step_tokens)):
+        model.decode([Row(0, 0, at, TOKENS[at:end], draws=end == count)])
+
+
+def _steps(part: range, size: int) -> Iterator[tuple[int, int]]:
+    return ((at, min(part.stop, at + size)) for at in range(part.start, part.stop, size))
 
 
 def draw(model: Model, slots: int, past: int, steps: int) -> None:

@@ -6,6 +6,9 @@ longest, the rest for those that have least to go. So no prompt holds up those w
 short ones for long, and the oldest goes on in every step.
 
 Every slot has room for the model's whole context, so memory cannot run short, and no sequence is ever put aside for another.
+
+Some models give the same bits only if prompts are computed in whole blocks, and all that follows in smaller pieces. What is in a
+block and what is not is settled by where the prompt ends, not by who else is there.
 """
 
 from __future__ import annotations
@@ -56,6 +59,8 @@ class _Sequence:
     """The very list that ``Prefixes`` has for the slot: tokens are added in one place."""
     cached: int
     decoded: int
+    blocks: int = 0
+    """So many of its first tokens are computed in whole blocks."""
     leader: tuple[int, int, int] | None = None
     """Key and slot of the sequence that computes the same prefix now, and the prefix's length."""
 
@@ -63,15 +68,18 @@ class _Sequence:
 class Batcher:
     """Gives sequences their slots and plans each step within a budget of tokens."""
 
-    def __init__(self, *, slots: int, budget: int, reuse: bool = True) -> None:
-        """``reuse``: whether the model can go on behind any prefix of what a slot holds, and copy it."""
-        if not 1 <= slots <= budget:
-            raise ValueError(f"a budget of {budget} tokens a step cannot serve {slots} slots")
-        self._budget, self._slots = budget, slots
-        self._prefixes = Prefixes(slots, reuse=reuse)
+    def __init__(self, *, slots: int, budget: int, reuse: bool = True, block: int = 0) -> None:
+        """``reuse``: whether the model can go on behind any prefix of what a slot holds, and copy it.
+
+        ``block``: so many tokens of a prompt are computed at once, or a multiple, and fewer of all others; 0: any number.
+        """
+        if not 1 <= slots <= budget or block > budget:
+            raise ValueError(f"a budget of {budget} tokens a step cannot serve {slots} slots, or blocks of {block}")
+        self._budget, self._slots, self._block = budget, slots, block
+        self._prefixes = Prefixes(slots, reuse=reuse, block=block)
         self._seated: dict[int, _Sequence] = {}
         self._queue = WaitingList()
-        self._waiting: dict[int, tuple[list[int], Terms]] = {}
+        self._waiting: dict[int, tuple[list[int], Terms, int]] = {}
         self._reuses: list[Reuse] = []
 
     @property
@@ -89,12 +97,15 @@ class Batcher:
         """How many tokens the sequences that have a slot have in the model's memory."""
         return sum(one.decoded for one in self._seated.values())
 
-    def add(self, key: int, tokens: list[int], terms: Terms | None = None) -> None:
-        """Take in a sequence: its prompt, and behind it the tokens drawn elsewhere. At least one token."""
+    def add(self, key: int, tokens: list[int], terms: Terms | None = None, *, prompt: int | None = None) -> None:
+        """Take in a sequence: its prompt, and behind it the tokens drawn elsewhere. At least one token.
+
+        ``prompt``: how many of them are the prompt's; None: all.
+        """
         if not tokens or key in self._seated or key in self._waiting:
             raise ValueError(f"sequence {key} has no tokens or is here already")
         terms = terms or Terms()
-        self._waiting[key] = list(tokens), terms
+        self._waiting[key] = list(tokens), terms, self._whole(len(tokens) if prompt is None else prompt)
         self._queue.add(key, terms)
 
     def drop(self, key: int) -> None:
@@ -145,10 +156,10 @@ class Batcher:
             sequence.decoded = 0
 
     def _seat(self, key: int) -> None:
-        tokens, terms = self._waiting.pop(key)
-        reuse = self._prefixes.seat(terms.tenant, tokens)
+        tokens, terms, blocks = self._waiting.pop(key)
+        reuse = self._prefixes.seat(terms.tenant, tokens, blocks)
         self._reuses.append(reuse)
-        sequence = _Sequence(key, reuse.slot, tokens, reuse.count, reuse.count)
+        sequence = _Sequence(key, reuse.slot, tokens, reuse.count, reuse.count, blocks)
         self._elect(sequence)
         self._seated[key] = sequence
 
@@ -164,10 +175,27 @@ class Batcher:
         turns = [(going[0], -(-budget // 2))]
         turns += [(one, budget) for one in sorted(going, key=lambda one: len(one.tokens) - one.decoded)]
         for one, most in turns:
-            count = min(len(one.tokens) - one.decoded - shares[one.key], most, budget)
+            count = self._piece(one, shares[one.key], min(most, budget))
             shares[one.key] += count
             budget -= count
+        if not any(shares.values()):  # less is left than a block: the oldest goes on all the same
+            shares[going[0].key] = self._block
         return [self._row(one, shares[one.key]) for one in going if shares[one.key]]
+
+    def _piece(self, sequence: _Sequence, taken: int, most: int) -> int:
+        """Return how many tokens to compute behind ``taken``, at most so many: whole blocks, or none."""
+        start = sequence.decoded + taken
+        count = min(len(sequence.tokens) - start, most)
+        if not self._block:
+            return count
+        if start < sequence.blocks:
+            return self._whole(min(count, sequence.blocks - start))
+        # a row is of one kind
+        return 0 if sequence.decoded < sequence.blocks else max(0, min(count, self._block - 1 - taken))
+
+    def _whole(self, count: int) -> int:
+        """Return how many of the first ``count`` tokens are in whole blocks."""
+        return count - count % self._block if self._block else 0
 
     def _goes(self, sequence: _Sequence) -> bool:
         """Say whether the sequence is to be computed now, having copied what its leader has, if it waited for that."""

@@ -66,7 +66,7 @@ class Engine:
         """
         self.name, self.model = name, model
         self.slots = min(slots or model.slots, model.slots)
-        self._batcher = Batcher(slots=self.slots, budget=model.step_tokens, reuse=model.reusable)
+        self._batcher = Batcher(slots=self.slots, budget=model.step_tokens, reuse=model.reusable, block=model.block)
         self._pace, self._clock = Pace(model.step_tokens, model.step_seconds), clock
         self._now, self._held = clock(), 0
         self.embedding = None if model.embedder is None else EmbeddingEngine(name, model.embedder, clock=clock)

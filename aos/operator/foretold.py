@@ -25,6 +25,9 @@ class Forced(Protocol):
     vocabulary: int
     step_tokens: int
 
+    @property
+    def block(self) -> int: ...
+
     def decode(self, rows: Sequence[Row]) -> Sequence[Logits]: ...
     def decode_all(self, slot: int, position: int, tokens: Sequence[int]) -> NDArray[np.float32]: ...
     def reuse(self, slot: int, source: int, count: int) -> None: ...
@@ -36,7 +39,8 @@ class Foretold:
 
     def __init__(self, model: Forced, answer: Sequence[int]) -> None:
         self._model, self._answer = model, list(answer)
-        self._most = max(1, min(model.step_tokens, AHEAD_BYTES // (4 * model.vocabulary)))
+        together = model.block - 1 if model.block else model.step_tokens
+        self._most = max(1, min(together, AHEAD_BYTES // (4 * model.vocabulary)))
         self.computed = 0
         """How often the model was asked to compute."""
         self._forget()

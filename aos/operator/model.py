@@ -46,6 +46,11 @@ class Model(Protocol):
         ...
 
     @property
+    def block(self) -> int:
+        """Rows of prompts have so many tokens or a multiple, counted from the beginning, and all others fewer; 0: any number."""
+        ...
+
+    @property
     def step_seconds(self) -> Sequence[float]:
         """What a ``decode`` of 1, 2, … sequences with a token each takes, as far as that was measured (grouping.py)."""
         ...

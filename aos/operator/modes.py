@@ -3,14 +3,15 @@
 llama.cpp's kernels add in another order when the shape of the work changes, and then the last bits differ. What shapes decide was
 read in ggml's ``ggml_compute_forward_flash_attn_ext_f16`` and measured (docs/reference/determinism.md): matrices of the Q8_0 kind
 give the same bits whatever is multiplied with them, and attention does as long as it takes one of its kernels only. With an f16
-cache it takes a second one from 64 tokens on, and a third where several threads compute a single token behind 256 others.
+cache it takes a second one from 64 tokens of a sequence on, 64 at a time, and a third where several threads compute a single token
+behind 256 others.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Self
+from typing import Final
 
 from aos.errors import ModelUnsuitable
 from aos.v1.types_pb2 import Determinism
@@ -19,6 +20,8 @@ MICRO_BATCH: Final = 256
 """Tokens that are computed together where nothing limits them; no step has more. 512 took a tenth to a quarter longer."""
 MICRO_BATCH_F16: Final = 48
 """With an f16 cache, micro-batches of 64 and more take another kernel, whose sums differ in the last bits."""
+BLOCK: Final = 64
+"""So many queries that kernel takes at once. Each has the same bits in whichever block it is, and however many there are."""
 Q8_BLOCK: Final = 32
 """Values in a q8_0 block; heads of other sizes cannot be cached in it."""
 FEW_THREADS: Final = 2
@@ -49,22 +52,27 @@ class Layout:
     """Whether it is meant to be bit-equal."""
     single: bool = False
     """Whether a micro-batch of a single token must be computed by a single thread."""
+    block: int = 0
+    """Prompts are computed in whole blocks of so many tokens, counted from the beginning, each sequence by itself; what is left of
+    them, and what is drawn, in smaller pieces. 0: in any."""
 
     @property
     def profile(self) -> str:
         """Its part of a receipt's profile."""
         kv = self.keys if self.keys == self.values else f"{self.keys}/{self.values}"
-        return f"kv={kv} fa=on ubatch={self.ubatch} determinism={'exact' if self.exact else 'best_effort'}"
+        block = f" block={self.block}" if self.block else ""
+        return f"kv={kv} fa=on ubatch={self.ubatch}{block} determinism={'exact' if self.exact else 'best_effort'}"
 
-    @classmethod
-    def of(cls, profile: str) -> Self | None:
+    @staticmethod
+    def of(profile: str) -> Layout | None:
         """Return what a receipt's profile names; None if that is none of ours."""
-        named = next((one for one in (F16, Q8_0, MIXED, FASTEST) if profile.endswith(f" {one.profile}")), None)
-        return None if named is None else cls(named.keys, named.values, named.ubatch, named.exact, named.single)
+        return next((one for one in (BLOCKS, F16, Q8_0, MIXED, FASTEST) if profile.endswith(f" {one.profile}")), None)
 
 
+BLOCKS: Final = Layout("f16", "f16", MICRO_BATCH, exact=True, single=True, block=BLOCK)
+"""As fast as can be, but that what was drawn is computed anew where it becomes a part of a prompt."""
 F16: Final = Layout("f16", "f16", MICRO_BATCH_F16, exact=True, single=True)
-"""Decodes at full speed; prompts go in small pieces."""
+"""The same for texts that become vectors: no answer follows them, and they go in small pieces."""
 Q8_0: Final = Layout("q8_0", "q8_0", MICRO_BATCH, exact=True)
 """Attention has one kernel for such a cache, for any number of threads; it is slower, the more the longer the context."""
 MIXED: Final = Layout("f16", "bf16", MICRO_BATCH, exact=True)
@@ -85,7 +93,7 @@ def layouts(mode: Mode, *, heads: tuple[int, ...], threads: int) -> tuple[Layout
     if mode is Mode.BEST_EFFORT:
         return (FASTEST,)
     whole = (Q8_0, MIXED) if fits(Q8_0, heads) else (MIXED,)
-    return (F16, *whole, FASTEST) if threads <= FEW_THREADS else (*whole, FASTEST)
+    return (BLOCKS, *whole, FASTEST) if threads <= FEW_THREADS else (*whole, FASTEST)
 
 
 def mode_for(determinism: Determinism, *, model: str, exact: bool) -> Mode:

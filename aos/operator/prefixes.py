@@ -37,21 +37,19 @@ class Held:
     count: int = 0
     """How many of ``tokens`` are in the model's memory."""
     busy: bool = False
+    blocks: int = 0
+    """So many of its first tokens are computed in whole blocks."""
     used: int = 0
     """When it was let go of last, counted in requests; 0: never, or forgotten."""
-
-    def shares(self, tenant: str, tokens: Sequence[int]) -> int:
-        """How many tokens in memory are the first of these, if they may be shared at all."""
-        return common_prefix(self.tokens, tokens, self.count) if tenant == self.tenant else 0
 
 
 class Prefixes:
     """Gives out slots, each with as much of a request's tokens as is there already."""
 
-    def __init__(self, slots: int, *, reuse: bool = True) -> None:
-        """``reuse`` False: every request begins from nothing."""
+    def __init__(self, slots: int, *, reuse: bool = True, block: int = 0) -> None:
+        """``reuse`` False: every request begins from nothing. ``block``: the batcher's."""
         self.held = [Held() for _ in range(slots)]
-        self._reuse = reuse
+        self._reuse, self._block = reuse, block
         self._uses = 0
 
     @property
@@ -59,10 +57,13 @@ class Prefixes:
         """Whether a slot can be given out."""
         return any(not one.busy for one in self.held)
 
-    def seat(self, tenant: str, tokens: list[int]) -> Reuse:
-        """Give out a free slot, of which there must be one. The last token is never reused: its logits are wanted."""
-        slot, source, count = self._choose(tenant, tokens[:-1])
-        self.held[slot] = Held(tenant, tokens, count, busy=True)
+    def seat(self, tenant: str, tokens: list[int], blocks: int = 0) -> Reuse:
+        """Give out a free slot, of which there must be one. The last token is never reused: its logits are wanted.
+
+        ``blocks``: so many of the first tokens are to be computed in whole blocks.
+        """
+        slot, source, count = self._choose(Held(tenant, tokens, blocks=blocks))
+        self.held[slot] = Held(tenant, tokens, count, busy=True, blocks=blocks)
         return Reuse(slot, source, count)
 
     def release(self, slot: int) -> None:
@@ -90,7 +91,7 @@ class Prefixes:
     def follow(self, slot: int, leader: int) -> Reuse | None:
         """Copy what the leader holds of the slot's tokens, if that is worth it."""
         mine = self.held[slot]
-        count = self.held[leader].shares(mine.tenant, mine.tokens[:-1])
+        count = self._shared(self.held[leader], mine, self.held[leader].count)
         if count - mine.count < COPY_TOKENS:
             return None
         mine.count = count
@@ -98,14 +99,27 @@ class Prefixes:
 
     def _will_share(self, other: int, mine: Held) -> int:
         theirs = self.held[other]
-        return common_prefix(theirs.tokens, mine.tokens[:-1], len(theirs.tokens)) if theirs.tenant == mine.tenant else 0
+        return self._shared(theirs, mine, len(theirs.tokens))
 
-    def _choose(self, tenant: str, tokens: Sequence[int]) -> tuple[int, int, int]:
+    def _shared(self, theirs: Held, mine: Held, limit: int) -> int:
+        """Return how many tokens, at most ``limit``, of one sequence may be another's.
+
+        That is as many as are the same and are computed in the same way in both: in blocks, or in smaller pieces.
+        """
+        if theirs.tenant != mine.tenant:
+            return 0
+        count = common_prefix(theirs.tokens, mine.tokens[:-1], limit)
+        if theirs.blocks == mine.blocks <= count or not self._block:
+            return count
+        count = min(count, theirs.blocks, mine.blocks)
+        return count - count % self._block
+
+    def _choose(self, mine: Held) -> tuple[int, int, int]:
         """Return the slot to give out, the slot to take tokens from, and how many."""
         victim = self._victim()
         if not self._reuse:
             return victim, victim, 0
-        shared = [one.shares(tenant, tokens) for one in self.held]
+        shared = [self._shared(one, mine, one.count) for one in self.held]
         best = max(range(len(shared)), key=lambda slot: (shared[slot], not self.held[slot].busy, -slot))
         count, holder = shared[best], self.held[best]
         copied = count - shared[victim] >= COPY_TOKENS

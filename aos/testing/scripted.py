@@ -100,7 +100,7 @@ class ScriptedModel:
         name: str = "scripted",
     ) -> None:
         """``reply``: pieces said one behind the other; a callable gets the prompt. ``context`` counts bytes."""
-        self.context, self.slots, self.step_tokens, self.chat = context, slots, step_tokens, chat
+        self.context, self.slots, self.step_tokens, self.chat, self.block = context, slots, step_tokens, chat, 0
         self.digest = hashlib.sha256(name.encode()).hexdigest()
         self.profile = f"scripted/{name}"
         self.vocabulary = VOCABULARY

@@ -13,7 +13,7 @@ from aos.operator.batch import Row
 from aos.operator.engine import Engine
 from aos.operator.exact import bit_equal
 from aos.operator.llama import LlamaModel, Weights, load
-from aos.operator.modes import F16, FASTEST, MIXED, Q8_0, Mode
+from aos.operator.modes import BLOCKS, F16, FASTEST, MIXED, Q8_0, Mode
 from aos.settings import bundled_model
 from aos.v1.types_pb2 import DETERMINISM_BEST_EFFORT, DETERMINISM_EXACT
 from tests.operator.orders import answer, asking
@@ -56,7 +56,7 @@ class Uneven:
 
 
 class TestTrial:
-    @pytest.mark.parametrize("layout", [F16, Q8_0, MIXED])
+    @pytest.mark.parametrize("layout", [BLOCKS, F16, Q8_0, MIXED])
     @pytest.mark.parametrize("threads", [1, 2])
     def test_holds(self, weights, layout, threads):
         """The bundled model is bit-equal in each of the exact ways."""
@@ -102,7 +102,7 @@ class TestTrial:
 
         assert not found
 
-    @pytest.mark.parametrize("layout", [F16, Q8_0, MIXED])
+    @pytest.mark.parametrize("layout", [BLOCKS, F16, Q8_0, MIXED])
     def test_long_and_threads(self, weights, layout):
         """With two threads, a token alone behind 400 others has the logits that it has in company and at once."""
         model = weights.open(slots=2, context=512, threads=2, layout=layout)

@@ -58,14 +58,14 @@ class TestLoading:
 
         assert demo.profile.startswith(f"llama.cpp/{version} ")
         assert all(feature.lower() in demo.profile for feature in features)
-        assert demo.profile.endswith(" kv=f16 fa=on ubatch=48 determinism=exact")
+        assert demo.profile.endswith(" kv=f16 fa=on ubatch=256 block=64 determinism=exact")
 
     def test_narrow_heads(self, narrow):
-        """A model whose heads a q8_0 cache cannot hold runs on f16 with small micro-batches."""
+        """A model whose heads a q8_0 cache cannot hold runs on f16, its prompts in blocks."""
         model = load(narrow)
         model.close()
 
-        assert model.profile.endswith(" kv=f16 fa=on ubatch=48 determinism=exact")
+        assert model.profile.endswith(" kv=f16 fa=on ubatch=256 block=64 determinism=exact")
 
     @pytest.mark.parametrize(("asked", "given"), [(0, 512), (100, 100), (100_000, 512)])
     def test_context(self, tiny, asked, given):
@@ -221,14 +221,14 @@ class TestSameBits:
         expected = await answer(real, long)
 
         async with loaded(bundled_model(), slots=2, threads=2) as other:
-            other.step_tokens = 37
+            other.step_tokens = 69
             async with Engine("m", other) as engine:
                 got = await asyncio.gather(answer(engine, long), answer(engine, chatting("What is a receipt?", max_tokens=60)))
 
         assert got[0].end == expected.end
 
     async def test_f16_cache(self, narrow):
-        """Where the cache is f16, small micro-batches keep the bits: long prompts, company and resuming do not show."""
+        """Where the cache is f16, blocks keep the bits: long prompts, company and resuming do not show."""
         order = asking("Determinism. " * 20, temperature=1.0, seed=4, max_tokens=30)
         async with loaded(narrow, slots=4) as model, Engine("m", model) as engine:
             alone = await answer(engine, order)

@@ -30,19 +30,23 @@ class TestSameBits:
         """Cut off, copied from another slot, copied while that one goes on: the logits are equal, bit by bit."""
         tokens = [int(token) for token in np.random.default_rng(2).integers(3, 259, 150)]
         async with loaded(weights, slots=4) as model:
+            whole = 2 * model.block
 
             def go_on(slot: int, count: int):
-                return model.decode([Row(slot, slot, count, tokens[count:], draws=True)])[0].copy()
+                if count < whole:
+                    model.decode([Row(slot, slot, count, tokens[count:whole], draws=False)])
+                start = max(count, whole)
+                return model.decode([Row(slot, slot, start, tokens[start:], draws=True)])[0].copy()
 
             fresh = go_on(0, 0)
-            model.reuse(0, 0, 90)
-            cut = go_on(0, 90)
-            model.reuse(3, 0, 77)
-            copied = go_on(3, 77)
-            model.reuse(1, 3, 120)
+            model.reuse(0, 0, model.block)
+            cut = go_on(0, model.block)
+            model.reuse(3, 0, whole)
+            copied = go_on(3, whole)
+            model.reuse(1, 3, 135)
             # the source goes on in the very step that first uses the copy
             model.reuse(3, 3, 140)
-            rows = [Row(1, 1, 120, tokens[120:], draws=True), Row(3, 3, 140, tokens[140:], draws=True)]
+            rows = [Row(1, 1, 135, tokens[135:], draws=True), Row(3, 3, 140, tokens[140:], draws=True)]
             both = [row.copy() for row in model.decode(rows)]
             model.reuse(2, 2, 0)
             again = go_on(2, 0)

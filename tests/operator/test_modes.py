@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aos.errors import ModelUnsuitable
-from aos.operator.modes import F16, FASTEST, MIXED, Q8_0, Layout, Mode, layouts, mode_for
+from aos.operator.modes import BLOCKS, F16, FASTEST, MIXED, Q8_0, Layout, Mode, layouts, mode_for
 from aos.v1.types_pb2 import DETERMINISM_BEST_EFFORT, DETERMINISM_EXACT, DETERMINISM_UNSPECIFIED
 
 EVEN, ODD = (64, 64), (80, 80)
@@ -15,10 +15,10 @@ class TestLayouts:
     @pytest.mark.parametrize(
         ("heads", "threads", "expected"),
         [
-            (EVEN, 1, (F16, Q8_0, MIXED, FASTEST)),
-            (EVEN, 2, (F16, Q8_0, MIXED, FASTEST)),
+            (EVEN, 1, (BLOCKS, Q8_0, MIXED, FASTEST)),
+            (EVEN, 2, (BLOCKS, Q8_0, MIXED, FASTEST)),
             (EVEN, 3, (Q8_0, MIXED, FASTEST)),
-            (ODD, 1, (F16, MIXED, FASTEST)),
+            (ODD, 1, (BLOCKS, MIXED, FASTEST)),
             (ODD, 16, (MIXED, FASTEST)),
         ],
     )
@@ -32,7 +32,7 @@ class TestLayouts:
 
 
 class TestProfile:
-    @pytest.mark.parametrize("layout", [F16, Q8_0, MIXED, FASTEST])
+    @pytest.mark.parametrize("layout", [BLOCKS, F16, Q8_0, MIXED, FASTEST])
     def test_there_and_back(self, layout):
         """What a receipt names is found again."""
         assert Layout.of(f"llama.cpp/0.3.36 x86_64 avx2 {layout.profile}") == layout

@@ -118,8 +118,22 @@ class LlamaModel:
         """Return the token's bytes; none for control tokens."""
         return self._pieces[token]
 
+    @property
+    def block(self) -> int:
+        """Of how many tokens prompts are computed at once; 0: any number."""
+        return self.layout.block
+
     def decode(self, rows: Sequence[Row]) -> Sequence[Logits]:
         """Compute the rows; return views of the logits, good until the next call. Raises RuntimeError if llama.cpp fails."""
+        if not self.block:
+            return self._decode_rows(rows)
+        # blocks first, each sequence's by themselves: llama.cpp cuts what comes together into pieces of one size for all
+        whole = {row.key: [one.copy() for one in self._decode_rows([row])] for row in rows if len(row.tokens) >= self.block}
+        rest = [row for row in rows if row.key not in whole]
+        others = iter(self._decode_rows(rest) if rest else ())
+        return [logits for row in rows if row.draws for logits in (whole[row.key] if row.key in whole else [next(others)])]
+
+    def _decode_rows(self, rows: Sequence[Row]) -> Sequence[Logits]:
         tokens: list[int] = []
         positions: list[int] = []
         slots: list[int] = []

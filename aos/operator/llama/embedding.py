@@ -15,7 +15,7 @@ from aos.operator.embedding import Abandoned, Part, Pooling, TextVector, Vectors
 from aos.operator.llama.adapter import Adapter
 from aos.operator.llama.binding import c
 from aos.operator.llama.context import LlamaModel
-from aos.operator.modes import Layout, Mode
+from aos.operator.modes import BLOCKS, F16, Layout, Mode
 from aos.v1.types_pb2 import Order
 
 if TYPE_CHECKING:
@@ -50,10 +50,13 @@ class LlamaEmbedder:
     def __init__(self, model: LlamaModel, pooling: Pooling, *, threads: int, adapter: Adapter | None) -> None:
         """``model`` is the one beside it: it has the same context, and is exact in the same way, or is not."""
         self.exact, self.context = model.exact, model.context
-        self.profile = model.profile.replace(" kv=", f" pooling={pooling.value} kv=")
+        # a text is computed in pieces of any length, beside others
+        layout = F16 if model.layout == BLOCKS else model.layout
+        named = model.profile.removesuffix(model.layout.profile) + layout.profile
+        self.profile = named.replace(" kv=", f" pooling={pooling.value} kv=")
         self._weights, self._pooling = model.weights, pooling
         self.dimensions = int(c.llama_model_n_embd_out(self._weights.handle))
-        self._threads, self._layout, self._adapter = threads, model.layout, adapter
+        self._threads, self._layout, self._adapter = threads, layout, adapter
         self._lock, self._closed = Lock(), False
         self._states: _States | None = None
 
