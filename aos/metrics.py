@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from google.api.httpbody_pb2 import HttpBody
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
-__all__ = ["CONTENT_TYPE", "CollectorRegistry", "Counter", "Gauge", "Histogram", "exposition"]
+__all__ = ["CONTENT_TYPE", "CollectorRegistry", "Counter", "Gauge", "Histogram", "Watched", "exposition"]
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 """Prometheus' text format, which every scraper reads."""
+
+Series = Iterable[tuple[Sequence[str], float]]
+"""Values by their labels."""
+
+
+class Watched(Collector):
+    """A gauge whose series come and go: they are read whenever somebody asks."""
+
+    def __init__(
+        self, name: str, what: str, labels: Sequence[str], read: Callable[[], Series], *, registry: CollectorRegistry
+    ) -> None:
+        """``read`` gives them, on the caller's thread."""
+        self._name, self._what, self._labels, self._read = name, what, labels, read
+        registry.register(self)
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Return its name and labels without asking for the series."""
+        return [GaugeMetricFamily(self._name, self._what, labels=self._labels)]
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Return its series as they stand."""
+        family = GaugeMetricFamily(self._name, self._what, labels=self._labels)
+        for labels, value in self._read():
+            family.add_metric(labels, value)
+        return [family]
 
 
 def exposition(registry: CollectorRegistry) -> HttpBody:

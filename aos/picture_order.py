@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any, Final
 
-from aos.errors import InvalidField
+from aos.errors import InvalidField, ModelUnsuitable
 from aos.v1.types_pb2 import Order, Picture, PictureInput
 
 PICTURE_PROMPT_BYTES: Final = 32 << 10
@@ -22,10 +22,12 @@ PIXELS: Final = 1536 * 1024
 """Most pixels of a new picture: raw, it is below FILE_BYTES, and so is its PNG."""
 PICTURES: Final = 10
 """Most pictures of one order."""
-SOURCES: Final = 1
-"""Most pictures that one is made from."""
+SOURCES: Final = 16
+"""Most pictures that one is made from, where the model takes several."""
 FILE_BYTES: Final = 5 << 20
 """Largest file of a picture in an order or an answer: with a mask, below what a message may have."""
+SOURCES_BYTES: Final = 6 << 20
+"""Most bytes of an order's sources together: with a mask and a prompt, below what a message may have."""
 MASK_BYTES: Final = 1 << 20
 """Largest file of a mask."""
 DIGEST_BYTES: Final = 32
@@ -73,10 +75,18 @@ def _check_files(picture: PictureInput, where: str) -> None:
         raise InvalidField(f"{where}.sources", f"must have at most {SOURCES}, not {count}", value=count, limit=SOURCES)
     for index, source in enumerate(picture.sources):
         _check_file(source, f"{where}.sources[{index}]", FILE_BYTES)
+    check_total(sum(len(source.data) for source in picture.sources), where)
     if picture.HasField("mask"):
         if not picture.sources:
             raise InvalidField(f"{where}.mask", "needs a source, of which it says what to paint anew")
         _check_file(picture.mask, f"{where}.mask", MASK_BYTES)
+
+
+def check_total(size: int, at: str) -> None:
+    """Raise InvalidField if sources have too many bytes together; ``at`` is the field of the input."""
+    if size > SOURCES_BYTES:
+        problem = f"have {size} bytes together; at most {SOURCES_BYTES} are accepted"
+        raise InvalidField(f"{at}.sources", problem, value=size, limit=SOURCES_BYTES)
 
 
 def _check_sampling(order: Order, at: str) -> None:
@@ -94,6 +104,11 @@ def _check_file(picture: Picture, at: str, most: int) -> None:
     if len(picture.sha256) != DIGEST_BYTES and (picture.sha256 or not picture.data):
         problem = f"must have {DIGEST_BYTES} bytes" if picture.sha256 else "or the file is needed"
         raise InvalidField(f"{at}.sha256", problem, value=picture.sha256.hex(), limit=DIGEST_BYTES)
+
+
+def several(order: Order) -> ModelUnsuitable:
+    """Return the failure of an order with more sources than a model of our own takes: one."""
+    return ModelUnsuitable(order.model, f"use for {len(order.picture.sources)} sources: it changes 1 picture at a time")
 
 
 def sides(picture: PictureInput) -> tuple[int, int]:

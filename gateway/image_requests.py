@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from aos.errors import InvalidField
 from aos.order import SEED_MAX
-from aos.picture_order import LEAST_SIDE, MOST_SIDE, PICTURES, PIXELS, picture_tokens
+from aos.picture_order import LEAST_SIDE, MOST_SIDE, PICTURES, PIXELS, SOURCES, picture_tokens
 from aos.v1.dispatcher_pb2 import Job, Outcome
 from aos.v1.types_pb2 import Order, Picture, PictureInput, Sampling
 from gateway.answers import network_of
@@ -37,6 +37,14 @@ def _one(value: object) -> object:
     if not isinstance(given[0], str | bytes):
         raise ValueError(f"must be a URL, a data URL, the name of a file here, or a file, not {shown(given[0])}")  # noqa: TRY004
     return given[0]
+
+
+def _several(value: object) -> list[object]:
+    """Return pictures that are given alone or in a list."""
+    given: list[Any] = value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
+    if not 1 <= len(given) <= SOURCES:
+        raise ValueError(f"must be from 1 to {SOURCES} pictures, not {len(given)}")
+    return [_one(one) for one in given]
 
 
 class ImageRequest(BaseModel):
@@ -70,7 +78,7 @@ class ImageRequest(BaseModel):
 class EditRequest(ImageRequest):
     """The body of a request to change a picture."""
 
-    image: Annotated[str | bytes, BeforeValidator(_one)]
+    image: Annotated[list[str | bytes], BeforeValidator(_several)]
     """Text: where it is. Bytes: the file."""
     mask: Annotated[str | bytes, BeforeValidator(_one)] | None = None
 
@@ -125,12 +133,11 @@ def form_fields(parts: Sequence[Part]) -> dict[str, Any]:
     return found
 
 
-def order_of(asked: ImageRequest, size: tuple[int, int] | None, source: bytes = b"", mask: bytes = b"") -> Order:
-    """Return the native order; ``source`` and ``mask`` are files."""
+def order_of(asked: ImageRequest, size: tuple[int, int] | None, sources: Sequence[bytes] = (), mask: bytes = b"") -> Order:
+    """Return the native order; ``sources`` and ``mask`` are files."""
     width, height = size or (0, 0)
     picture = PictureInput(prompt=asked.prompt, width=width, height=height, count=asked.n)
-    if source:
-        picture.sources.append(Picture(data=source))
+    picture.sources.extend(Picture(data=one) for one in sources)
     if mask:
         picture.mask.CopyFrom(Picture(data=mask))
     return Order(model=asked.model, picture=picture, sampling=Sampling(seed=asked.seed))

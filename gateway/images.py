@@ -69,12 +69,18 @@ class ImagesServicer(images_pb2_grpc.ImagesServicer):
     async def _edit(self, asked: EditRequest, context: Context) -> Order:
         """Return the order, with the files that the caller named."""
         size, origin, metadata = size_of(asked), header(context, ORIGIN), passed_on(context)
-        data = await self.files.get(asked.image, "image", origin=origin, metadata=metadata)
-        masked = asked.mask is not None
-        source, mask, size = await self.files.source(data, size, auto=asked.size == AUTO, masked=masked)
+        first, *others = asked.image
+        async with self.files.together("image"):
+            data = await self.files.get(first, "image", origin=origin, metadata=metadata)
+            masked = asked.mask is not None
+            source, mask, size = await self.files.source(data, size, auto=asked.size == AUTO, masked=masked)
+            sources = [source]
+            for index, other in enumerate(others, start=1):  # one by one: each may be large
+                at = f"image[{index}]"
+                sources.append(await self.files.reference(await self.files.get(other, at, origin=origin, metadata=metadata), at))
         if asked.mask is not None:
             mask = await self.files.mask(await self.files.get(asked.mask, "mask", origin=origin, metadata=metadata), size)
-        return order_of(asked, size, source, mask)
+        return order_of(asked, size, sources, mask)
 
     async def _answer(self, asked: ImageRequest, order: Order, context: Context) -> AsyncGenerator[HttpBody]:
         """Yield the reply: once the pictures are there, in parts of a bounded size."""

@@ -86,6 +86,7 @@ NAMES: Final = {
     "order.picture.sources[0].sha256": "image",
     "order.picture.sources[0].data": "image",
     "order.picture.sources[0]": "image",
+    "order.picture.sources": "image",
     "order.picture.mask.sha256": "mask",
     "order.picture.mask.data": "mask",
     "order.picture.count": "n",

@@ -9,8 +9,9 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,6 +27,8 @@ from gateway.http import Metadata
 
 FETCH_SECONDS: Final = 20.0
 """How long getting a picture from its URL may take, redirects included."""
+ALL_SECONDS: Final = 60.0
+"""How long getting and reading all sources of a request may take."""
 DECODE_SECONDS: Final = 20.0
 """How long reading a picture may take, waiting for others included."""
 DECODING: Final = 2
@@ -70,6 +73,27 @@ class PictureFiles:
             return _checked(file, "image", FILE_BYTES), b"" if clear is None else write_png(clear), there
 
         return await self._decoded(read, "image")
+
+    async def reference(self, data: bytes, at: str) -> bytes:
+        """Return a picture that a new one is made from, too, as a PNG of its own size, or one like it."""
+
+        def read() -> bytes:
+            pixels = read_picture(data, at)  # upright: its head may say otherwise
+            height, width, _ = pixels.shape
+            if (size := fitting(width, height)) != (width, height):
+                pixels = read_picture(data, at, size=size)
+            return _checked(write_png(pixels), at, FILE_BYTES)
+
+        return await self._decoded(read, at)
+
+    @asynccontextmanager
+    async def together(self, at: str) -> AsyncGenerator[None]:
+        """Give the block a time in which all its pictures have to be there. Raises DownloadFailed."""
+        try:
+            async with asyncio.timeout(ALL_SECONDS):
+                yield
+        except TimeoutError:
+            raise DownloadFailed(at, f"was not there within {ALL_SECONDS:g} s, all of it", value=at, limit=ALL_SECONDS) from None
 
     async def mask(self, data: bytes, size: tuple[int, int]) -> bytes:
         """Return the mask as a PNG of the new picture's size, white where it is to be painted."""

@@ -27,10 +27,11 @@ class TestLimits:
             {"width": 1536, "height": 1024},
             {"count": 10},
             {"sources": [Picture(data=b"file")]},
+            {"sources": [Picture(data=b"file")] * 16},
             {"sources": [Picture(sha256=NAME)], "mask": Picture(data=b"mask")},
             {"prompt": "x" * 32_768},
         ],
-        ids=["plain", "narrow", "largest", "many", "source", "mask", "long"],
+        ids=["plain", "narrow", "largest", "many", "source", "sources", "mask", "long"],
     )
     def test_taken(self, picture):
         """What is within the limits is taken."""
@@ -46,7 +47,8 @@ class TestLimits:
             ({"height": 2049}, "height", "must be from 64 to 2048"),
             ({"width": 2048, "height": 1024}, "width", "is 2097152 pixels; at most 1572864"),
             ({"count": 11}, "count", "must be at most 10"),
-            ({"sources": [Picture(data=b"a")] * 2}, "sources", "must have at most 1, not 2"),
+            ({"sources": [Picture(data=b"a")] * 17}, "sources", "must have at most 16, not 17"),
+            ({"sources": [Picture(data=bytes(2 << 20))] * 4}, "sources", "have 8388608 bytes together; at most 6291456"),
             ({"sources": [Picture()]}, "sources[0].sha256", "or the file is needed"),
             ({"sources": [Picture(sha256=b"short")]}, "sources[0].sha256", "must have 32 bytes"),
             ({"sources": [Picture(data=bytes((5 << 20) + 1))]}, "sources[0].data", "at most 5242880"),

@@ -164,7 +164,7 @@ def _state(state: pb.ReplicaState) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def audit(where: Where, as_json: bool) -> None:
-    """List who changed which AI project, oldest first. For the administrator."""
+    """List who changed which AI project, and which operators came, lapsed and left, oldest first. For the administrator."""
 
     async def work() -> pb.ListAuditResponse:
         found, request, credentials = pb.ListAuditResponse(), pb.ListAuditRequest(page_size=1000), where.credentials()
@@ -180,7 +180,7 @@ def audit(where: Where, as_json: bool) -> None:
     if as_json:
         OUT.print_json(MessageToJson(listed, preserving_proto_field_name=True))
         return
-    table = Table("", "time", "who", "what", "project", "how", box=None)
+    table = Table("", "time", "who", "what", "of", "how", box=None)
     for one in listed.entries:
         when = f"{one.time.ToDatetime():{WHEN}} UTC"
         table.add_row(str(one.sequence), when, one.actor, one.action, escape(one.subject), escape(one.detail))

@@ -15,10 +15,11 @@ from aos.dispatcher.settings import DispatcherSettings
 from aos.errors import InvalidField, ModelUnavailable, ModelUnsuitable, QueueFull, RequestIdReused
 from aos.nesting import DEPTH, too_deep
 from aos.order import canonical_order, canonical_sampling, check_order, cost, digest_order, draws, with_defaults
-from aos.picture_order import picture_tokens
+from aos.picture_order import picture_tokens, several
 from aos.v1.dispatcher_pb2 import CreateJobRequest, RiskTag
 from aos.v1.registry_pb2 import Model
 from aos.v1.types_pb2 import Chat, Determinism, Order
+from aos.verification.upstream import name_digest
 
 REQUEST_ID: Final = 128
 """Most characters of a request_id."""
@@ -132,6 +133,8 @@ def check_model(order: Order, model: Model, job_type: str = "") -> None:
         raise ModelUnsuitable(order.model, "embeddings")
     if order.HasField("picture") and not (model.image_edits if order.picture.sources else model.images):
         raise ModelUnsuitable(order.model, "edits of pictures" if order.picture.sources else "pictures")
+    if len(order.picture.sources) > 1 and model.digest.lower() != name_digest(model.name).hex():
+        raise several(order)  # only servers that operators ask for others take more
     if draws(order) and (model.images or model.image_edits):
         raise ModelUnsuitable(order.model, "text: it makes pictures")
     if order.determinism == Determinism.DETERMINISM_EXACT and not model.exact:
@@ -205,6 +208,7 @@ def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetim
         deadline=now + time,
         priority=request.priority,
         job_type=request.job_type or OPML,
+        waits=request.HasField("timeout"),
     )
     submission = Submission(
         request.request_id,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from aos.clock import Clock, within
@@ -35,7 +36,8 @@ PROMPT: Final = "The first ten numbers are one, two, three,"
 """What each is asked: always the same, so that answers can be compared."""
 MAX_TOKENS: Final = 8
 AT_ONCE: Final = 8
-"""Most canaries that are under way."""
+"""Most canaries that are under way and have begun in the last ``YOUNG_SECONDS``: one that is not answered blocks nobody else's."""
+YOUNG_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 1.0
 """At least so long between looks for those that are due: they are looked for together."""
 ID_BYTES: Final = 16
@@ -44,6 +46,23 @@ CALLERS_FAULT: Final = frozenset({"INVALID_FIELD", "CONTEXT_OVERFLOW", "MODEL_UN
 """Who says this has looked at the canary: it works, though it cannot take this one, as models that only make vectors."""
 
 log = logging.getLogger(__name__)
+
+
+class Ending(enum.StrEnum):
+    """What a canary came to."""
+
+    GOOD = "good"
+    """Answered as it should be."""
+    REFUSED = "refused"
+    """The operator looked at it and cannot take it, as one whose model makes vectors: it works."""
+    WRONG = "wrong"
+    """Answered, and not with the known answer."""
+    FAILED = "failed"
+    """The operator said that it failed, or its answer cannot be."""
+    SILENT = "silent"
+    """Not answered in time."""
+    VOID = "void"
+    """Nothing can be said: the operator left, was full or shut down, or another canary was answered first."""
 
 
 @dataclass(slots=True)
@@ -68,14 +87,22 @@ class Canaries:
         settings: DispatcherSettings,
         clock: Clock,
         randomness: Callable[[int], bytes],
+        counted: Callable[[Ending], None] = lambda _: None,
     ) -> None:
-        """``sessions`` are the attached operators, by address, as they come and go; what is found goes to the ``board``."""
+        """``sessions`` are the attached operators, by address, as they come and go; what is found goes to the ``board``.
+
+        ``counted`` is told what each canary comes to.
+        """
+        self._counted = counted
         self._sessions, self._board, self._settings = sessions, board, settings
         self._clock, self._randomness = clock, randomness
         self.changed: Callable[[], None] = lambda: None
         """Called when a place is free again, or an operator works again."""
         self._answers = Answers()
-        self._going: dict[Key, asyncio.Task[None]] = {}
+        self._going: dict[Key, list[asyncio.Task[None]]] = {}
+        """Of one operator's model, oldest first: the first has all the time, the last is the latest look."""
+        self._began: dict[asyncio.Task[None], datetime] = {}
+        """When each of them did, in that order."""
         self._runs: dict[str, Canary] = {}
         self._news = asyncio.Event()
         self._closed = False
@@ -119,27 +146,49 @@ class Canaries:
                 due = self._due(session, key, now)
                 if due is None:
                     continue
-                if len(self._going) >= AT_ONCE or self._closed:
+                if self._closed:
                     return None
-                if due <= now:
+                at = due if due > now else self._free(now)
+                if at <= now:
                     self._board.later(key, now)
-                    self._going[key] = asyncio.create_task(self._probe(session, session.offers[model], key))
-                    self._going[key].add_done_callback(lambda _, key=key: self._over(key))
-                else:
-                    soonest = due if soonest is None else min(soonest, due)
+                    self._send(session, session.offers[model], key, now)
+                    at = self._due(session, key, now)  # the next, unless it is HEALTHY and this one's end looks again
+                if at is not None:
+                    soonest = at if soonest is None else min(soonest, at)
         return None if soonest is None else (soonest - now).total_seconds()
+
+    def _free(self, now: datetime) -> datetime:
+        """Return when one more may begin."""
+        ends = [began + timedelta(seconds=YOUNG_SECONDS) for began in self._began.values()]
+        young = [end for end in ends if end > now]
+        return now if len(young) < AT_ONCE else young[0]
+
+    def _send(self, session: Session, offer: Offer, key: Key, now: datetime) -> None:
+        going = self._going.setdefault(key, [])
+        # the first may be waiting for its model to be loaded; what was sent after it was swallowed
+        if len(going) > 1 and going[-1].cancel():
+            self._counted(Ending.SILENT)
+        task = asyncio.create_task(self._probe(session, offer, key))
+        going.append(task)
+        task.add_done_callback(lambda task: self._over(key, task))
+        self._began[task] = now
 
     def _due(self, session: Session, key: Key, now: datetime) -> datetime | None:
         health = self._board.get(key)
-        if health is None or health.next_probe is None or key in self._going or session.ended or session.leaving:
+        if health is None or health.next_probe is None or session.ended or session.leaving:
+            return None
+        if key in self._going and health.state is State.HEALTHY:
             return None
         if health.next_probe <= now and health.state is State.HEALTHY and session.running(key.model):
             self._board.later(key, now)  # it is not idle
             health = self._board.get(key)
         return health and health.next_probe
 
-    def _over(self, key: Key) -> None:
-        del self._going[key]
+    def _over(self, key: Key, task: asyncio.Task[None]) -> None:
+        del self._began[task]
+        self._going[key].remove(task)
+        if not self._going[key]:
+            del self._going[key]
         self._news.set()
         self.changed()
 
@@ -149,7 +198,7 @@ class Canaries:
         run = ReviewRun(Case(Row(0, job, Submission("", order, "", "", b""), None), NO_RISK, Draw()), name, key.operator)
         canary = self._runs[name] = Canary(run, session, self._clock.now())
         session.take_slot(key.model)
-        problem: str | None = None
+        problem, ending = "", Ending.VOID
         try:
             session.give(Lease(id=name, job=bytes.fromhex(job.id), order=order, tenant=name, priority=PRIORITY, seconds=most))
             finished, output = await within(self._clock, most, run.answer())
@@ -162,14 +211,16 @@ class Canaries:
             if other := offer.exact and self._answers.judge(key.digest, finished.finish.receipt.profile, key.operator, answer):
                 log.warning("operator %s is not used for %s: %s", key.operator, key.model, other)
                 self._board.wrong(key, now, why=other)
+                ending = Ending.WRONG
             else:
-                self._board.worked(key, now, probed=True)
+                self._works(key, now)
+                ending = Ending.GOOD
         except TimeoutError:
-            problem = f"it did not answer a canary within {most:g} s"
+            problem, ending = f"it did not answer a canary within {most:g} s", Ending.SILENT
         except OperatorLost:
-            problem = self._refused(run, key)
+            problem, ending = self._refused(run, key)
         except (BadReceipt, BadSignature) as error:
-            problem = f"it answered a canary with what cannot be: {error.message[:MESSAGE_CHARS]}"
+            problem, ending = f"it answered a canary with what cannot be: {error.message[:MESSAGE_CHARS]}", Ending.FAILED
         except AosError as error:
             log.warning("a canary of operator %s says nothing: %s", key.operator, error)
         finally:
@@ -180,6 +231,14 @@ class Canaries:
         if problem:
             log.warning("operator %s, model %s: %s", key.operator, key.model, problem)
             self._board.failed(key, self._clock.now(), job=name, why=problem)
+        self._counted(ending)
+
+    def _works(self, key: Key, now: datetime) -> None:
+        """Note that it works; what it has not answered yet is not waited for."""
+        self._board.worked(key, now, probed=True)
+        for task in self._going.get(key, ()):
+            if task is not asyncio.current_task() and task.cancel():
+                self._counted(Ending.VOID)
 
     def _order(self, offer: Offer, key: Key) -> tuple[Order, Job]:
         identity = hashlib.sha256(b"aos.canary.v1" + self._randomness(ID_BYTES)).hexdigest()
@@ -212,21 +271,22 @@ class Canaries:
         if isinstance(roots := await asyncio.to_thread(traced, finished.finish, embeds=False), BadReceipt):
             raise roots
 
-    def _refused(self, run: ReviewRun, key: Key) -> str | None:
-        """Return what is wrong with an operator that gave the canary up; None: nothing, or nothing can be said."""
+    def _refused(self, run: ReviewRun, key: Key) -> tuple[str, Ending]:
+        """Return what is wrong with an operator that gave the canary up, empty if nothing or unknown, and what that comes to."""
         if run.failure is None:  # it left
-            return None
+            return "", Ending.VOID
         reason = reason_of(run.failure.error)
         if reason in CALLERS_FAULT:
-            self._board.worked(key, self._clock.now(), probed=True)
-        if reason in CALLERS_FAULT | NOBODYS_FAULT:
-            return None
-        return f"it failed a canary: {run.failure.error.message[:MESSAGE_CHARS] or reason}"
+            self._works(key, self._clock.now())
+            return "", Ending.REFUSED
+        if reason in NOBODYS_FAULT:
+            return "", Ending.VOID
+        return f"it failed a canary: {run.failure.error.message[:MESSAGE_CHARS] or reason}", Ending.FAILED
 
     async def close(self) -> None:
         """End what is under way, and begin nothing more. Idempotent."""
         self._closed = True
-        going = list(self._going.values())
+        going = list(self._began)
         for task in going:
             task.cancel()
         await asyncio.gather(*going, return_exceptions=True)

@@ -51,6 +51,15 @@ class Catalogue:
             return "is not registered any more"
         return "" if known.routable else f"is not used, as the registry said: {known.reason}"
 
+    def unroutable(self, model: str) -> str | None:
+        """Say why the registry would send no job for the model anywhere; empty if it would, None while it is not heard."""
+        if self._operators is None:
+            return None
+        known = self._models.get(model)
+        if known is None:
+            return "no operator offers it any more"
+        return "" if known.routable else known.reason
+
     async def follow_forever(self) -> None:
         """Keep up with the registry."""
         while True:

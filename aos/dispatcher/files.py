@@ -8,7 +8,7 @@ from typing import Final
 
 from aos.clock import Clock
 from aos.errors import BadReceipt, BlobNotFound, InvalidField
-from aos.picture_order import FILE_BYTES, MASK_BYTES, files, sides, with_digests, without_files
+from aos.picture_order import FILE_BYTES, MASK_BYTES, check_total, files, sides, with_digests, without_files
 from aos.pictures import head, picture_of
 from aos.storage.blobs import Blobs
 from aos.storage.links import owner_of
@@ -50,6 +50,7 @@ class Files:
             found = head(data, f"{at}.data" if file.data else f"{at}.sha256", most=most)
             self._blobs.put(owner, data, now=now)  # what was there already is kept anew
             file.width, file.height, file.size = found.width, found.height, len(data)
+        check_total(sum(source.size for source in full.picture.sources), AT)
         return without_files(full)
 
     async def filled(self, order: Order, project: str) -> Order:

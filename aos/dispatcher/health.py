@@ -6,7 +6,7 @@ import enum
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -44,6 +44,15 @@ class State(enum.IntEnum):
     """What came last was not: it comes after all others."""
     OPEN = HealthState.HEALTH_STATE_OPEN
     """It gets no jobs until a probe says that it works."""
+
+
+class Opening(enum.StrEnum):
+    """Why one became OPEN."""
+
+    FAILURES = "failures"
+    """Of so many jobs or canaries in a row."""
+    ANSWER = "answer"
+    """To a canary, which was not the known one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +155,9 @@ def step(pace: float | None) -> int:
 class Board:
     """The health of all operators' models that were heard of lately."""
 
-    def __init__(self, every: Intervals) -> None:
-        self._every = every
+    def __init__(self, every: Intervals, opened: Callable[[Opening], None] = lambda _: None) -> None:
+        """``opened`` is called whenever one becomes OPEN."""
+        self._every, self._opened = every, opened
         self._known = OrderedDict[Key, Health]()
 
     def __iter__(self) -> Iterator[tuple[Key, Health]]:
@@ -168,11 +178,13 @@ class Board:
 
     def failed(self, key: Key, now: datetime, *, job: str, why: str) -> None:
         """Note that it failed."""
-        self._put(key, failed(self._of(key, now), key, job=job, why=why, now=now, every=self._every))
+        before = self._of(key, now)
+        self._fail(key, before, failed(before, key, job=job, why=why, now=now, every=self._every), Opening.FAILURES)
 
     def wrong(self, key: Key, now: datetime, *, why: str) -> None:
         """Note that its answer is not the known one."""
-        self._put(key, wrong(self._of(key, now), key, why=why, now=now, every=self._every))
+        before = self._of(key, now)
+        self._fail(key, before, wrong(before, key, why=why, now=now, every=self._every), Opening.ANSWER)
 
     def timed(self, key: Key, now: datetime, *, seconds: float, prompt_tokens: int) -> None:
         """Note how long its first text took."""
@@ -184,6 +196,11 @@ class Board:
 
     def _of(self, key: Key, now: datetime) -> Health:
         return self._known.get(key) or begin(key, now=now, every=self._every)
+
+    def _fail(self, key: Key, before: Health, after: Health, cause: Opening) -> None:
+        self._put(key, after)
+        if after.state is State.OPEN and before.state is not State.OPEN:
+            self._opened(cause)
 
     def _put(self, key: Key, health: Health) -> None:
         self._known[key] = health

@@ -121,6 +121,8 @@ class Job:
     traceparent: str = ""
     """Its place in a trace, as W3C Trace Context writes it; empty: it is in none."""
     job_type: str = OPML
+    waits: bool = False
+    """Whether its caller said how long it may take."""
 
     @property
     def name(self) -> str:
@@ -342,6 +344,13 @@ def cancel(view: View, at: At) -> Move | None:
     if view.job.state.final:
         return None
     return _end(State.CANCELLED, Outcome(error=job_error(JobCancelled(view.job.name))), view, at)
+
+
+def abandon(view: View, at: At, *, error: AosError) -> Move | None:
+    """Nobody is there any more who could run the waiting job."""
+    if view.job.state is not State.QUEUED or view.job.money is not Money.HELD:
+        return None
+    return _end(State.FAILED, Outcome(error=job_error(error)), view, at)
 
 
 def expire(view: View, at: At, *, limit: float, why: str = "") -> Move | None:

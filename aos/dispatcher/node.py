@@ -117,8 +117,8 @@ async def running_dispatcher(
     holds = Holds(log, broker, settings=settings, clock=clock)
     sessions: dict[str, Session] = {}
     files = Files(blobs, clock)
-    board = Board(Intervals(failing=settings.canary_open_seconds, idle=settings.canary_idle_seconds))
-    canaries = Canaries(sessions, board, settings=settings, clock=clock, randomness=randomness)
+    board = Board(Intervals(failing=settings.canary_open_seconds, idle=settings.canary_idle_seconds), counts.opened)
+    canaries = Canaries(sessions, board, settings=settings, clock=clock, randomness=randomness, counted=counts.canary)
     reviews = Reviews(store, checks, sessions, files=files, settings=settings, clock=clock)
     catalogue = Catalogue(registry, clock=clock, seconds=settings.rpc_seconds)
     relay = Relay(
@@ -135,7 +135,7 @@ async def running_dispatcher(
         clock=clock,
         randomness=randomness,
     )
-    counts.watch(queued=lambda: relay.queued, attached=lambda: relay.attached)
+    counts.watch(queued=lambda: relay.queued, attached=lambda: relay.attached, known=relay.health)
     submissions = Submissions(
         store,
         catalogue=catalogue,

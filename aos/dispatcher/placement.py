@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Final
 
@@ -21,6 +21,23 @@ PATIENCE: Final = 8
 """Every so many of a project's jobs the oldest goes first, whatever its priority: low means later, never not at all."""
 BUSY: Final = Fraction(1, 2)
 """With so many of its places taken, an operator that knows a job's beginning gets it no more while another is idle."""
+
+
+BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What an operator has to have for a job."""
+
+    model: str
+    model_digest: str
+    embeds: bool
+    """Whether it asks for vectors."""
+    tee: bool
+    """Whether it asks for an attested key."""
+    exact: bool
+    """Whether each operator's answer must be the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +65,14 @@ class Wanted:
     """What it may share with jobs before it."""
     avoid: frozenset[str] = frozenset()
     """Operators that failed it. They get it again only if no other is there."""
+    created: datetime = BEGINNING
+    waits: bool = False
+    """Whether its caller said how long it may take: it waits so long, whoever is there."""
+
+    @property
+    def kind(self) -> Kind:
+        """What an operator has to have for it."""
+        return Kind(model=self.model, model_digest=self.model_digest, embeds=self.embeds, tee=self.tee, exact=self.exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +131,12 @@ def why_unfit(wanted: Wanted, candidate: Candidate) -> str:
     return f"may cost {most} neurons, and {wanted.amount} are held" if most > wanted.amount else ""
 
 
-def _lacks(wanted: Wanted, candidate: Candidate) -> str:
+def usable(kind: Kind, candidate: Candidate) -> bool:
+    """Say whether the operator may be given such jobs, now or once it has room."""
+    return not (_lacks(kind, candidate) or candidate.leaving or candidate.unlisted or candidate.open)
+
+
+def _lacks(wanted: Wanted | Kind, candidate: Candidate) -> str:
     if candidate.model != wanted.model:
         return f"offers {candidate.model!r}"
     if candidate.model_digest != wanted.model_digest:
@@ -214,6 +244,8 @@ class Queue:
     def __init__(self) -> None:
         self._models: dict[tuple[str, str], OrderedDict[str, _Line]] = {}
         self._jobs: dict[str, Wanted] = {}
+        self._kinds: dict[Kind, dict[str, Wanted]] = {}
+        """Those that do not wait whoever is there, in the order in which they came."""
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -228,11 +260,21 @@ class Queue:
         ranked = self._models[wanted.model, wanted.model_digest][wanted.project].ranked
         return bisect_left(ranked, _rank(wanted), key=_rank)
 
+    def kinds(self) -> Collection[Kind]:
+        """Return the kinds of the jobs that do not wait whoever is there."""
+        return self._kinds.keys()
+
+    def of(self, kind: Kind) -> Iterable[Wanted]:
+        """Return those jobs of a kind, in the order in which they came."""
+        return self._kinds.get(kind, {}).values()
+
     def add(self, wanted: Wanted) -> None:
         """Put the job in its place. Does nothing if it is there."""
         if wanted.job_id in self._jobs:
             return
         self._jobs[wanted.job_id] = wanted
+        if not wanted.waits:
+            self._kinds.setdefault(wanted.kind, {})[wanted.job_id] = wanted
         projects = self._models.setdefault((wanted.model, wanted.model_digest), OrderedDict())
         insort(projects.setdefault(wanted.project, _Line()).ranked, wanted, key=_rank)
 
@@ -241,6 +283,9 @@ class Queue:
         wanted = self._jobs.pop(job_id, None)
         if wanted is None:
             return None
+        alike = self._kinds.get(wanted.kind, {})
+        if alike.pop(job_id, None) is not None and not alike:
+            del self._kinds[wanted.kind]
         key = (wanted.model, wanted.model_digest)
         projects = self._models[key]
         waiting = projects[wanted.project].ranked

@@ -28,10 +28,12 @@ from aos.dispatcher.leases import AGAIN_SECONDS, End, LeaseRun, counts, read
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.outcomes import Known
 from aos.dispatcher.placement import Candidate, Queue, Wanted, explain
+from aos.dispatcher.queued import wanted_of
 from aos.dispatcher.reviews import Reviews
 from aos.dispatcher.sessions import Session
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Change, CheckStore, Leased, Waiting
+from aos.dispatcher.unroutable import Unroutable
 from aos.errors import AosError, InvalidField, JobNotFound, ServiceUnavailable, Unauthenticated
 from aos.v1 import registry_pb2_grpc
 from aos.v1.dispatcher_pb2 import Challenge, DispatcherMessage, Hello, Lease, LeaseFailed, OffersChanged, OperatorMessage
@@ -70,6 +72,7 @@ class Relay:
         self._sessions, self._reviews, self._checks, self._files = sessions, reviews, checks, files
         self._canaries, self._catalogue, self._board = canaries, catalogue, board
         self._queue, self._recent = Queue(), Recent()
+        self._unroutable = Unroutable(log, self._queue, why=catalogue.unroutable, settings=settings, clock=clock)
         self._placements = Placements()
         self._runs: dict[str, tuple[LeaseRun, Session]] = {}
         self._ended_early: set[str] = set()
@@ -94,24 +97,7 @@ class Relay:
 
     def add(self, waiting: Waiting) -> None:
         """Let a job wait for an operator."""
-        job = waiting.job
-        self._queue.add(
-            Wanted(
-                number=waiting.number,
-                job_id=job.id,
-                project=job.project,
-                model=job.model,
-                model_digest=job.model_digest,
-                prompt_bound=job.prompt_bound,
-                completion_bound=job.completion_bound,
-                amount=job.amount,
-                priority=job.priority,
-                embeds=job.embeds,
-                tee=job.job_type == jobs.TEE,
-                exact=waiting.exact,
-                begins=waiting.begins,
-            )
-        )
+        self._queue.add(wanted_of(waiting))
         self._changed.set()
 
     def forget(self, job: Job) -> None:
@@ -346,6 +332,7 @@ class Relay:
             try:
                 self._drop_silent()
                 await expire(self._log, self._clock.now(), self._settings.node, self.why)
+                await self._unroutable.end(self._candidates())
             except Exception:
                 log.exception("could not look for what is out of time")
 

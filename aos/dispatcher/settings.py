@@ -9,7 +9,7 @@ from aos.dispatcher.risk import RiskSettings
 from aos.verification.attestation.policy import Policy
 from aos.verification.vrf import Suite
 
-MAY_BE_0: Final = ("canary_open_seconds", "canary_idle_seconds")
+MAY_BE_0: Final = ("canary_open_seconds", "canary_idle_seconds", "unroutable_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,9 @@ class DispatcherSettings:
     """How long after its creation a job may take, waiting included, if its caller does not say; then it is EXPIRED."""
     longest_job_seconds: float = 86_400.0
     """The most that a caller may say."""
+    unroutable_seconds: float = 60.0
+    """How long a job waits, at least, while no operator can be used that could run it, unless its caller said how long it may take;
+    then it has FAILED. Two looks at one that is OPEN. 0: until its deadline."""
     max_attempts: int = 5
     """After so many operators were lost or failed, the job has FAILED."""
     project_jobs: int = 1000
@@ -70,7 +73,8 @@ class DispatcherSettings:
     canary_idle_seconds: float = 300.0
     """How often one is looked at that works and has no jobs; 0: never."""
     canary_seconds: float = 60.0
-    """How long a canary may take, loading the model included."""
+    """How long a canary may take, loading the model included. One that works again need not be waited for so long: the next is sent
+    after ``canary_open_seconds`` all the same."""
     risk: RiskSettings = field(default_factory=RiskSettings)
     """How many operators check a job, by its tag and position."""
     tee: Policy = field(default_factory=Policy)

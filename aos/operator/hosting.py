@@ -21,6 +21,7 @@ from aos.operator.offering import Offers
 from aos.operator.probing import Prober
 from aos.operator.upstream import Upstream, open_upstream
 from aos.operator.upstream_group import Group, Member
+from aos.operator.upstream_health import Probed, untold
 from aos.operator.upstream_pictures import PictureServer, open_pictures
 from aos.operator.upstream_settings import UpstreamSettings
 from aos.rpc.status import from_rpc_error
@@ -80,15 +81,18 @@ class Hosting:
         clock: Clock,
         random: Callable[[], float],
         unaddressed: bool = False,
+        probed: Probed = untold,
     ) -> None:
         """``own`` are the models that the operator runs itself. ``random`` gives numbers in [0, 1).
 
         With ``unaddressed``, what was registered without a proof is hosted, too: for an operator on the registry's own machine.
+        ``probed`` is told of each look at a server.
         """
         self._key, self._client, self._settings, self._own = key, client, settings, frozenset(own)
         self._price, self._clock, self._random, self._unaddressed = price, clock, random, unaddressed
         # whoever may register a server may have this machine call its own ports
         self._owners = {key.address.lower(), *(one.lower() for one in settings.owners), *([""] if unaddressed else [])}
+        self._probed = probed
         self._stub: Any = RegistryStub(registry)
         self._groups: dict[str, Group] = {}
         self._hosted: dict[str, _Hosted] = {}
@@ -209,7 +213,7 @@ class Hosting:
             self._changed()
 
         settings, clock = self._settings, self._clock
-        prober = Prober(upstream, settings=settings, clock=clock, random=self._random, changed=changed)
+        prober = Prober(upstream, settings=settings, clock=clock, random=self._random, changed=changed, probed=self._probed)
         member = Member(replica.id, upstream, prober)
         conforming = Conforming(member, self._client, settings=settings, clock=clock, turn=self._turn, changed=self._changed)
         looking = [asyncio.create_task(prober.run()), asyncio.create_task(conforming.run())]

@@ -28,6 +28,7 @@ from aos.operator.servicer import OperatorServicer
 from aos.operator.source import Facts, Source
 from aos.operator.tee import Tee
 from aos.operator.upstream import upstream_client
+from aos.operator.upstream_metrics import UpstreamMetrics
 from aos.operator.upstream_settings import UpstreamSettings
 from aos.telemetry import Telemetry
 from aos.v1.registry_pb2 import Offer
@@ -100,6 +101,7 @@ async def running_operator(
         counts = OperatorMetrics(registry_of_metrics, operator=key.address, monotonic=monotonic)
         counts.watch(pool.facts, pool.engines, pool.waiting)
         runner = Runner(key, pool, price=price, clock=clock, measured=counts.measured, told=counts.told, telemetry=telemetry)
+        probes = UpstreamMetrics(registry_of_metrics, operator=key.address, groups=lambda: list(runner.groups()))
         servicer = OperatorServicer(runner, counts.exposition)
         if registry is None or dispatcher is None:
             yield OperatorNode(key.address, pool, servicer, None, runner)
@@ -124,6 +126,7 @@ async def running_operator(
                 clock=clock,
                 random=random,
                 unaddressed=unaddressed,
+                probed=probes.probed,
             )
             await stack.enter_async_context(hosting)
             runner.hosted, runner.groups = hosting.group, hosting.groups

@@ -9,7 +9,7 @@ from typing import Final
 
 from aos.clock import Clock
 from aos.errors import AosError, QueueFull
-from aos.operator.upstream_health import Health, failed, looked, opened, served, tried
+from aos.operator.upstream_health import Health, Probe, Probed, failed, looked, opened, served, tried, untold
 from aos.operator.upstream_server import Fault, Server, TookTooLong
 from aos.operator.upstream_settings import UpstreamSettings
 
@@ -29,8 +29,13 @@ class Prober:
         clock: Clock,
         random: Callable[[], float],
         changed: Callable[[], None],
+        probed: Probed = untold,
     ) -> None:
-        """``random`` gives numbers in [0, 1); ``changed`` is called, on the loop, whenever its state or reason changes."""
+        """``random`` gives numbers in [0, 1); ``changed`` is called, on the loop, whenever its state or reason changes.
+
+        ``probed`` is told of each look.
+        """
+        self._probed = probed
         self._upstream, self._settings, self._clock = upstream, settings, clock
         self._random, self._changed = random, changed
         self._now = asyncio.Event()
@@ -65,6 +70,7 @@ class Prober:
         except Exception:  # a bug: this server is not used, the operator stays
             log.exception("looking at the model server of %s failed", self._upstream.model)
             problem = UNFORESEEN
+        self._probed(self._upstream.model, Probe.LOOK, not problem)
         before = self.health
         after = looked(before, problem, self._clock.now(), self._settings, busy=busy, chance=self._random())
         if problem or not after.wants_canary(self._clock.now()):
@@ -73,6 +79,7 @@ class Prober:
         if after.usable:  # it goes on being used meanwhile
             self._be(after)
         problem = await self._try()
+        self._probed(self._upstream.model, Probe.CANARY, not problem)
         again = self.health if after.usable else after
         self._be(tried(again, problem, self._clock.now(), self._settings))
 

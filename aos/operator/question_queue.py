@@ -76,7 +76,7 @@ class QuestionQueue:
         """
         networks = self.settings.networks
         asked = new_question(name, model=model, prompt=prompt, url=url, now=self._clock.now(), networks=networks)
-        self.runner.pool.source(model)
+        self._offers_chat(model)
         # shielded: a caller that leaves now must not leave a question behind that is on disk and that nobody works on
         return await asyncio.shield(self._begin(self._take(asked)))
 
@@ -171,10 +171,16 @@ class QuestionQueue:
             except (QueueFull, ShuttingDown):  # not now
                 await self._clock.sleep(BUSY_SECONDS)
 
+    def _offers_chat(self, model: str) -> bool:
+        """Say whether the model, its own or a registered server's, has conversations. Raises ModelNotFound."""
+        if (group := self.runner.hosted(model)) is not None:
+            return not group.pictures
+        self.runner.pool.source(model)
+        return self.runner.pool.facts[model].chat
+
     async def _ask_engine(self, question: Question) -> ReceiptBundle:
         runner, job = self.runner, job_of(question)
-        runner.pool.source(question.model)
-        order = with_defaults(order_of(question, chat=runner.pool.facts[question.model].chat), job=job)
+        order = with_defaults(order_of(question, chat=self._offers_chat(question.model)), job=job)
         text, tokens, finish = list[str](), list[int](), Finish()
         runner.tick()
         async with aclosing(runner.run(order, job=job)) as events:

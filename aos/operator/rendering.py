@@ -15,7 +15,7 @@ from aos.operator.door import Door
 from aos.operator.stream import End, Piece
 from aos.operator.waiting import Terms
 from aos.order import check_order
-from aos.picture_order import FILE_BYTES, seed_of, sides
+from aos.picture_order import FILE_BYTES, seed_of, several, sides
 from aos.pictures import ENCODER, Mask, Pixels, picture_of, read_mask, read_picture, write_png
 from aos.v1.types_pb2 import FinishReason, Order, Picture
 
@@ -72,8 +72,10 @@ class _Scene:
 
     @classmethod
     def of(cls, order: Order) -> _Scene:
-        """Read the files, which must be there. Slow. Raises InvalidField."""
+        """Read the files, which must be there. Slow. Raises InvalidField, and ModelUnsuitable for more than one source."""
         picture, (width, height) = order.picture, sides(order.picture)
+        if len(picture.sources) > 1:
+            raise several(order)
         source = mask = None
         for one in picture.sources:
             source = read_picture(_file(one, "sources[0]"), "order.picture.sources[0]", size=(width, height))

@@ -71,6 +71,9 @@ class OperatorServicer(operator_pb2_grpc.OperatorServicer):
         """Give the tokens of an order's input."""
         del context
         order, pool = request.order, self._runner.pool
+        if group := self._runner.hosted(order.model):
+            check_order(order)
+            return operator_pb2.TokenizeResponse(tokens=await group.tokenise(order))
         pool.source(order.model)
         check_order(order)
         if order.WhichOneof("input") == "chat" and not pool.facts[order.model].chat:
@@ -93,6 +96,8 @@ class OperatorServicer(operator_pb2_grpc.OperatorServicer):
         """Give the text that tokens stand for."""
         del context
         pool, tokens = self._runner.pool, request.tokens
+        if self._runner.hosted(request.model):
+            raise ModelUnsuitable(request.model, "vocabulary here: its server has it")
         pool.source(request.model)
         if len(tokens) > DETOKENIZE_TOKENS:
             problem = f"has {len(tokens)} tokens; at most {DETOKENIZE_TOKENS} are accepted"

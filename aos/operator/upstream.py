@@ -16,12 +16,14 @@ from typing import Final
 import httpx
 
 from aos.addresses import Address, Target
-from aos.errors import Deadline, QueueFull
+from aos.errors import Deadline, ModelUnsuitable, QueueFull
 from aos.fetch import Unreachable
 from aos.operator.upstream_events import DONE, Events, Told, Unreadable, complaint, read_object, usage_of
 from aos.operator.upstream_request import prompt_bound, request_body
 from aos.operator.upstream_server import Fault, Server, TookTooLong, place_of, upstream_client
 from aos.operator.upstream_settings import UpstreamSettings
+from aos.operator.upstream_tokens import NEEDS, NOT_THERE, tokens_asked, tokens_told
+from aos.operator.upstream_tokens import REPLY_BYTES as TOKENS_BYTES
 from aos.v1.types_pb2 import Chat, ChatMessage, FinishReason, Order, Sampling
 
 LARGE_BYTES: Final = 32 << 10
@@ -89,6 +91,29 @@ class Upstream(Server):
             ):
                 async for one in said:
                     yield one
+        finally:
+            self.running -= 1
+
+    async def tokenise(self, order: Order) -> list[int]:
+        """Return the tokens of the order's input, as the server says.
+
+        Raises ModelUnsuitable if it does not, InvalidField for what it refuses, QueueFull if it is busy, and Fault.
+        """
+        body = await asyncio.to_thread(lambda: json.dumps(tokens_asked(order), ensure_ascii=False).encode())
+        path, patience = self._paths.tokens, self._settings.first_seconds
+        if not path:
+            raise ModelUnsuitable(self.model, NEEDS)
+        if self.running >= self._settings.slots:
+            raise QueueFull(f"model server of {self.model}", self._settings.slots)
+        self.running += 1
+        try:
+            async with self._asked("POST", path, body, patience) as reply:
+                if reply.status_code in NOT_THERE:
+                    raise ModelUnsuitable(self.model, NEEDS)
+                data = await self._body(reply, self._settings.idle_seconds, most=TOKENS_BYTES)
+                if reply.status_code != HTTPStatus.OK:
+                    raise self._refusal(reply.status_code, data)
+                return await asyncio.to_thread(tokens_told, data, order)
         finally:
             self.running -= 1
 

@@ -105,6 +105,22 @@ class Group:
                 return
         raise last
 
+    async def tokenise(self, order: Order) -> list[int]:
+        """Return the tokens of an order's input; where one server fails, the next one is asked.
+
+        Raises what Upstream.tokenise raises, of the last one.
+        """
+        left = [(one, one.upstream) for one in self.usable if isinstance(one.upstream, Upstream)]
+        last: AosError = ModelUnsuitable(self.model, "tokens of text") if self.pictures else self._nobody()
+        while left:
+            member, upstream = min(left, key=lambda one: (one[1].running, one[0].id))
+            left.remove((member, upstream))
+            try:
+                return await upstream.tokenise(order)
+            except (Fault, QueueFull) as error:  # its answers say how well it works, not this
+                last = error
+        raise last
+
     async def draw(self, order: Order, *, seconds: float | None = None) -> AsyncGenerator[Picture]:
         """Yield an order's pictures one by one; where one server fails, the next one is asked for that picture.
 

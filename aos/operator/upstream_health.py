@@ -8,6 +8,7 @@ wrong never counts.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -23,6 +24,23 @@ class State(enum.Enum):
     DEGRADED = "degraded"
     """Something failed lately; it is still used."""
     DOWN = "down"
+
+
+class Probe(enum.StrEnum):
+    """How a server is looked at."""
+
+    LOOK = "look"
+    """Whether it is there."""
+    CANARY = "canary"
+    """Whether it answers a short prompt."""
+
+
+Probed = Callable[[str, Probe, bool], None]
+"""Is told of each look at a server of a model, and whether it was good."""
+
+
+def untold(model: str, kind: Probe, good: bool) -> None:  # noqa: FBT001  # as Probed
+    """Count nothing."""
 
 
 @dataclass(frozen=True, slots=True)

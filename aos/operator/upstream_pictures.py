@@ -144,17 +144,23 @@ def _json(order: Order, index: int) -> tuple[bytes, str]:
 def _form(order: Order, index: int) -> tuple[bytes, str]:
     """Return a form's body and its content type. Raises InvalidField for files that cannot be read. Slow."""
     picture, size = order.picture, sides(order.picture)
-    files = {"image": ("image.png", _source(picture.sources[0], size), "image/png")}
+    name = "image" if len(picture.sources) == 1 else "image[]"  # as OpenAI's client does
+    files = [
+        (name, (f"image{index or ''}.png", _source(one, index, None if index else size), "image/png"))
+        for index, one in enumerate(picture.sources)
+    ]
     if picture.HasField("mask"):
         shown = read_mask(_file(picture.mask, "mask"), "order.picture.mask", size=size)
-        files["mask"] = ("mask.png", write_png(_cut_out(shown)), "image/png")
+        files.append(("mask", ("mask.png", write_png(_cut_out(shown)), "image/png")))
     said = {name: str(value) for name, value in fields(order, index).items()}
     written = httpx.Request("POST", "http://form/", data=said, files=files)
     return written.read(), written.headers["content-type"]
 
 
-def _source(source: Picture, size: tuple[int, int]) -> bytes:
-    return write_png(read_picture(_file(source, "sources[0]"), "order.picture.sources[0]", size=size))
+def _source(source: Picture, index: int, size: tuple[int, int] | None) -> bytes:
+    """Return a source as a file: the first in the new picture's size, which a mask is of; the others in their own."""
+    name = f"sources[{index}]"
+    return write_png(read_picture(_file(source, name), f"order.picture.{name}", size=size))
 
 
 def _cut_out(shown: Mask) -> np.ndarray[Any, np.dtype[np.uint8]]:

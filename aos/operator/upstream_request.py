@@ -15,6 +15,8 @@ from aos.v1.types_pb2 import Chat, ChatMessage, Determinism, Order, Tool, ToolCh
 
 CHAT, COMPLETIONS, MODELS = "/chat/completions", "/completions", "/models"
 PICTURES, EDITS = "/images/generations", "/images/edits"
+TOKENS: Final = "/tokenize"
+"""Not OpenAI's: beside the folder, where vLLM and llama-server have it."""
 FOLDER: Final = "/v1"
 TEMPLATE_TOKENS: Final = 256
 """What a server's template may add to an input. The dispatcher allows for no less (its admission.py)."""
@@ -46,6 +48,7 @@ class Paths:
     models: str = ""
     pictures: str = ""
     edits: str = ""
+    tokens: str = ""
 
 
 def paths_of(path: str) -> Paths:
@@ -63,7 +66,8 @@ def paths_of(path: str) -> Paths:
             own = f"{path}?{query}" if query else path
             return Paths(own, pictures=own, edits=own)
     behind = f"?{query}" if query else ""
-    return Paths(*(f"{folder}{end}{behind}" for end in (CHAT, COMPLETIONS, MODELS, PICTURES, EDITS)))
+    tokens = f"{folder.removesuffix(FOLDER)}{TOKENS}{behind}"
+    return Paths(*(f"{folder}{end}{behind}" for end in (CHAT, COMPLETIONS, MODELS, PICTURES, EDITS)), tokens=tokens)
 
 
 def request_body(order: Order) -> dict[str, Any]:

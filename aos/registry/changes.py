@@ -7,12 +7,14 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from aos.clock import Clock
 from aos.errors import QueueFull
+from aos.registry.operator_log import lapsed
 from aos.registry.replicas import Entry, Project, Terms, passed, settle
-from aos.registry.store import ProjectStore
+from aos.registry.store import ProjectStore, RegistryStore
 
 AGAIN: Final = timedelta(seconds=5)
 """Pause after a failure of the store."""
@@ -78,8 +80,8 @@ def _microseconds(time: datetime) -> int:
     return int(time.timestamp() * 1_000_000)
 
 
-async def ageing(store: ProjectStore, changes: Changes, terms: Terms, clock: Clock) -> None:
-    """Let AI projects age in the store as time passes, until ``changes`` is closed. Sleeps only while there is something due."""
+async def ageing(projects: ProjectStore, operators: RegistryStore, changes: Changes, terms: Terms, clock: Clock) -> None:
+    """Let AI projects age, and note which operators lapse, until ``changes`` is closed. Sleeps while nothing is due."""
 
     def decide(project: Project) -> tuple[Project | None, Sequence[Entry]]:
         after = settle(project, now=now, terms=terms)
@@ -88,13 +90,15 @@ async def ageing(store: ProjectStore, changes: Changes, terms: Terms, clock: Clo
     while True:
         version, now = changes.version, clock.now()
         try:
-            due = await store.next_due()
+            lapse, aged = await operators.next_lapse(), await projects.next_due()
+            due = min((time for time in (lapse, aged) if time is not None), default=None)
             if due is not None and due <= now:
-                await store.settle(now, decide)
-                changes.tell()
+                await operators.lapse(now, partial(lapsed, now=now))
+                if await projects.settle(now, decide):
+                    changes.tell()
                 continue
         except Exception:  # a bug, or a full disk: reads see things as they are all the same
-            log.exception("AI projects cannot age; trying again")
+            log.exception("AI projects and operators cannot age; trying again")
             due = now + AGAIN
         if not await changes.since(version, due):
             return

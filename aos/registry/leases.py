@@ -80,6 +80,8 @@ class Registration:
     """When this key was registered."""
     attested: Attested | None = None
     """What the evidence that came with it was taken for; None: there was none. It ends with the lease."""
+    noted: bool = False
+    """Whether the audit log has been told that it lapsed."""
 
 
 def register(

@@ -47,8 +47,9 @@ async def running_registry(
         await file.transact(one.apply)
     settings, changes = settings or RegistrySettings(), Changes(clock)
     projects = SqliteProjectStore(file, settings.terms)
+    operators = SqliteRegistryStore(file)
     servicer = RegistryServicer(
-        SqliteRegistryStore(file),
+        operators,
         projects,
         settings=settings,
         clock=clock,
@@ -56,7 +57,7 @@ async def running_registry(
         randomness=randomness,
         secret=randomness(SECRET_BYTES),
     )
-    ages = asyncio.create_task(ageing(projects, changes, settings.terms, clock))
+    ages = asyncio.create_task(ageing(projects, operators, changes, settings.terms, clock))
     try:
         yield RegistryNode(servicer, changes)
     finally:

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -21,12 +22,13 @@ from aos.registry.challenges import CHALLENGE_SECONDS, challenge, check_challeng
 from aos.registry.changes import Changes
 from aos.registry.leases import Offered, Proof, Registration, register, renew, unregister
 from aos.registry.offers import check_offers, check_vrf_key, offer_proto
+from aos.registry.operator_log import lapsed, noted, told_left, told_registered
 from aos.registry.project_protos import stamp
 from aos.registry.project_servicer import ProjectMethods
 from aos.registry.replicas import Word
 from aos.registry.settings import RegistrySettings
-from aos.registry.store import ProjectStore, RegistryStore
-from aos.registry.watching import everything
+from aos.registry.store import Kept, ProjectStore, RegistryStore
+from aos.registry.watching import Shared, Whole, everything
 from aos.v1 import registry_pb2 as pb
 from aos.v1.attestation_pb2 import Attested
 from aos.v1.types_pb2 import Price
@@ -61,6 +63,7 @@ class RegistryServicer(ProjectMethods):
         """``secret`` makes challenges that nobody else can make."""
         ProjectMethods.__init__(self, projects, settings=settings, clock=clock, changes=changes, randomness=randomness)
         self._store, self._settings, self._clock, self._secret = store, settings, clock, secret
+        self._shared = Shared()
         self._verifying, self._declarations = asyncio.Semaphore(VERIFYING), 0
         self._lease, self._claim = timedelta(seconds=settings.lease), timedelta(seconds=settings.claim)
         self._memory = timedelta(seconds=settings.forget_after)
@@ -78,15 +81,17 @@ class RegistryServicer(ProjectMethods):
         operator, proof = await self._checked_operator(request.proof, "register", request.offers, vrf_key, evidence)
         now = self._clock.now()
         attested = None if evidence is None else await self._attested(operator, request.tee_nonce, evidence, now)
+        await self._store.lapse(now, partial(lapsed, now=now))  # what is forgotten has been noted before
         await self._store.forget(now - self._memory)
         if await self._store.get(operator, since=now - self._memory) is None:
             await self._refuse_if_full()
 
-        def decide(before: Registration | None) -> Registration:
+        def decide(before: Registration | None) -> Kept:
             lease, claim = self._lease, self._claim
-            return register(before, operator, offers, proof, now=now, lease=lease, claim=claim, vrf_key=vrf_key, attested=attested)
+            after = register(before, operator, offers, proof, now=now, lease=lease, claim=claim, vrf_key=vrf_key, attested=attested)
+            return Kept(after, [*noted(before, now)[1], *told_registered(before, after, now)])
 
-        registered = await self._store.change(operator, decide)
+        registered = await self._store.change(operator, decide, now=now)
         self._changes.tell()
         return await self._info(registered, now)
 
@@ -95,20 +100,22 @@ class RegistryServicer(ProjectMethods):
         operator, proof = await self._checked_operator(request.proof, "renew")
         now = self._clock.now()
 
-        def decide(before: Registration | None) -> Registration:
-            return renew(before, operator, proof, now=now, lease=self._lease)
+        def decide(before: Registration | None) -> Kept:
+            return Kept(renew(before, operator, proof, now=now, lease=self._lease))
 
-        return await self._info(await self._store.change(operator, decide), now)
+        return await self._info(await self._store.change(operator, decide, now=now), now)
 
     async def UnregisterOperator(self, request: pb.UnregisterOperatorRequest, context: Any) -> pb.OperatorInfo:
         """End a registration."""
         operator, proof = await self._checked_operator(request.proof, "unregister")
         now = self._clock.now()
 
-        def decide(before: Registration | None) -> Registration:
-            return unregister(before, operator, proof, now=now)
+        def decide(before: Registration | None) -> Kept:
+            known, entries = noted(before, now)
+            after = unregister(known, operator, proof, now=now)
+            return Kept(after, [*entries, *told_left(after)])
 
-        ended = await self._store.change(operator, decide)
+        ended = await self._store.change(operator, decide, now=now)
         self._changes.tell()
         return await self._info(ended, now)
 
@@ -169,19 +176,21 @@ class RegistryServicer(ProjectMethods):
                     yield part
 
     async def _catalog(self, context: Any) -> AsyncGenerator[pb.Catalog]:
-        sent: list[bytes] | None = None
+        sent: Sequence[bytes] | None = None
         while True:
             version = self._changes.version
-            models = await everything(self.ListModels, pb.ListModelsRequest(page_size=PAGE_MOST), "models", context)
-            operators = await everything(self.ListOperators, pb.ListOperatorsRequest(page_size=PAGE_MOST), "operators", context)
-            looks = watching.looks(models, operators)
-            if looks != sent:
-                for part in watching.parts(version, models, operators):
+            whole = await self._shared.get(version, self._clock.now(), partial(self._everything, context))
+            if whole.looks != sent:
+                for part in watching.parts(version, whole.models, whole.operators):
                     yield part
-                sent = looks
-            until = watching.next_change(operators, self._clock.now(), self._claim)
-            if not await self._changes.since(version, until):
+                sent = whole.looks
+            if not await self._changes.since(version, whole.until):
                 return
+
+    async def _everything(self, context: Any) -> Whole:
+        models = await everything(self.ListModels, pb.ListModelsRequest(page_size=PAGE_MOST), "models", context)
+        operators = await everything(self.ListOperators, pb.ListOperatorsRequest(page_size=PAGE_MOST), "operators", context)
+        return watching.whole(models, operators, self._clock.now(), self._claim)
 
     async def _listings(self, names: Collection[str], since: datetime) -> dict[str, list[Listing]]:
         """Return every offer of these models, but for those by replicas that are not registered any more."""

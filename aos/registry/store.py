@@ -13,6 +13,14 @@ from aos.registry.projects import Seen
 from aos.registry.replicas import Entry, Project, Word
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is to be kept of an operator."""
+
+    registration: Registration
+    entries: Sequence[Entry] = ()
+
+
 class RegistryStore(Protocol):
     """Keeps operators and finds them. Each method is one transaction and returns only once it is durable.
 
@@ -20,12 +28,20 @@ class RegistryStore(Protocol):
     whose lease ended before it, as if they had been forgotten already.
     """
 
-    async def change(self, operator: str, decide: Callable[[Registration | None], Registration]) -> Registration:
-        """Show ``decide`` what is known of the operator, if anything, and keep what it returns."""
+    async def change(self, operator: str, decide: Callable[[Registration | None], Kept], *, now: datetime) -> Registration:
+        """Show ``decide`` what is known of the operator, if anything, keep what it returns, and return the registration."""
+        ...
+
+    async def lapse(self, now: datetime, decide: Callable[[Registration], Kept]) -> None:
+        """Show ``decide`` each operator whose lapse is to be noted by ``now``, and keep what it returns."""
+        ...
+
+    async def next_lapse(self) -> datetime | None:
+        """Return when the next operator lapses unless it is renewed; None: there is none."""
         ...
 
     async def forget(self, before: datetime) -> None:
-        """Drop the operators whose lease ended before that time."""
+        """Drop the operators whose lease ended before that time, if that has been noted."""
         ...
 
     async def count(self) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -21,6 +23,42 @@ async def everything(method: Callable[[Any, Any], Awaitable[Any]], request: Any,
         if not page.next_page_token:
             return found
         request.page_token = page.next_page_token
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The catalogue at one time, not to be changed."""
+
+    models: Sequence[pb.Model]
+    operators: Sequence[pb.OperatorInfo]
+    looks: Sequence[bytes]
+    """What of it counts as a change."""
+    until: datetime | None
+    """When time next changes it, unless leases are renewed before; None: never."""
+
+
+def whole(models: Sequence[pb.Model], operators: Sequence[pb.OperatorInfo], now: datetime, claim: timedelta) -> Whole:
+    """Return the catalogue of these."""
+    return Whole(models, operators, looks(models, operators), next_change(operators, now, claim))
+
+
+class Shared:
+    """The catalogue as it was read last: all who watch are shown the same one, read once a change."""
+
+    def __init__(self) -> None:
+        self._known: tuple[int, Whole] | None = None
+        self._reading = asyncio.Lock()
+
+    async def get(self, version: int, now: datetime, read: Callable[[], Awaitable[Whole]]) -> Whole:
+        """Return the catalogue, no older than ``version``, as it is ``now``; ``read`` reads it."""
+        async with self._reading:
+            if self._known is not None and self._known[0] >= version:
+                known = self._known[1]
+                if known.until is None or now < known.until:
+                    return known
+            known = await read()
+            self._known = (version, known)
+            return known
 
 
 def looks(models: Sequence[pb.Model], operators: Sequence[pb.OperatorInfo]) -> list[bytes]:

@@ -144,6 +144,10 @@ POLICY: Final[dict[str, Access]] = {
 """By method, or by service with a trailing slash; the method's own row wins."""
 
 
+KNOWN: Final = frozenset({"/aos.v1.Registry/RegisterProject", "/aos.v1.Registry/UnregisterProject"})
+"""Methods for anyone that know their caller if it brings a token: the administrator may do more without a signature."""
+
+
 def access(method: str) -> Access | None:
     """Return what ``/package.Service/Method`` asks, or None if nobody decided."""
     service = method[: method.rfind("/") + 1]
@@ -162,14 +166,16 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
-        needed = access(handler_call_details.method)
+        needed, known = access(handler_call_details.method), handler_call_details.method in KNOWN
 
         @asynccontextmanager
         async def admitted(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncGenerator[None]:
             if needed is None:
                 log.error("no policy for %s", handler_call_details.method)
                 raise PermissionDenied("a policy, and this method has none")
-            if needed is not Access.ANYONE:
+            if known:
+                _CALLER.set(await self._authenticate(_bearer(context)) or ANONYMOUS)
+            elif needed is not Access.ANYONE:
                 who = await self._authenticate(_bearer(context)) or ANONYMOUS
                 if who.kind is Kind.ANONYMOUS:
                     raise Unauthenticated

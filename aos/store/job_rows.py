@@ -16,7 +16,7 @@ from aos.v1.types_pb2 import Order, Price
 _FIELDS: Final = (
     "id", "project", "model", "model_digest", "request_digest", "parameters", "seed", "prompt_bound", "completion_bound",
     "amount", "created", "deadline", "money", "state", "operator", "lease", "price", "attempts", "failures", "clock", "ended",
-    "priority", "traceparent", "job_type",
+    "priority", "traceparent", "job_type", "waits",
 )  # fmt: skip
 JOB: Final = ", ".join(_FIELDS)
 """The columns of what moves."""
@@ -57,6 +57,7 @@ def read_job(row: Mapping[str, Any]) -> Job:
     values["money"], values["state"] = Money(row["money"]), State(row["state"])
     values["price"] = None if row["price"] is None else Price.FromString(row["price"])
     values["clock"] = json.loads(row["clock"])
+    values["waits"] = bool(row["waits"])
     values["ended"] = None if row["ended"] is None else _time(row["ended"])
     return Job(**values)
 

@@ -77,6 +77,31 @@ def _journal(db: Database) -> None:
         db.execute(sql)
 
 
+@MIGRATIONS(name="0003_totals")
+def _totals(db: Database) -> None:
+    # kept beside the balances, because they are asked for more often than all accounts can be read
+    for sql in (
+        """CREATE TABLE broker_totals (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            accounts INTEGER NOT NULL,
+            available TEXT NOT NULL,
+            held TEXT NOT NULL,
+            deposits TEXT NOT NULL
+        ) STRICT""",
+        "INSERT INTO broker_totals VALUES (1, 0, '0', '0', '0')",
+    ):
+        db.execute(sql)
+    _write_totals(db, added_up(db))
+
+
+def added_up(db: Database) -> Totals:
+    """Return the sums of all accounts and of all deposits, each looked at: what the kept ones must be. Slow."""
+    # added up here, because sums outgrow SQLite's integers
+    pots = [(int(row["available"]), int(row["held"])) for row in db.query("SELECT available, held FROM broker_accounts")]
+    balance = Balance(sum(available for available, _ in pots), sum(held for _, held in pots))
+    return Totals(len(pots), balance, sum(int(row["amount"]) for row in db.query("SELECT amount FROM broker_deposits")))
+
+
 class SqliteBrokerStore:
     """A BrokerStore in one file."""
 
@@ -97,7 +122,7 @@ class SqliteBrokerStore:
             before = None if row is None else Deposit(row["request_id"], row["account"], int(row["amount"]))
             made, transfer = decide(before)
             if before is None:
-                _post(db, made.account, transfer)
+                _post(db, made.account, transfer, deposited=made.amount)
                 sql = "INSERT INTO broker_deposits (request_id, account, amount) VALUES (?, ?, ?)"
                 db.execute(sql, [made.request_id, made.account, str(made.amount)])
             return _balance(db, account) or Balance()
@@ -137,14 +162,7 @@ class SqliteBrokerStore:
 
     async def totals(self) -> Totals:
         """Return the sums of all accounts and of all deposits, as they are at one time."""
-
-        def work(db: Database) -> Totals:
-            # added up here, because sums outgrow SQLite's integers
-            pots = [(int(row["available"]), int(row["held"])) for row in db.query("SELECT available, held FROM broker_accounts")]
-            balance = Balance(sum(available for available, _ in pots), sum(held for _, held in pots))
-            return Totals(len(pots), balance, sum(int(row["amount"]) for row in db.query("SELECT amount FROM broker_deposits")))
-
-        return await self._file.transact(work)
+        return await self._file.transact(_read_totals)
 
     async def entries(self, account: str, *, after: int, limit: int) -> Sequence[Entry]:
         """Return lines behind that sequence, oldest first, of one account or (empty) of all."""
@@ -157,14 +175,20 @@ class SqliteBrokerStore:
         return await self._file.transact(work)
 
 
-def _post(db: Database, account: str, transfer: Transfer | None) -> None:
+def _post(db: Database, account: str, transfer: Transfer | None, *, deposited: int = 0) -> None:
     """Add the transfer to the journal and move the balances; ``account`` is there from then on, whatever moves."""
-    lines = () if transfer is None else transfer.lines
+    lines, totals = () if transfer is None else transfer.lines, _read_totals(db)
+    new, available, held = 0, totals.balance.available, totals.balance.held
     for name in {account, *(line.account for line in lines)} - {EXTERNAL}:
-        balance = after(_balance(db, name) or Balance(), [line for line in lines if line.account == name])
+        known = _balance(db, name)
+        before = known or Balance()
+        balance = after(before, [line for line in lines if line.account == name])
+        new += known is None
+        available, held = available + balance.available - before.available, held + balance.held - before.held
         sql = """INSERT INTO broker_accounts (name, available, held) VALUES (?, ?, ?)
             ON CONFLICT DO UPDATE SET available = excluded.available, held = excluded.held"""
         db.execute(sql, [name, str(balance.available), str(balance.held)])
+    _write_totals(db, Totals(totals.accounts + new, Balance(available, held), totals.deposited + deposited))
     if transfer is not None:
         sql = """INSERT INTO broker_journal (transfer, time, account, pot, amount, reason, cause)
             VALUES (?, ?, ?, ?, ?, ?, ?)"""
@@ -172,6 +196,16 @@ def _post(db: Database, account: str, transfer: Transfer | None) -> None:
         for line in lines:
             values = [transfer.id, time, line.account, line.pot.value, str(line.amount), line.reason.value, transfer.cause]
             db.execute(sql, values)
+
+
+def _read_totals(db: Database) -> Totals:
+    row = next(iter(db.query("SELECT * FROM broker_totals")))
+    return Totals(row["accounts"], Balance(int(row["available"]), int(row["held"])), int(row["deposits"]))
+
+
+def _write_totals(db: Database, totals: Totals) -> None:
+    values = [totals.accounts, str(totals.balance.available), str(totals.balance.held), str(totals.deposited)]
+    db.execute("UPDATE broker_totals SET accounts = ?, available = ?, held = ?, deposits = ?", values)
 
 
 def _one(db: Database, sql: str, *values: str) -> dict[str, Any] | None:

@@ -114,6 +114,12 @@ MIGRATIONS(name="0004_checks")(sqlite_checks.create)
 MIGRATIONS(name="job_attestations")(job_attestations.create)
 
 
+@MIGRATIONS(name="0005_waits")
+def _add_waits(db: Database) -> None:
+    # jobs from before had the deadline of the settings, or their callers' own, and nobody knows which: they wait for it
+    db.execute("ALTER TABLE jobs ADD COLUMN waits INTEGER NOT NULL DEFAULT 1")
+
+
 class SqliteJobStore:
     """Satisfies JobStore. The file must have had MIGRATIONS applied; ``node`` is whose events it counts.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
@@ -13,6 +13,8 @@ from sqlite_utils.migrations import Migrations
 from aos.registry.catalog import Listing
 from aos.registry.leases import Lease, Offered, Registration
 from aos.registry.offers import Offer
+from aos.registry.store import Kept
+from aos.store.registry_audit import write_entries
 from aos.store.sqlite import SqliteFile
 from aos.v1.attestation_pb2 import Attested
 
@@ -78,29 +80,53 @@ def _images_and_replicas(db: Database) -> None:
     db.execute("ALTER TABLE registry_offers ADD COLUMN replicas TEXT NOT NULL DEFAULT ''")
 
 
+@MIGRATIONS(name="0006_lapses_noted")
+def _lapses_noted(db: Database) -> None:
+    db.execute("ALTER TABLE registry_operators ADD COLUMN noted INTEGER NOT NULL DEFAULT 0")
+    db.execute("CREATE INDEX registry_operators_lapses ON registry_operators (expires) WHERE departed IS NULL AND noted = 0")
+
+
 class SqliteRegistryStore:
     """A RegistryStore in one file."""
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
 
-    async def change(self, operator: str, decide: Callable[[Registration | None], Registration]) -> Registration:
-        """Show ``decide`` what is known of the operator, if anything, and keep what it returns."""
+    async def change(self, operator: str, decide: Callable[[Registration | None], Kept], *, now: datetime) -> Registration:
+        """Show ``decide`` what is known of the operator, if anything, keep what it returns, and return the registration."""
 
         def work(db: Database) -> Registration:
-            before = _read(db, operator)
-            after = decide(before)
-            if after != before:
-                _write(db, after, offers=before is None or before.offers != after.offers)
-            return after
+            return _keep(db, _read(db, operator), decide, now)
 
         return await self._file.transact(work)
 
-    async def forget(self, before: datetime) -> None:
-        """Drop the operators whose lease ended before that time."""
+    async def lapse(self, now: datetime, decide: Callable[[Registration], Kept]) -> None:
+        """Show ``decide`` each operator whose lapse is to be noted by ``now``, and keep what it returns."""
 
         def work(db: Database) -> None:
-            db.execute("DELETE FROM registry_operators WHERE ends < ?", [_write_time(before)])
+            rows = db.query(
+                "SELECT operator FROM registry_operators WHERE departed IS NULL AND noted = 0 AND expires <= ? ORDER BY expires",
+                [_write_time(now)],
+            )
+            for row in list(rows):
+                before = _read(db, row["operator"])
+                assert before is not None, "its address was read in this transaction"
+                _keep(db, before, decide, now)
+
+        await self._file.transact(work)
+
+    async def next_lapse(self) -> datetime | None:
+        """Return when the next operator lapses unless it is renewed; None: there is none."""
+        asked = "SELECT min(expires) FROM registry_operators WHERE departed IS NULL AND noted = 0"
+        found = await self._file.transact(lambda db: db.execute(asked).fetchone()[0])
+        return None if found is None else _time(found)
+
+    async def forget(self, before: datetime) -> None:
+        """Drop the operators whose lease ended before that time, if that has been noted."""
+
+        def work(db: Database) -> None:
+            gone = "DELETE FROM registry_operators WHERE ends < ? AND (noted = 1 OR departed IS NOT NULL)"
+            db.execute(gone, [_write_time(before)])
 
         await self._file.transact(work)
 
@@ -121,7 +147,7 @@ class SqliteRegistryStore:
                 "SELECT * FROM registry_operators WHERE operator > ? AND ends >= ? ORDER BY operator LIMIT ?",
                 [after, _write_time(since), limit],
             )
-            return [_registration(row, _offers(db, row["operator"])) for row in list(rows)]
+            return _registrations(db, list(rows))
 
         return await self._file.transact(work)
 
@@ -155,9 +181,29 @@ class SqliteRegistryStore:
         return await self._file.transact(work)
 
 
+Known = TypeVar("Known", Registration, Registration | None)
+
+
+def _keep(db: Database, before: Known, decide: Callable[[Known], Kept], now: datetime) -> Registration:
+    made = decide(before)
+    if made.registration != before:
+        _write(db, made.registration, offers=before is None or before.offers != made.registration.offers)
+    write_entries(db, made.entries, now)
+    return made.registration
+
+
 def _read(db: Database, operator: str) -> Registration | None:
     row = next(iter(db.query("SELECT * FROM registry_operators WHERE operator = ?", [operator])), None)
     return None if row is None else _registration(row, _offers(db, operator))
+
+
+def _registrations(db: Database, rows: Sequence[dict[str, Any]]) -> list[Registration]:
+    """Return the operators of these rows, their offers read together."""
+    offers: dict[str, list[Offered]] = {row["operator"]: [] for row in rows}
+    asked = "SELECT * FROM registry_offers WHERE operator IN (SELECT value FROM json_each(?)) ORDER BY operator, position"
+    for row in db.query(asked, [json.dumps(list(offers))]):
+        offers[row["operator"]].append(_offered(row))
+    return [_registration(row, offers[row["operator"]]) for row in rows]
 
 
 def _offers(db: Database, operator: str) -> list[Offered]:
@@ -168,7 +214,8 @@ def _offers(db: Database, operator: str) -> list[Offered]:
 def _registration(row: dict[str, Any], offers: Iterable[Offered]) -> Registration:
     since = None if row["vrf_key_since"] is None else _time(row["vrf_key_since"])
     used = tuple(row["used"].split())
-    return Registration(_lease(row), tuple(offers), row["issued_at"], used, row["vrf_key"], since, _read_attested(row))
+    attested, noted = _read_attested(row), bool(row["noted"])
+    return Registration(_lease(row), tuple(offers), row["issued_at"], used, row["vrf_key"], since, attested, noted)
 
 
 def _read_attested(row: dict[str, Any]) -> Attested | None:
@@ -211,6 +258,7 @@ def _write(db: Database, registration: Registration, *, offers: bool) -> None:
         "vrf_key": registration.vrf_key,
         "vrf_key_since": None if registration.vrf_key_since is None else _write_time(registration.vrf_key_since),
         "attested": b"" if registration.attested is None else registration.attested.SerializeToString(),
+        "noted": int(registration.noted),
     }
     db.table("registry_operators").upsert(values, pk="operator")
     if not offers:

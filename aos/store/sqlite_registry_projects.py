@@ -14,6 +14,7 @@ from aos.registry.projects import PROOFS_KEPT, Seen
 from aos.registry.replicas import Entry, Project, Replica, State, Terms, Word, due
 from aos.registry.specs import Kind, Spec
 from aos.registry.store import Change, Held, Logged, Reported
+from aos.store.registry_audit import read_entries, write_entries
 from aos.store.sqlite import SqliteFile
 
 MIGRATIONS: Final = Migrations("registry_projects")
@@ -101,7 +102,7 @@ class SqliteProjectStore:
             made = decide(Held(before, _seen(db, signer), hosted, kept))
             self._write(db, made.project, before)
             _write_seen(db, signer, made.seen, now)
-            _log(db, made.entries, now)
+            write_entries(db, made.entries, now)
             return before, made.project
 
         return await self._file.transact(work)
@@ -116,13 +117,13 @@ class SqliteProjectStore:
                 "SELECT DISTINCT project FROM registry_replicas WHERE id IN (SELECT value FROM json_each(?)) ORDER BY project",
                 [json.dumps(list(ids))],
             )
-            before = [one for row in list(found) if (one := _read(db, row["project"])) is not None]
+            before = _read_all(db, [row["project"] for row in found])
             made = decide(before, _seen(db, signer))
             were = {one.name: one for one in before}
             for project in made.projects:
                 self._write(db, project, were.get(project.name))
             _write_seen(db, signer, made.seen, now)
-            _log(db, made.entries, now)
+            write_entries(db, made.entries, now)
             return before, made.projects
 
         return await self._file.transact(work)
@@ -140,7 +141,7 @@ class SqliteProjectStore:
                     db.execute("DELETE FROM registry_projects WHERE name = ?", [name])
                 else:
                     self._write(db, after, before)
-                _log(db, entries, now)
+                write_entries(db, entries, now)
             return bool(names)
 
         return await self._file.transact(work)
@@ -159,20 +160,19 @@ class SqliteProjectStore:
 
         def work(db: Database) -> list[Project]:
             rows = db.query(
-                "SELECT name FROM registry_projects WHERE name > ?1"
+                "SELECT name, (SELECT count(*) FROM registry_replicas WHERE project = name) AS replicas"
+                " FROM registry_projects WHERE name > ?1"
                 " AND (?2 = '' OR name IN (SELECT project FROM registry_replicas WHERE model = ?2)) ORDER BY name LIMIT ?3",
                 [after, model, limit],
             )
-            found: list[Project] = []
+            names: list[str] = []
             count = 0
-            for row in list(rows):
-                one = _read(db, row["name"])
-                assert one is not None, "its name was read in this transaction"
-                count += len(one.replicas)
-                if found and count > replicas:
+            for row in rows:
+                count += row["replicas"]
+                if names and count > replicas:
                     break
-                found.append(one)
-            return found
+                names.append(row["name"])
+            return _read_all(db, names)
 
         return await self._file.transact(work)
 
@@ -185,7 +185,7 @@ class SqliteProjectStore:
                 " ORDER BY project",
                 [State.GONE, operator, int(unaddressed)],
             )
-            return [one for row in list(rows) if (one := _read(db, row["project"])) is not None]
+            return _read_all(db, [row["project"] for row in rows])
 
         return await self._file.transact(work)
 
@@ -200,15 +200,7 @@ class SqliteProjectStore:
 
     async def audit(self, *, after: int, limit: int) -> Sequence[Logged]:
         """Return entries of the audit log, oldest first."""
-
-        def work(db: Database) -> list[Logged]:
-            rows = db.query("SELECT * FROM registry_audit WHERE sequence > ? ORDER BY sequence LIMIT ?", [after, limit])
-            return [
-                Logged(row["sequence"], _time(row["time"]), Entry(row["actor"], row["action"], row["subject"], row["detail"]))
-                for row in rows
-            ]
-
-        return await self._file.transact(work)
+        return await self._file.transact(lambda db: read_entries(db, after=after, limit=limit))
 
     def _write(self, db: Database, project: Project, before: Project | None) -> None:
         if project == before:
@@ -233,17 +225,28 @@ class SqliteProjectStore:
 
 
 def _read(db: Database, name: str) -> Project | None:
-    row = next(iter(db.query("SELECT * FROM registry_projects WHERE name = ?", [name])), None)
-    if row is None:
-        return None
-    replicas = db.query("SELECT * FROM registry_replicas WHERE project = ? ORDER BY position", [name])
+    return next(iter(_read_all(db, [name])), None)
+
+
+def _read_all(db: Database, names: Collection[str]) -> list[Project]:
+    """Return the projects of these names that there are, in the order of the names, their replicas read together."""
+    asked = [json.dumps(list(names))]
+    rows = list(db.query("SELECT * FROM registry_projects WHERE name IN (SELECT value FROM json_each(?)) ORDER BY name", asked))
+    replicas: dict[str, list[Replica]] = {row["name"]: [] for row in rows}
+    with_them = "SELECT * FROM registry_replicas WHERE project IN (SELECT value FROM json_each(?)) ORDER BY project, position"
+    for one in db.query(with_them, asked):
+        replicas[one["project"]].append(_replica(one))
+    return [_project(row, replicas[row["name"]]) for row in rows]
+
+
+def _project(row: dict[str, Any], replicas: Sequence[Replica]) -> Project:
     return Project(
         name=row["name"],
         owner=row["owner"],
         lease_id=row["lease_id"],
         created=_time(row["created"]),
         version=row["version"],
-        replicas=tuple(_replica(one) for one in replicas),
+        replicas=tuple(replicas),
         ended=_maybe(row["ended"]),
     )
 
@@ -303,18 +306,6 @@ def _write_seen(db: Database, signer: str, seen: Seen, now: datetime) -> None:
     # proofs that are too old to be taken need not be known
     db.execute("DELETE FROM registry_signers WHERE issued_at < ?", [int(now.timestamp()) - PROOFS_KEPT])
     db.table("registry_signers").upsert({"signer": signer, "issued_at": seen.issued_at, "used": " ".join(seen.used)}, pk="signer")
-
-
-def _log(db: Database, entries: Sequence[Entry], now: datetime) -> None:
-    for one in entries:
-        row: dict[str, Any] = {
-            "time": _write_time(now),
-            "actor": one.actor,
-            "action": one.action,
-            "subject": one.subject,
-            "detail": one.detail,
-        }
-        db.table("registry_audit").insert(row)
 
 
 def _write_time(time: datetime) -> int:

@@ -85,14 +85,15 @@ class OperatorServicer:
 
     def Tokenize(self, request, context):
         """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included; of several texts,
-        one behind the other. A prompt for pictures has none.
+        one behind the other. A prompt for pictures has none. Of a model that is hosted, as its server says at `/tokenize`, if it does;
+        else it fails with MODEL_UNSUITABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Detokenize(self, request, context):
-        """Gives the text that tokens of a model stand for.
+        """Gives the text that tokens of a model stand for. Not for models that are hosted: MODEL_UNSUITABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,10 +42,11 @@ class OperatorStub:
     """Runs one order and streams its text; the last message is the end. Cancelling stops the engine within one step."""
     Tokenize: _grpc.UnaryUnaryMultiCallable[_operator_pb2.TokenizeRequest, _operator_pb2.TokenizeResponse]
     """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included; of several texts,
-    one behind the other. A prompt for pictures has none.
+    one behind the other. A prompt for pictures has none. Of a model that is hosted, as its server says at `/tokenize`, if it does;
+    else it fails with MODEL_UNSUITABLE.
     """
     Detokenize: _grpc.UnaryUnaryMultiCallable[_operator_pb2.DetokenizeRequest, _operator_pb2.DetokenizeResponse]
-    """Gives the text that tokens of a model stand for."""
+    """Gives the text that tokens of a model stand for. Not for models that are hosted: MODEL_UNSUITABLE."""
     GetMetrics: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetMetricsRequest, _httpbody_pb2.HttpBody]
     """Gives the operator's metrics in Prometheus' text format; `docs/reference/metrics.md` has their names."""
 
@@ -62,10 +63,11 @@ class OperatorAsyncStub(OperatorStub):
     """Runs one order and streams its text; the last message is the end. Cancelling stops the engine within one step."""
     Tokenize: _aio.UnaryUnaryMultiCallable[_operator_pb2.TokenizeRequest, _operator_pb2.TokenizeResponse]  # type: ignore[assignment]
     """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included; of several texts,
-    one behind the other. A prompt for pictures has none.
+    one behind the other. A prompt for pictures has none. Of a model that is hosted, as its server says at `/tokenize`, if it does;
+    else it fails with MODEL_UNSUITABLE.
     """
     Detokenize: _aio.UnaryUnaryMultiCallable[_operator_pb2.DetokenizeRequest, _operator_pb2.DetokenizeResponse]  # type: ignore[assignment]
-    """Gives the text that tokens of a model stand for."""
+    """Gives the text that tokens of a model stand for. Not for models that are hosted: MODEL_UNSUITABLE."""
     GetMetrics: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetMetricsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Gives the operator's metrics in Prometheus' text format; `docs/reference/metrics.md` has their names."""
 
@@ -97,7 +99,8 @@ class OperatorServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.TokenizeResponse, _abc.Awaitable[_operator_pb2.TokenizeResponse]]:
         """Gives the tokens that Generate would compute for an order's input, chat template and special tokens included; of several texts,
-        one behind the other. A prompt for pictures has none.
+        one behind the other. A prompt for pictures has none. Of a model that is hosted, as its server says at `/tokenize`, if it does;
+        else it fails with MODEL_UNSUITABLE.
         """
 
     @_abc_1.abstractmethod
@@ -106,7 +109,7 @@ class OperatorServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.DetokenizeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.DetokenizeResponse, _abc.Awaitable[_operator_pb2.DetokenizeResponse]]:
-        """Gives the text that tokens of a model stand for."""
+        """Gives the text that tokens of a model stand for. Not for models that are hosted: MODEL_UNSUITABLE."""
 
     @_abc_1.abstractmethod
     def GetMetrics(

@@ -251,7 +251,7 @@ class RegistryServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAudit(self, request, context):
-        """Lists who changed which AI project, oldest first; nothing is ever taken from it. Needs the administrator's token.
+        """Lists who changed which AI project and which operators came, lapsed and left, oldest first; nothing is ever taken from it. Needs the administrator's token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

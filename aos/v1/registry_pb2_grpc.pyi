@@ -87,7 +87,7 @@ class RegistryStub:
     ReportReplicas: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ReportReplicasRequest, _registry_pb2.ReportReplicasResponse]
     """Says how replicas are, by the operator that hosts them, and renews their leases. To be called at least three times a lease."""
     ListAudit: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListAuditRequest, _registry_pb2.ListAuditResponse]
-    """Lists who changed which AI project, oldest first; nothing is ever taken from it. Needs the administrator's token."""
+    """Lists who changed which AI project and which operators came, lapsed and left, oldest first; nothing is ever taken from it. Needs the administrator's token."""
 
 @_typing.type_check_only
 class RegistryAsyncStub(RegistryStub):
@@ -148,7 +148,7 @@ class RegistryAsyncStub(RegistryStub):
     ReportReplicas: _aio.UnaryUnaryMultiCallable[_registry_pb2.ReportReplicasRequest, _registry_pb2.ReportReplicasResponse]  # type: ignore[assignment]
     """Says how replicas are, by the operator that hosts them, and renews their leases. To be called at least three times a lease."""
     ListAudit: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListAuditRequest, _registry_pb2.ListAuditResponse]  # type: ignore[assignment]
-    """Lists who changed which AI project, oldest first; nothing is ever taken from it. Needs the administrator's token."""
+    """Lists who changed which AI project and which operators came, lapsed and left, oldest first; nothing is ever taken from it. Needs the administrator's token."""
 
 class RegistryServicer(metaclass=_abc_1.ABCMeta):
     """Knows which operators are there, which models they offer, which model servers are registered behind them, and why one that is
@@ -302,6 +302,6 @@ class RegistryServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.ListAuditRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.ListAuditResponse, _abc.Awaitable[_registry_pb2.ListAuditResponse]]:
-        """Lists who changed which AI project, oldest first; nothing is ever taken from it. Needs the administrator's token."""
+        """Lists who changed which AI project and which operators came, lapsed and left, oldest first; nothing is ever taken from it. Needs the administrator's token."""
 
 def add_RegistryServicer_to_server(servicer: RegistryServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,6 +1,7 @@
 // One job on a sheet of its own: what was asked and answered, its events as they come, its receipt.
 
 import { call, events } from "./api.js";
+import { hex } from "./checks.js";
 import { byId, el, pill, repill, say } from "./dom.js";
 import { facts } from "./network.js";
 import { receiptView } from "./receipt.js";
@@ -50,7 +51,7 @@ export async function openJob(name, operators) {
   try {
     const job = await read(name, signal);
     describe(job, { state, what, asked });
-    await watch(name, { log, answer, state, signal });
+    await watch(name, { log, asked, answer, state, signal });
     describe(await read(name, signal), { state, what, asked });
     if (state.dataset.state === "completed") {
       const text = await (await call(`/v1/${name}/receipt`, { signal })).text();
@@ -93,8 +94,21 @@ function describe(job, { state, what, asked }) {
   facts(what, rows.map(([key, value, title]) => [key, value, title ?? ""]));
 }
 
+/** Show pictures by links to their files; of those that are not kept any more, or are another project's, that they were there. */
+async function draw(pictures, { answer, asked, signal }) {
+  for (const one of pictures) {
+    try {
+      const { path } = await read(`blobs/${hex(one.sha256)}:share`, signal);
+      answer.append(el("img", { src: path, alt: asked.textContent, width: one.width, height: one.height }));
+    } catch (error) {
+      if (signal.aborted) throw error;
+      answer.append(`1 picture of ${one.width} × ${one.height}: ${error.message}\n`);
+    }
+  }
+}
+
 /** Follow the job's own log to its end. Pieces of text that come one behind the other share a line. */
-async function watch(name, { log, answer, state, signal }) {
+async function watch(name, { log, asked, answer, state, signal }) {
   let pieces = null;
   for await (const { data } of events(await call(`/v1/${name}:watch`, { signal }))) {
     const event = JSON.parse(data);
@@ -113,7 +127,7 @@ async function watch(name, { log, answer, state, signal }) {
     const now = word(event.outcome?.state ?? event.state, "JOB_STATE_");
     repill(state, now);
     log.append(el("li", {}, `#${event.sequence} ${now}`));
-    if (event.outcome?.pictures?.length) answer.append(many(event.outcome.pictures.length, "picture"));
+    if (event.outcome?.pictures?.length) await draw(event.outcome.pictures, { answer, asked, signal });
     if (event.outcome?.embeddings?.length) answer.append(many(event.outcome.embeddings.length, "vector"));
     if (event.outcome?.error) log.append(el("li", {}, event.outcome.error.message));
   }

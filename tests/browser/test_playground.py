@@ -104,3 +104,6 @@ class TestPictures:
             await expect(page.locator("#sheet .banner")).to_have_text("The receipt holds.")
             await expect(page.locator("#sheet .finding", has_text="the pictures' digests")).to_have_attribute("data-good", "true")
             await expect(page.locator("#sheet .events li").nth(3)).to_have_text("#4 1 picture")
+            shown = page.locator("#sheet").get_by_role("img", name='a "red" circle')
+            await expect(shown).to_be_visible()
+            await expect(shown).to_have_js_property("naturalWidth", 128)

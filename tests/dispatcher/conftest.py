@@ -16,6 +16,7 @@ import pytest_asyncio
 from aos.broker.node import running_broker
 from aos.dispatcher.node import DispatcherNode, running_dispatcher
 from aos.dispatcher.settings import DispatcherSettings
+from aos.metrics import CollectorRegistry
 from aos.registry.node import running_registry
 from aos.registry.settings import RegistrySettings
 from aos.rpc.auth import FixedTokens
@@ -71,6 +72,7 @@ class Harness:
 
     async def start(self) -> None:
         enter = self._stack.enter_async_context
+        self.metrics = CollectorRegistry()
         file = await enter(sqlite_file(self.path))
         self.node = await enter(
             running_dispatcher(
@@ -81,6 +83,7 @@ class Harness:
                 broker=self.interference,
                 clock=self.clock,
                 randomness=self._random.randbytes,
+                metrics=self.metrics,
             )
         )
         tokens = FixedTokens(admin="admin", service="", otherwise=self.node.authenticate)

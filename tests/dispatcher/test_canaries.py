@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import pytest_asyncio
 
-from aos.dispatcher.canaries import CALLERS_FAULT
+from aos.dispatcher.canaries import AT_ONCE, CALLERS_FAULT, YOUNG_SECONDS
 from aos.v1 import dispatcher_pb2 as pb
 from aos.v1.types_pb2 import Determinism
 from tests.dispatcher.conftest import running
@@ -134,6 +134,47 @@ class TestBroken:
         answer(operator, await operator.lease())
 
         assert (await becomes(aos, operator, HEALTHY)).attached
+
+
+class TestSwallowed:
+    async def test_it_costs_no_time(self, aos):
+        """Who works again gets jobs within the interval, though a canary before was never answered and has time left."""
+        operator = await broken(aos)
+        aos.clock.advance(seconds=OPEN)
+        swallowed = await operator.lease()
+        aos.clock.advance(seconds=OPEN)
+        answer(operator, await operator.lease())
+        assert await operator.cancelled() == swallowed.id
+        await becomes(aos, operator, HEALTHY)
+        job = await aos.submit("The next?")
+
+        assert f"jobs/{(await operator.lease()).job.hex()}" == job.name
+        assert (await health(aos, operator)).running == 1, "what was swallowed takes no place any more"
+
+    async def test_two_at_most(self, tmp_path):
+        """The oldest has all its time, as a model that is being loaded needs it; the latest takes the place of the one before."""
+        async with running(tmp_path, heartbeat_seconds=1e6, canary_seconds=1e5) as aos:
+            operator = await broken(aos)
+            leases = []
+            for number in range(4):
+                aos.clock.advance(seconds=OPEN)
+                messages = [await operator.read() for _ in range(2 if number > 1 else 1)]
+                leases += [one.lease for one in messages if one.HasField("lease")]
+                assert [one.cancel.lease for one in messages if one.HasField("cancel")] == [one.id for one in leases[1:-1][-1:]]
+            answer(operator, leases[0])
+
+            assert (await becomes(aos, operator, HEALTHY)).running == 0
+            assert await operator.cancelled() == leases[-1].id
+
+    async def test_it_blocks_nobody(self, aos):
+        """The others are looked at all the same, a few seconds later."""
+        hands = [await aos.operator() for _ in range(AT_ONCE + 1)]
+        aos.clock.advance(seconds=IDLE)
+        for hand in hands[:AT_ONCE]:
+            await hand.lease()
+        aos.clock.advance(seconds=YOUNG_SECONDS)
+
+        assert (await hands[-1].lease()).id.startswith("canary/")
 
 
 class TestOutcomes:

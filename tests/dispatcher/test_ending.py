@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from aos.v1 import dispatcher_pb2 as pb
 from aos.v1.errors_pb2 import ErrorReason
@@ -87,7 +88,7 @@ class TestExpiry:
     async def test_waiting(self, aos):
         """A job that no operator takes in time is EXPIRED, says why it waited, and costs nothing."""
         await aos.operator(attach=False)
-        job = await aos.submit()
+        job = await aos.submit(timeout=Duration(seconds=600))
 
         done = await aos.eventually(lambda: aos.job(job), lambda job: job.HasField("ended"), step=60)
 

@@ -213,9 +213,10 @@ class TestRefused:
         [
             (an_offer(), wanting(), "pictures"),
             (a_painter(edits=False), wanting(sources=[Picture(data=FILES[0])]), "edits of pictures"),
+            (a_painter(), wanting(sources=[Picture(data=FILES[0])] * 2), "it changes 1 picture at a time"),
             (a_painter(), Order(model="m", prompt="hello"), "text"),
         ],
-        ids=["text model", "no edits", "image model"],
+        ids=["text model", "no edits", "one source", "image model"],
     )
     async def test_models(self, aos, offer, order, needs):
         """A model is asked for nothing that it cannot do."""

@@ -49,7 +49,8 @@ def form_of(asked: Asked) -> dict[str, bytes]:
 
 def size_of(asked: Asked) -> tuple[int, int]:
     """Which size a request asks for, whatever it calls it."""
-    said = asked.body or {name: value.decode() for name, value in form_of(asked).items() if name not in ("image", "mask")}
+    files = ("image", "image[]", "mask")
+    said = asked.body or {name: value.decode() for name, value in form_of(asked).items() if name not in files}
     if "size" in said:
         width, _, height = str(said["size"]).partition("x")
         return int(width), int(height)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from contextlib import asynccontextmanager
 from io import BytesIO
 
@@ -106,6 +107,18 @@ class TestWhatIsAsked:
         }
         assert (source.format, source.size) == ("PNG", SIZE)
         assert (np.asarray(shown)[..., 3] == 0).tolist() == mask.tolist()
+
+    async def test_several_sources(self):
+        """All are sent, as OpenAI's client sends several: the first in the new picture's size, the others in their own."""
+        order = drawing(sources=(painted(192, 128), painted(50, 70), painted(30, 20)))
+        async with model_server(edits=paints) as server, upstream(server, edits=True) as one:
+            await one.draw(order, 0)
+
+        (asked,) = server.asked
+        names = re.findall(rb'name="(image[^"]*)"; filename="([^"]+)"', asked.data)
+        assert names == [(b"image[]", b"image.png"), (b"image[]", b"image1.png"), (b"image[]", b"image2.png")]
+        found = [Image.open(BytesIO(b"\x89PNG" + part)).size for part in asked.data.split(b"\x89PNG")[1:]]
+        assert found == [SIZE, (50, 70), (30, 20)]
 
     async def test_a_place_of_its_own(self):
         """A URL that ends in nothing known is asked as it is."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from aos.registry.settings import RegistrySettings
+from aos.rpc.channel import channel
 from aos.testing.clock import START, ManualClock
 from aos.v1 import registry_pb2 as pb
+from aos.v1 import registry_pb2_grpc
 from aos.verification.keys import OperatorKey
 from tests.refusals import refused
 from tests.registry.conftest import running
@@ -154,6 +156,34 @@ class TestProofs:
             other = await say(registry, OperatorKey.create(), *project.replicas)
             assert list(other.gone) == [project.replicas[0].id]
             assert (await shown(registry)).replicas[0].operator == key.address.lower()
+
+    async def test_the_administrator_changes_what_nobody_signed(self, tmp_path, key):
+        """A network that leaves development mode is not stuck with it; what a key registered, and new ones, still need the key."""
+        clock = ManualClock()
+        async with running(tmp_path / "aos.db", clock=clock, settings=RegistrySettings(unsigned=True)) as registry:
+            await put(registry, None, project="old")
+        async with (
+            running(tmp_path / "aos.db", clock=clock) as registry,
+            channel(registry.address, "admin-token") as opened,
+        ):
+            await put(registry, key, project="signed")
+            with refused("BAD_SIGNATURE"):
+                await put(registry, None, project="old")
+            registry.stub = registry_pb2_grpc.RegistryStub(opened)
+            for name in ("new", "signed"):
+                with refused("BAD_SIGNATURE", saying="without one the administrator"):
+                    await put(registry, None, project=name)
+            with refused("BAD_SIGNATURE"):
+                await end(registry, None, project="signed")
+            assert changes(await put(registry, None, a_replica("a"), project="old")) == {"a": "ADDED", "Llama3-8B": "REMOVED"}
+            assert (await end(registry, None, project="old")).name == "old"
+            log = await registry.stub.ListAudit(pb.ListAuditRequest())
+
+        assert [(one.actor, one.action) for one in log.entries if one.subject == "old"] == [
+            ("anyone", "register-project"),
+            ("administrator", "register-project"),
+            ("administrator", "unregister-project"),
+        ]
 
     async def test_changed_contents_are_refused(self, registry, key):
         """A proof is good for the very list that it was made for."""

@@ -158,8 +158,10 @@ class TestRefused:
         ("fields", "param", "says"),
         [
             ({}, "image", "is missing"),
-            ({"image": []}, "image", "must be one picture, not 0"),
-            ({"image": [data_url(HERE)] * 2}, "image", "must be one picture, not 2"),
+            ({"image": []}, "image", "must be from 1 to 16 pictures, not 0"),
+            ({"image": [data_url(HERE)] * 17}, "image", "must be from 1 to 16 pictures, not 17"),
+            ({"image": [data_url(HERE), data_url(b"junk")]}, "image[1]", "must be a PNG, JPEG or WebP"),
+            ({"image": data_url(HERE), "mask": [data_url(hole())] * 2}, "mask", "must be one picture, not 2"),
             ({"image": 5}, "image", "must be a URL"),
             ({"image": "my picture"}, "image", "must be a URL"),
             ({"image": "ftp://example.com/a.png"}, "image", "must begin with http"),
@@ -178,6 +180,12 @@ class TestRefused:
         error = got.json()["error"]
         assert (got.status_code, got.json()["code"], error["param"]) == (400, 1001, param), got.text
         assert says in error["message"]
+
+    async def test_several_for_a_model_that_takes_one(self, client):
+        """The embedded model changes one picture: more are refused before anything is held, and the limit is said."""
+        with pytest.raises(openai.BadRequestError, match="it changes 1 picture at a time") as refused:
+            await client.images.edit(model=MODEL, prompt="p", image=[("a.png", HERE), ("b.png", HERE)], size="256x256")
+        assert refused.value.code == "model_unsuitable"
 
     async def test_no_such_file(self, network, rest):
         """A name of no file that the project has is not found."""

@@ -84,6 +84,23 @@ class TestPictures:
             with pytest.raises(ModelUnsuitable):
                 await ask(aos, chatting(model=MODEL))
 
+    async def test_several_sources(self):
+        """What one server takes of several pictures is the server's matter: all of them reach it, are paid and signed for."""
+        sources = [painted(*SIZE, colour=(number, 0, 0)) for number in range(3)]
+        async with model_server(edits=paints) as server, network() as aos:
+            await register(aos, server, model=MODEL, kind=EDIT)
+            await until(aos, lambda found: found.routable and found.image_edits, MODEL)
+            order = drawing()
+            order.picture.sources.extend(Picture(data=one) for one in sources)
+            job = await aos.client.submit(order)
+            outcome = await aos.client.outcome(job)
+            bundle = await aos.dispatcher.GetReceipt(GetReceiptRequest(name=job.name))
+
+        sent = [one.data.count(b'name="image[]"') for one in server.asked if b'name="image[]"' in one.data]
+        assert (sent, outcome.usage.prompt_tokens) == ([3], 3 + 3 * 6)
+        assert [one.data for one in bundle.order.picture.sources] == sources
+        assert [one for one in check_bundle(bundle) if one.good is False] == []
+
     async def test_fails(self):
         """A job whose server goes on failing fails, too; once the server is good again, it is used."""
         async with model_server(pictures=paints) as server, network(check_seconds=0.3) as aos:
