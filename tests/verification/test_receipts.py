@@ -31,7 +31,8 @@ def by_hand(receipt: Receipt) -> bytes:
     struct = (
         "Receipt(bytes32 job,bytes32 requestDigest,bytes32 modelDigest,string profile,string parameters,uint64 seed,"
         "bytes32 controllerDigest,bytes32 argumentDigest,bytes32 promptDigest,bytes32 outputDigest,bytes32 outputTokensDigest,"
-        "bytes32 stateRoot,uint32 promptTokens,uint32 completionTokens,string finishReason,uint256 price,bytes32 clock,uint64 issuedAt,address operator)"
+        "bytes32 stateRoot,uint32 promptTokens,uint32 completionTokens,string finishReason,uint256 price,bytes32 clock,"
+        "uint64 issuedAt,address operator)"
     )
     domain = keccak(text("EIP712Domain(string name,string version)") + text("AOS") + text("1"))
     members = [
