@@ -42,6 +42,8 @@ class Wanted:
     """Whether it asks for vectors."""
     tee: bool = False
     """Whether it asks for an attested key."""
+    controlled: bool = False
+    """Whether a controller steers its answer."""
     exact: bool = False
     """Whether each operator's answer must be the same."""
     begins: Beginnings = NOWHERE
@@ -69,6 +71,8 @@ class Candidate:
     """Whether it turns texts into vectors."""
     tee: bool = False
     """Whether its key is attested."""
+    controllers: bool = False
+    """Whether it runs controllers."""
     exact: bool = False
     """Whether its answers can be the same as others'."""
     health: Health | None = None
@@ -113,6 +117,8 @@ def _lacks(wanted: Wanted, candidate: Candidate) -> str:
         return f"has other weights of {wanted.model!r}"
     if wanted.embeds and not candidate.embeddings:
         return "does not turn texts into vectors"
+    if wanted.controlled and not candidate.controllers:
+        return "does not run controllers"
     if wanted.tee and not candidate.tee:
         return "has no attested key"
     return "cannot be exact" if wanted.exact and not candidate.exact else ""

@@ -13,8 +13,9 @@ from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from aos.dispatcher.admission import Load, Record
-from aos.dispatcher.jobs import Job, Money, Output, State, View
+from aos.dispatcher.jobs import Job, Money, State, View
 from aos.dispatcher.listing import JobFilter
+from aos.dispatcher.output import Output
 from aos.dispatcher.risk import RiskSettings
 from aos.dispatcher.store import Change, Decide, Leased, More, Row, Waiting
 from aos.errors import JobNotFound
@@ -112,6 +113,11 @@ MIGRATIONS(name="0003_job_keeping")(job_keeping.create)
 MIGRATIONS(name="job_traces")(job_traces.create)
 MIGRATIONS(name="0004_checks")(sqlite_checks.create)
 MIGRATIONS(name="job_attestations")(job_attestations.create)
+
+
+@MIGRATIONS(name="controlled_jobs")
+def _add_controlled(db: Database) -> None:
+    db.execute("ALTER TABLE jobs ADD COLUMN controlled INTEGER NOT NULL DEFAULT 0")
 
 
 class SqliteJobStore:
