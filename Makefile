@@ -3,10 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format protos bench model pictures clean
+.PHONY: help demo test check format protos bench model pictures controllers clean
 
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/run ## run the whole network once: a job over REST, its answer, its receipt, the check
 	$(BIN)/aos demo
@@ -44,6 +44,9 @@ model: .venv/test .venv-tools/done ## train the bundled model again: about 40 mi
 pictures: .venv/test .venv-tools/done ## train the bundled image model again: about half an hour on one core
 	.venv-tools/bin/python -m tools.picture_model outline find compose export
 	$(BIN)/python -m tools.picture_model measure card
+
+controllers: .venv-tools/done ## build the bundled controllers again, from controllers/: about a minute
+	.venv-tools/bin/python -m tools.controllers
 
 clean: ## remove what these targets made
 	rm -rf .venv .venv-tools build dist third_party .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -12,12 +12,13 @@ from aos.clock import Clock, SystemClock
 from aos.errors import REASONS, AosError, Deadline, EngineFailed, JobCancelled, ServiceUnavailable
 from aos.rpc.channel import channel
 from aos.rpc.status import from_rpc_error
-from aos.v1 import blobs_pb2_grpc, broker_pb2_grpc, dispatcher_pb2_grpc, operator_pb2_grpc, registry_pb2_grpc
+from aos.v1 import blobs_pb2_grpc, broker_pb2_grpc, controllers_pb2_grpc, dispatcher_pb2_grpc, operator_pb2_grpc, registry_pb2_grpc
 from aos.v1.blobs_pb2 import ReadBlobRequest
+from aos.v1.controllers_pb2 import RunControllerRequest, RunControllerResponse
 from aos.v1.dispatcher_pb2 import CreateJobRequest, Job, JobEvent, JobState, Outcome, WatchJobRequest
 from aos.v1.errors_pb2 import ErrorReason
 from aos.v1.registry_pb2 import ListModelsRequest, Model
-from aos.v1.types_pb2 import EmbeddingInput, Order, PictureInput
+from aos.v1.types_pb2 import EmbeddingInput, Order, PictureInput, Sampling
 
 CALL_SECONDS: Final = 30.0
 """How long a call that returns at once may take."""
@@ -53,6 +54,7 @@ class Client:
         self.broker = broker_pb2_grpc.BrokerStub(opened)
         self.operator = operator_pb2_grpc.OperatorStub(opened)
         self.blobs = blobs_pb2_grpc.BlobsStub(opened)
+        self.controllers = controllers_pb2_grpc.ControllersStub(opened)
         self._clock = clock or SystemClock()
 
     async def submit(self, order: Order, *, request_id: str = "", user: str = "", annotation: str = "", job_type: str = "") -> Job:
@@ -91,6 +93,28 @@ class Client:
         """Return a file of the project. Raises BlobNotFound if there is none, or none any more."""
         with told():
             return b"".join([part.data async for part in self.blobs.ReadBlob(ReadBlobRequest(name=blob), timeout=CALL_SECONDS)])
+
+    async def run_controller(
+        self, controller: str, argument: str = "", *, model: str, prompt: str = "", sampling: Sampling | None = None, user: str = ""
+    ) -> AsyncGenerator[RunControllerResponse]:
+        """Run a controller, by its name or a tag, and yield the job that is made, then its events up to its outcome.
+
+        Raises why there is no answer. Leaving the loop before its end cancels the job: put ``aclosing`` around it.
+        """
+        request = RunControllerRequest(
+            controller=controller, argument=argument, model=model, prompt=prompt, sampling=sampling, user=user
+        )
+        call, name = self.controllers.RunController(request), ""
+        try:
+            with told():
+                async for response in call:
+                    name = response.job.name or name
+                    yield response
+                    failed = outcome_error(name, response.job_event.outcome) if response.job_event.HasField("outcome") else None
+                    if failed is not None:
+                        raise failed
+        finally:
+            call.cancel()
 
     async def outcome(self, job: Job | str) -> Outcome:
         """Wait for the job's end. Raises why there is no answer."""

@@ -299,6 +299,24 @@ class BlobNotFound(AosError):
         super().__init__(f"There is no file {blob!r} of this project, or none any more.", blob=blob)
 
 
+class ControllerNotFound(AosError):
+    """No such controller, or no such tag."""
+
+    reason, code = "CONTROLLER_NOT_FOUND", "NOT_FOUND"
+
+    def __init__(self, controller: str) -> None:
+        super().__init__(f"There is no controller {controller!r}.", controller=controller)
+
+
+class StorageFull(AosError):
+    """The project keeps as much as it may."""
+
+    reason, code = "STORAGE_FULL", "RESOURCE_EXHAUSTED"
+
+    def __init__(self, project: str, quota: str, limit: int) -> None:
+        super().__init__(f"{project!r} keeps as many {quota} as it may ({limit}).", project=project, quota=quota, limit=limit)
+
+
 class OperatorLost(AosError):
     """Operators were lost or failed as often as is tolerated."""
 

@@ -80,6 +80,7 @@ async def running_node(
             vrf=vrf,
             tee=make_tee(settings.tee, settings.tee_command, clock),
             upstreams=UpstreamSettings(networks=settings.api_networks, owners=settings.host_for, slots=settings.slots),
+            controllers=key.with_name(f"{key.name}.controllers"),
             # what was registered without a key was so in development mode, on the registry's machine: it is there
             unaddressed=connect.startswith("unix:") or is_loopback(connect.rpartition(":")[0].strip("[]")),
         ) as operator,

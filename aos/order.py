@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import rfc8785
 
+from aos.control_order import canonical_control, check_control
 from aos.conversation import SCHEMA_DEPTH, canonical_chat, check_beside, check_chat, text_bytes
 from aos.errors import InvalidField
 from aos.nesting import too_deep
@@ -68,7 +69,7 @@ def check_order(order: Order, at: str = "order") -> None:
         raise InvalidField(f"{at}.model", f"must have 1 to {MODEL_NAME} characters", value=order.model, limit=MODEL_NAME)
     match order.WhichOneof("input"):
         case "prompt":
-            if not order.prompt:
+            if not order.prompt and not order.HasField("control"):
                 raise InvalidField(f"{at}.prompt", "must not be empty")
             _check_size(f"{at}.prompt", len(order.prompt.encode()))
         case "chat":
@@ -81,6 +82,7 @@ def check_order(order: Order, at: str = "order") -> None:
         case _:
             raise InvalidField(f"{at}.prompt", "a prompt, a chat, texts to embed or a picture's prompt are needed")
     check_sampling(order.sampling, f"{at}.sampling")
+    check_control(order, at)
     if order.determinism not in Determinism.values():
         raise InvalidField(f"{at}.determinism", "must be EXACT, BEST_EFFORT or left out", value=order.determinism)
     if order.HasField("constraint"):
@@ -195,7 +197,8 @@ def with_defaults(order: Order, *, job: bytes) -> Order:
     """Return the order with its main sampling parameters stated; a missing seed follows from the job's id.
 
     The other parameters do nothing where they are unset, and stay so: an order that does not use them keeps its digest.
-    ``max_tokens`` is only a wish: the operator ends at the context's end, too.
+    ``max_tokens`` is only a wish: the operator ends at the context's end, too; with a controller, by default only
+    there.
     """
     full = Order()
     full.CopyFrom(order)
@@ -209,7 +212,8 @@ def with_defaults(order: Order, *, job: bytes) -> Order:
     sampling.temperature = given.temperature if given.HasField("temperature") else 0.0
     sampling.top_p = given.top_p if given.HasField("top_p") else 1.0
     sampling.top_k = given.top_k if given.HasField("top_k") else 0
-    sampling.max_tokens = given.max_tokens if given.HasField("max_tokens") else DEFAULT_MAX_TOKENS
+    most = MAX_TOKENS if order.HasField("control") else DEFAULT_MAX_TOKENS
+    sampling.max_tokens = given.max_tokens if given.HasField("max_tokens") else most
     if given.HasField("mirostat"):
         sampling.mirostat.tau, sampling.mirostat.eta = given.mirostat.tau or DEFAULT_TAU, given.mirostat.eta or DEFAULT_ETA
     return full
@@ -236,6 +240,8 @@ def canonical_order(order: Order) -> bytes:
             pass
     if order.HasField("constraint"):
         what["constraint"] = _constraint(order.constraint)
+    if order.HasField("control"):
+        what["control"] = canonical_control(order.control)
     if order.determinism:
         what["determinism"] = Determinism.Name(order.determinism).removeprefix("DETERMINISM_").lower()
     return rfc8785.dumps(what)

@@ -28,6 +28,7 @@ from aos.rpc.channel import channel
 from aos.rpc.local import LocalChannel
 from aos.rpc.server import Service, serving
 from aos.storage.blobs import BlobLimits, Blobs
+from aos.storage.modules import ModuleFiles
 from aos.store.sqlite import sqlite_file
 from aos.telemetry import Telemetry
 from aos.v1 import (
@@ -37,12 +38,15 @@ from aos.v1 import (
     broker_pb2_grpc,
     callbacks_pb2,
     callbacks_pb2_grpc,
+    controllers_pb2,
+    controllers_pb2_grpc,
     dispatcher_pb2,
     dispatcher_pb2_grpc,
     registry_pb2,
     registry_pb2_grpc,
 )
 from gateway.ai_projects import AiProjectsServicer
+from gateway.aici import AiciServicer
 from gateway.images import ImagesServicer
 from gateway.jobs import JobsServicer
 from gateway.metrics import MetricsServicer
@@ -54,6 +58,8 @@ from gateway.projects import ProjectsServicer
 from gateway.v1 import (
     ai_projects_pb2,
     ai_projects_pb2_grpc,
+    aici_pb2,
+    aici_pb2_grpc,
     images_pb2,
     images_pb2_grpc,
     jobs_pb2,
@@ -77,6 +83,8 @@ IN_MEMORY: Final = ":memory:"
 """A database that is no file."""
 BLOBS: Final = ".blobs"
 """Ends the name of the folder for pictures' files, beside the database."""
+MODULES: Final = ".controllers"
+"""Ends the name of the folder for controllers' modules, beside the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,8 @@ class Services:
     """Where the operators beside them are expected to serve, `unix:…`, so that their metrics are found."""
     ports: list[int]
     """Of the further addresses, in their order."""
+    installed: asyncio.Task[None]
+    """Ends when the controllers that come with the package are there."""
 
 
 async def a_service(token: str) -> Caller:
@@ -117,6 +127,7 @@ async def running_services(
     registry: RegistrySettings | None = None,
     telemetry: Telemetry | None = None,
     blobs: BlobLimits | None = None,
+    controllers: Path | None = None,
     picture_networks: Sequence[Network] = (),
     grace: float = 10.0,
 ) -> AsyncGenerator[Services]:
@@ -124,8 +135,8 @@ async def running_services(
 
     ``addresses`` are served besides the unix socket in ``folder``. ``operators`` is how many run beside them. ``open_as`` is the
     project that callers without a token act as. Jobs are traced with ``telemetry``. Pictures' files are kept within the limits
-    ``blobs`` in a folder beside the database, or, if that is in memory, in ``folder``. Pictures are got from public URLs, and
-    from ``picture_networks``.
+    ``blobs`` in a folder beside the database, or, if that is in memory, in ``folder``; so are controllers' modules. Those in the
+    folder ``controllers`` are brought in if they are not there. Pictures are got from public URLs, and from ``picture_networks``.
     """
     # not below `database`: the path of a unix socket has at most 107 characters
     with tempfile.TemporaryDirectory(prefix="aos-") as name:
@@ -133,8 +144,9 @@ async def running_services(
         public = f"unix:{folder / 'public'}"
         beside = tuple(f"unix:{folder / f'operator-{number}'}" for number in range(1, operators + 1))
         metrics = CollectorRegistry()
-        files = folder / BLOBS if str(database) == IN_MEMORY else Path(database).with_suffix(BLOBS)
-        kept = await asyncio.to_thread(Blobs, files, blobs)
+        beside_it = folder / "kept" if str(database) == IN_MEMORY else Path(database)
+        kept = await asyncio.to_thread(Blobs, beside_it.with_suffix(BLOBS), blobs)
+        modules = await asyncio.to_thread(ModuleFiles, beside_it.with_suffix(MODULES))
         async with (
             AsyncExitStack() as stack,
             sqlite_file(database) as file,
@@ -147,6 +159,8 @@ async def running_services(
                 running_dispatcher(
                     file,
                     blobs=kept,
+                    modules=modules,
+                    shipped=controllers,
                     settings=dispatcher or DispatcherSettings(),
                     registry=registry_pb2_grpc.RegistryStub(own),
                     broker=broker_pb2_grpc.BrokerStub(own),
@@ -158,7 +172,13 @@ async def running_services(
                 fetcher(picture_networks, at="image") as outward,
             ):
                 known_tokens = FixedTokens(admin=admin_token, service="", otherwise=jobs.authenticate, open_as=open_as)
-                native = (*shared, _dispatcher(jobs.servicer), _callbacks(jobs.callbacks), _blobs(jobs.blobs))
+                native = (
+                    *shared,
+                    _dispatcher(jobs.servicer),
+                    _callbacks(jobs.callbacks),
+                    _blobs(jobs.blobs),
+                    _controllers(jobs.controllers),
+                )
                 face = LocalChannel(*native, authenticate=known_tokens)
                 dialects = _dialects(face, clock)
                 asked = [await stack.enter_async_context(channel(one)) for one in beside]
@@ -172,7 +192,7 @@ async def running_services(
                     *ports,
                 ):
                     try:
-                        yield Services(public, folder, beside, ports)
+                        yield Services(public, folder, beside, ports, jobs.installed)
                     finally:
                         # while the server still stands, so that its streams end by themselves
                         known.stop()
@@ -201,6 +221,11 @@ def _blobs(servicer: blobs_pb2_grpc.BlobsServicer) -> Service:
     return Service(blobs_pb2.DESCRIPTOR.services_by_name["Blobs"], blobs_pb2_grpc.add_BlobsServicer_to_server, servicer)
 
 
+def _controllers(servicer: controllers_pb2_grpc.ControllersServicer) -> Service:
+    descriptor = controllers_pb2.DESCRIPTOR.services_by_name["Controllers"]
+    return Service(descriptor, controllers_pb2_grpc.add_ControllersServicer_to_server, servicer)
+
+
 def _callbacks(servicer: callbacks_pb2_grpc.CallbacksServicer) -> Service:
     descriptor = callbacks_pb2.DESCRIPTOR.services_by_name["Callbacks"]
     return Service(descriptor, callbacks_pb2_grpc.add_CallbacksServicer_to_server, servicer)
@@ -212,6 +237,7 @@ def _dialects(face: grpc.aio.Channel, clock: Clock) -> tuple[Service, ...]:
     callbacks = opml_pb2.DESCRIPTOR.services_by_name["OpmlCallbacks"]
     registered = ai_projects_pb2.DESCRIPTOR.services_by_name["AiProjects"]
     return (
+        Service(aici_pb2.DESCRIPTOR.services_by_name["Aici"], aici_pb2_grpc.add_AiciServicer_to_server, AiciServicer(face, clock)),
         Service(callbacks, opml_pb2_grpc.add_OpmlCallbacksServicer_to_server, OpmlCallbacksServicer(face)),
         Service(projects_pb2.DESCRIPTOR.services_by_name["Projects"], projects_pb2_grpc.add_ProjectsServicer_to_server, projects),
         Service(registered, ai_projects_pb2_grpc.add_AiProjectsServicer_to_server, AiProjectsServicer(face)),

@@ -59,6 +59,11 @@ def bundled_models() -> tuple[ModelFile, ...]:
     return (bundled(), pictures) if pictures.path.is_file() else (bundled(),)
 
 
+def bundled_controllers() -> Path:
+    """Return the folder of the controllers that come with the package, which need not be there."""
+    return Path(str(files("aos") / "controllers"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSettings:
     """A whole network on this machine. Raises ValueError, naming the setting, for a value that cannot be."""

@@ -25,7 +25,7 @@ from aos.registry.settings import RegistrySettings
 from aos.rpc.channel import channel
 from aos.rpc.status import answered
 from aos.serve import DATABASE, Services, running_services
-from aos.settings import SIMULATED, NetworkSettings, StartError, own_names
+from aos.settings import SIMULATED, NetworkSettings, StartError, bundled_controllers, own_names
 from aos.telemetry import telemetry
 from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
 from aos.verification.attestation.policy import Policy
@@ -96,6 +96,7 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
                 dispatcher=DispatcherSettings(tee=tee, vrf_suite=Suite[settings.vrf_suite.upper()]),
                 registry=RegistrySettings(tee=tee, unsigned=settings.dev, api_networks=settings.api_networks),
                 telemetry=traces,
+                controllers=bundled_controllers(),
                 grace=settings.grace,
             )
         )
@@ -108,6 +109,9 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
         ]
         told(f"loading {', '.join(one.name for one in (*settings.models, *settings.adapters))}")
         operators = await _ready(admin, settings, children)
+        # compiled while the models were loaded; takes time at the first start only
+        told("installing controllers")
+        await services.installed
         told("starting Envoy")
         envoy = EnvoySettings(
             host=settings.host,

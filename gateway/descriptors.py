@@ -13,9 +13,10 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, Service
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.rpc import error_details_pb2
 
-from aos.v1 import blobs_pb2, broker_pb2, dispatcher_pb2, errors_pb2, registry_pb2
+from aos.v1 import blobs_pb2, broker_pb2, controllers_pb2, dispatcher_pb2, errors_pb2, registry_pb2
 from gateway.v1 import (
     ai_projects_pb2,
+    aici_pb2,
     images_pb2,
     jobs_pb2,
     metrics_pb2,
@@ -36,6 +37,7 @@ SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
     models_pb2.DESCRIPTOR.services_by_name["Models"],
     images_pb2.DESCRIPTOR.services_by_name["Images"],
     blobs_pb2.DESCRIPTOR.services_by_name["Blobs"],
+    aici_pb2.DESCRIPTOR.services_by_name["Aici"],
     metrics_pb2.DESCRIPTOR.services_by_name["Metrics"],
     pages_pb2.DESCRIPTOR.services_by_name["Pages"],
     opml_pb2.DESCRIPTOR.services_by_name["Opml"],
@@ -43,7 +45,10 @@ SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
 )
 """The services that have a REST form."""
 
-NATIVE: Final[tuple[ServiceDescriptor, ...]] = (registry_pb2.DESCRIPTOR.services_by_name["Registry"],)
+NATIVE: Final[tuple[ServiceDescriptor, ...]] = (
+    registry_pb2.DESCRIPTOR.services_by_name["Registry"],
+    controllers_pb2.DESCRIPTOR.services_by_name["Controllers"],
+)
 """Services on the port that have no REST form, and streams."""
 
 # without the types of error details, Envoy would answer errors that carry them with an empty body
@@ -87,7 +92,7 @@ class Rest:
 
 @cache
 def _pattern(template: str) -> str:
-    parts = re.split(r"\{[a-z_.]+(?:=([^}]+))?\}", template)
+    parts = re.split(r"\{[a-z_.]+(?:=([^}]+))?\}", template.replace("/**/", "/{any=**}/"))
     # split gives text, variable's pattern, text, …; a variable without a pattern is one segment
     return "".join(re.escape(part) if index % 2 == 0 else _segments(part or "*") for index, part in enumerate(parts))
 

@@ -25,6 +25,7 @@ from aos.errors import (
     QuotaExceeded,
     ServiceUnavailable,
     ShuttingDown,
+    StorageFull,
     Unauthenticated,
 )
 from gateway.body import DownloadFailed, Malformed, TooLarge, UnknownField
@@ -69,6 +70,7 @@ ROWS: Final[dict[type[AosError], Row]] = {
     JobCancelled: Row(409, STREAM, "invalid_request_error", "job_cancelled"),
     QueueFull: Row(429, NO_NODE, "rate_limit_error", "rate_limit_exceeded"),
     QuotaExceeded: Row(429, PERMISSION, "rate_limit_error", "quota_exceeded"),
+    StorageFull: Row(429, PERMISSION, "rate_limit_error", "storage_full"),
     EngineFailed: Row(502, MODEL, "server_error", "model_error"),
     AnswerBroken: Row(502, STREAM, "server_error", "answer_broken"),
     OperatorLost: Row(502, STREAM, "server_error", "operator_lost"),

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from aos.rpc.auth import POLICY, access
-from aos.v1 import blobs_pb2, broker_pb2, callbacks_pb2, dispatcher_pb2, operator_pb2, questions_pb2, registry_pb2
+from aos.v1 import blobs_pb2, broker_pb2, callbacks_pb2, controllers_pb2, dispatcher_pb2, operator_pb2, questions_pb2, registry_pb2
 from gateway.v1 import (
     ai_projects_pb2,
+    aici_pb2,
     images_pb2,
     jobs_pb2,
     metrics_pb2,
@@ -33,6 +34,9 @@ LINES = 400
 
 PURE = {
     "aos/addresses.py",
+    "aos/control_logs.py",
+    "aos/control_order.py",
+    "aos/controller_names.py",
     "aos/conversation.py",
     "aos/errors.py",
     "aos/nesting.py",
@@ -42,17 +46,22 @@ PURE = {
     "aos/picture_order.py",
     "aos/settings.py",
     "aos/toolcalls.py",
+    "aos/wasm_rewrite.py",
     "aos/broker/accounts.py",
     "aos/broker/requests.py",
     "aos/broker/settings.py",
     "aos/dispatcher/admission.py",
     "aos/dispatcher/affinity.py",
     "aos/dispatcher/checks.py",
+    "aos/dispatcher/controlled.py",
+    "aos/dispatcher/controller_rules.py",
+    "aos/dispatcher/controller_settings.py",
     "aos/dispatcher/explain.py",
     "aos/dispatcher/health.py",
     "aos/dispatcher/jobs.py",
     "aos/dispatcher/listing.py",
     "aos/dispatcher/lottery.py",
+    "aos/dispatcher/output.py",
     "aos/dispatcher/placement.py",
     "aos/dispatcher/projects.py",
     "aos/dispatcher/quotas.py",
@@ -60,6 +69,10 @@ PURE = {
     "aos/dispatcher/settings.py",
     "aos/dispatcher/verdict.py",
     "aos/operator/batch.py",
+    "aos/operator/control_draw.py",
+    "aos/operator/control_run.py",
+    "aos/operator/control_text.py",
+    "aos/operator/controllers.py",
     "aos/operator/exact.py",
     "aos/operator/foretold.py",
     "aos/operator/grouping.py",
@@ -73,11 +86,13 @@ PURE = {
     "aos/operator/settings.py",
     "aos/operator/text.py",
     "aos/operator/timings.py",
+    "aos/operator/token_trie.py",
     "aos/operator/tools.py",
     "aos/operator/upstream_events.py",
     "aos/operator/upstream_health.py",
     "aos/operator/upstream_request.py",
     "aos/operator/upstream_settings.py",
+    "aos/operator/variables.py",
     "aos/operator/waiting.py",
     "aos/registry/catalog.py",
     "aos/registry/challenges.py",
@@ -102,6 +117,7 @@ PURE = {
     "aos/verification/callback.py",
     "aos/verification/clock.py",
     "aos/verification/compact.py",
+    "aos/verification/controlled.py",
     "aos/verification/draw.py",
     "aos/verification/envelope.py",
     "aos/verification/projects.py",
@@ -141,6 +157,7 @@ DRIVERS = {
     "pydantic": ("gateway/",),
     "python_multipart": ("gateway/multipart.py",),
     "PIL": ("aos/pictures.py", "aos/operator/images.py"),
+    "wasmtime": ("aos/wasm_modules.py", "aos/operator/wasm"),
     "pytest_asyncio": ("aos/testing/plugin.py",),
 }
 """Third-party packages and the only places that import them."""
@@ -219,6 +236,7 @@ class TestSlices:
         allowed = (
             "aos.client",
             "aos.clock",
+            "aos.controller_names",
             "aos.errors",
             "aos.fetch",
             "aos.nesting",
@@ -303,6 +321,7 @@ SERVICES = [
     for module in (
         blobs_pb2,
         broker_pb2,
+        controllers_pb2,
         dispatcher_pb2,
         operator_pb2,
         registry_pb2,
@@ -315,6 +334,7 @@ SERVICES = [
         pages_pb2,
         projects_pb2,
         ai_projects_pb2,
+        aici_pb2,
         questions_pb2,
         callbacks_pb2,
     )

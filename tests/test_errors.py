@@ -29,6 +29,8 @@ EXAMPLES: dict[type[AosError], AosError] = {
         errors.ProjectExists("projects/p"),
         errors.JobNotFound("jobs/1"),
         errors.BlobNotFound("blobs/1"),
+        errors.ControllerNotFound("jsctrl-latest"),
+        errors.StorageFull("projects/p", "controllers", 100),
         errors.ReceiptNotFound("jobs/1", "RUNNING"),
         errors.RequestIdReused("r1", "jobs/1"),
         errors.ModelNotFound("m", "a, b"),

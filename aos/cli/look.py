@@ -16,6 +16,8 @@ from aos.v1.dispatcher_pb2 import HealthState, ListHealthRequest, OperatorHealth
 
 OPML = "opml"
 """The kind of job that every operator takes."""
+CAN = ("chat", "exact", "embeddings", "images", "image_edits", "controllers")
+"""What a model may be good for, as `Model` has it."""
 HEALTH = {
     HealthState.HEALTH_STATE_UNSPECIFIED: "",
     HealthState.HEALTH_STATE_HEALTHY: "[green]works[/green]",
@@ -46,9 +48,7 @@ def models(where: Where, as_json: bool) -> None:
         for model in listed.models:
             price = f"{model.price.prompt_token} / {model.price.completion_token}"
             ready = state(routable=model.routable, reason=model.reason)
-            can = [
-                name.replace("_", " ") for name in ("chat", "exact", "embeddings", "images", "image_edits") if getattr(model, name)
-            ]
+            can = [name.replace("_", " ") for name in CAN if getattr(model, name)]
             can += [kind for kind in model.job_types if kind != OPML]
             operators, digest = str(len(model.operators)), f"{model.digest[:16]}…"
             table.add_row(escape(model.name), ready, str(model.context_length), ", ".join(can), price, operators, digest)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +17,7 @@ from rich.markup import escape
 
 from aos.cli.main import ERR, OUT, run
 from aos.offered import adapter_path
+from aos.settings import bundled_controllers
 from aos.v1.dispatcher_pb2 import ReceiptBundle
 
 if TYPE_CHECKING:
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 BUNDLE_BYTES = 32 << 20
 """Largest receipt file that is read."""
+PATIENCE = 100.0
+"""So many times as long as with an operator a controller may take: this machine may be slower."""
 
 
 def read_text(path: Path) -> str:
@@ -78,12 +84,36 @@ def show(findings: list[Finding], out: Console) -> bool:
     return all(finding.good is not False for finding in findings)
 
 
-async def rerun(bundle: ReceiptBundle, model: Path, adapter: str) -> Finding:
-    """Run the order again on the given weights, with the adapter, if one is given, and compare."""
+async def rerun(bundle: ReceiptBundle, model: Path, adapter: str, controller: Path | None) -> Finding:
+    """Run the order again on the given weights, with adapter and controller, if they are given, and compare."""
     from aos.operator.llama import Lora
     from aos.operator.replay import replay
 
-    return await replay(bundle, model, Lora(*adapter_path(adapter)) if adapter else None)
+    lora = Lora(*adapter_path(adapter)) if adapter else None
+    if not bundle.order.HasField("control"):
+        return await replay(bundle, model, lora)
+
+    from aos.operator.steering import opening
+    from aos.operator.wasm_programs import Controllers  # wasmtime: slow, and of no use for others
+
+    with TemporaryDirectory(prefix="aos-") as folder:
+        controllers = Controllers(Path(folder))
+        try:
+            opened = opening(lambda digest: asyncio.to_thread(_module, digest, controller), controllers, patience=PATIENCE)
+            return await replay(bundle, model, lora, opened)
+        finally:
+            await asyncio.to_thread(controllers.close)
+
+
+def _module(digest: bytes, given: Path | None) -> bytes:
+    """Return the module from the file, or from those that come with the program. Raises ControllerNotFound."""
+    from aos.errors import ControllerNotFound
+
+    for path in [given] if given is not None else sorted(bundled_controllers().glob("*.wasm")):
+        data = path.read_bytes()
+        if hashlib.sha256(data).digest() == digest:
+            return data
+    raise ControllerNotFound(f"controllers/{digest.hex()}")
 
 
 def read_tee_policy(path: Path) -> Policy:
@@ -116,8 +146,15 @@ def unchecked(what: str, how: str) -> Finding:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="JSON file: which programs and platforms are trusted, for a receipt with evidence.",
 )
+@click.option(
+    "--controller",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Module of the controller that steered the answer, unless it came with the program.",
+)
 @click.option("--adapter", default="", metavar="PATH[:SCALE]", help="LoRA file over them, as the operator had it.")
-def verify(receipt: Path, model: Path | None, adapter: str, tee_policy: Path | None, *, replay: bool) -> None:
+def verify(
+    receipt: Path, model: Path | None, adapter: str, controller: Path | None, tee_policy: Path | None, *, replay: bool
+) -> None:
     """Check RECEIPT, a file from `aos receipt` (or - for standard input), with no network.
 
     It may also be a signed message of the older network's WebSocket protocol, or the record of an operator's false VRF claim.
@@ -126,6 +163,8 @@ def verify(receipt: Path, model: Path | None, adapter: str, tee_policy: Path | N
     from aos.verification.receipts import check_bundle
     from aos.verification.upstream import is_upstream
 
+    if controller is not None and model is None:
+        raise click.UsageError("--controller is run on the weights that --model names")
     if adapter and model is None:
         raise click.UsageError("--adapter is over the weights that --model names")
     if replay and model is None:
@@ -143,7 +182,7 @@ def verify(receipt: Path, model: Path | None, adapter: str, tee_policy: Path | N
         findings.append(unchecked("that the model really gives this answer", "give --replay --model FILE to run it again"))
     else:
         with ERR.status(f"running the order again on {model.name}"):
-            findings.append(run(rerun(bundle, model, adapter)))
+            findings.append(run(rerun(bundle, model, adapter, controller)))
     findings.append(unchecked("who the operator is", "compare its address with `aos operators`"))
     good = show(findings, OUT)
     OUT.print("[green]The receipt holds.[/green]" if good else "[red]The receipt does NOT hold.[/red]")

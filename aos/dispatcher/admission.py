@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NoReturn
 
+from aos.control_order import bounds
 from aos.dispatcher.jobs import OPML, Job, Submission
 from aos.dispatcher.quotas import Limits, Tokens, check_tokens
 from aos.dispatcher.risk import Tag
@@ -135,6 +136,8 @@ def check_model(order: Order, model: Model, job_type: str = "") -> None:
         raise ModelUnsuitable(order.model, "edits of pictures" if order.picture.sources else "pictures")
     if len(order.picture.sources) > 1 and model.digest.lower() != name_digest(model.name).hex():
         raise several(order)  # only servers that operators ask for others take more
+    if order.HasField("control") and not model.controllers:
+        raise ModelUnsuitable(order.model, "controllers")
     if draws(order) and (model.images or model.image_edits):
         raise ModelUnsuitable(order.model, "text: it makes pictures")
     if order.determinism == Determinism.DETERMINISM_EXACT and not model.exact:
@@ -193,6 +196,8 @@ def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetim
     completion = min(order.sampling.max_tokens, model.context_length)
     if order.HasField("picture"):
         completion = picture_tokens(order.picture)[1]
+    if order.HasField("control"):
+        prompt, completion = bounds(order, model.context_length)
     job = Job(
         id=identity,
         project=project,
@@ -209,6 +214,7 @@ def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetim
         priority=request.priority,
         job_type=request.job_type or OPML,
         waits=request.HasField("timeout"),
+        controlled=order.HasField("control"),
     )
     submission = Submission(
         request.request_id,

@@ -20,6 +20,7 @@ from aos.dispatcher.checks import NO_RISK
 from aos.dispatcher.health import Answers, Board, Key, State
 from aos.dispatcher.jobs import Job, Submission
 from aos.dispatcher.leases import MESSAGE_CHARS, NOBODYS_FAULT, Heard, reason_of
+from aos.dispatcher.output import Output
 from aos.dispatcher.reviewing import PRIORITY, Case, ReviewRun
 from aos.dispatcher.sessions import Session
 from aos.dispatcher.settings import DispatcherSettings
@@ -262,7 +263,7 @@ class Canaries:
             deadline=now,
         )
 
-    async def _check(self, finished: LeaseFinished, output: jobs.Output, job: Job, order: Order, offer: Offer) -> None:
+    async def _check(self, finished: LeaseFinished, output: Output, job: Job, order: Order, offer: Offer) -> None:
         """Raise BadReceipt or BadSignature for an answer that a job would not be ended by."""
         # in threads: recovering a key and hashing a trace take milliseconds
         await asyncio.to_thread(check_signature, finished.finish.receipt)

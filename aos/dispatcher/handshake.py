@@ -70,5 +70,5 @@ def _same(offer: Offer, registered: Offer | None) -> bool:
 
 def _facts(offer: Offer) -> tuple[object, ...]:
     price = offer.price
-    can = (offer.chat, offer.exact, offer.embeddings)
+    can = (offer.chat, offer.exact, offer.embeddings, offer.controllers)
     return (offer.digest.lower(), offer.context_length, can, price.prompt_token, price.completion_token)

@@ -7,12 +7,14 @@ message that came too late.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, cast
 
 from aos.dispatcher.answers import check_answer
+from aos.dispatcher.controlled import check_run
+from aos.dispatcher.output import Output, joined
 from aos.dispatcher.risk import Tag
 from aos.errors import AosError, BadReceipt, Deadline, JobCancelled, OperatorLost
 from aos.picture_order import digest_input, digest_pictures
@@ -20,7 +22,7 @@ from aos.toolcalls import add_calls
 from aos.v1.attestation_pb2 import Attestation, Attested
 from aos.v1.dispatcher_pb2 import JobError, JobEvent, JobResult, JobState, Outcome
 from aos.v1.operator_pb2 import Chunk, Finish, Trace
-from aos.v1.types_pb2 import Embedding, Order, Picture, Price, Usage
+from aos.v1.types_pb2 import Order, Price, Usage
 from aos.verification.clock import merge
 from aos.verification.receipts import embeddings_digest, text_digest
 from aos.verification.upstream import name_digest
@@ -123,6 +125,8 @@ class Job:
     job_type: str = OPML
     waits: bool = False
     """Whether its caller said how long it may take."""
+    controlled: bool = False
+    """Whether a controller steers its answer."""
 
     @property
     def name(self) -> str:
@@ -132,17 +136,6 @@ class Job:
     def embeds(self) -> bool:
         """Whether its answer is vectors: every other answer may have a token at least."""
         return self.completion_bound == 0
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What the log holds of the answer."""
-
-    text: str
-    tokens: list[int]
-    embeddings: Sequence[Embedding] = ()
-    pictures: Sequence[Picture] = ()
-    """Without their files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,20 +252,6 @@ def complete(
     return replace(ended, events=(*(JobEvent(chunk=chunk) for chunk in held), *ended.events))
 
 
-def joined(chunks: Iterable[Chunk]) -> Output:
-    """Return the whole answer that the chunks make."""
-    texts: list[str] = []
-    tokens: list[int] = []
-    embeddings: list[Embedding] = []
-    pictures: list[Picture] = []
-    for chunk in chunks:
-        texts.append(chunk.text)
-        tokens.extend(chunk.tokens)
-        embeddings.extend(chunk.embeddings)
-        pictures.extend(chunk.pictures)
-    return Output("".join(texts), tokens, embeddings, pictures)
-
-
 def check_finish(job: Job, finish: Finish, output: Output, order: Order, *, operator: str, price: Price, amount: int) -> None:
     """Raise BadReceipt if the receipt, whose signature is good, is not for this output, or asks more than ``amount`` neurons."""
     vectors, wanted = output.embeddings, len(order.embedding.texts)
@@ -287,6 +266,10 @@ def check_finish(job: Job, finish: Finish, output: Output, order: Order, *, oper
             raise BadReceipt(job.name, "prompt_digest", "is not that of the job")
         if finish.receipt.usage.prompt_tokens != job.prompt_bound:
             raise BadReceipt(job.name, "usage.prompt_tokens", f"must be {job.prompt_bound}")
+    if order.HasField("control"):
+        completion = check_run(finish, output.run, order.control, job=job.name)
+    elif output.run or finish.trace.run:
+        raise BadReceipt(job.name, "run", "has steps, and no controller was asked for")
     check_answer(
         finish.receipt,
         job=job.name,
@@ -387,6 +370,9 @@ def _end(state: State, outcome: Outcome, view: View, at: At) -> Move:
         output = view.output()
         outcome.text = output.text
         outcome.usage.CopyFrom(Usage(completion_tokens=len(output.tokens)))
+        if output.run:
+            last = output.run[-1]
+            outcome.usage.CopyFrom(Usage(prompt_tokens=last.ff_tokens, completion_tokens=last.sampled_tokens))
     job = replace(view.job, state=state, lease="", ended=at.now, clock=_tick(view, at))
     return Move(job, (JobEvent(outcome=outcome),), outcome)
 

@@ -15,13 +15,14 @@ from aos.dispatcher import jobs
 from aos.dispatcher.answers import traced
 from aos.dispatcher.attesting import verified
 from aos.dispatcher.checks import Risk, alone, check_signed, clock_evidence, false_claim_evidence, result_of
+from aos.dispatcher.controlled import Shown
 from aos.dispatcher.files import Files
 from aos.dispatcher.jobs import At, Job, Move, View
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.meter import Meter
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Change, CheckStore, Leased, More
-from aos.errors import REASONS, AosError, BadReceipt, BadSignature, JobNotFound
+from aos.errors import REASONS, AnswerBroken, AosError, BadReceipt, BadSignature, JobNotFound
 from aos.order import draws
 from aos.v1.attestation_pb2 import Attested
 from aos.v1.dispatcher_pb2 import Draw, JobError, LeaseFailed, LeaseFinished, OperatorMessage, StateRoots
@@ -136,6 +137,7 @@ class LeaseRun:
         self._news = asyncio.Event()
         self._closed = False
         self._meter = Meter(self.job, self._order, leased.output)
+        self._shown = Shown(self.job.model, leased.output) if self.job.controlled else None
         self._began = 0
         """The operator's own count when it began."""
         self._attested: Attested | None = None
@@ -149,16 +151,23 @@ class LeaseRun:
             return
         said = Said(what, seen)
         if isinstance(what, Chunk):
-            if not (what.text or what.tokens or what.embeddings or what.pictures):
+            if not (what.text or what.tokens or what.embeddings or what.pictures or what.HasField("run")):
                 return
             if self.first is None:
                 self.first = (self._clock.now() - self._given).total_seconds()
             try:
+                if self._shown is not None and not self._shown.new(what):
+                    return
                 self._meter.count(what)
-            except BadReceipt as error:
+            except (BadReceipt, AnswerBroken) as error:
                 said = Said(error, seen)
         elif what is None:
             self._began = max(self._began, seen.get(self.operator, 0))
+        elif isinstance(what, LeaseFinished) and self._shown is not None:
+            try:
+                self._shown.check_end()
+            except AnswerBroken as error:
+                said = Said(error, seen)
         self.said_last = isinstance(said.what, LeaseFinished | LeaseFailed)
         self._closed = not isinstance(said.what, Chunk | None)
         self._put(said)
@@ -194,12 +203,13 @@ class LeaseRun:
     def _next(self) -> Said | End:
         """Return what comes next, chunks that wait made one: one event and one write for all."""
         item = self._unwritten.popleft()
-        if not isinstance(item, Said) or not isinstance(item.what, Chunk):
+        if not isinstance(item, Said) or not isinstance(item.what, Chunk) or item.what.HasField("run"):
             return item
         whole = Chunk()
         whole.CopyFrom(item.what)
         while self._unwritten and isinstance(more := self._unwritten[0], Said) and isinstance(more.what, Chunk):
-            if more.what.embeddings or more.what.pictures:  # each is as many as make a good message
+            # each is as many as make a good message, or a step of its own
+            if more.what.embeddings or more.what.pictures or more.what.HasField("run"):
                 break
             whole.text += more.what.text
             whole.tokens.extend(more.what.tokens)
@@ -291,6 +301,8 @@ class LeaseRun:
 
     async def _retry(self, error: AosError, at: At) -> Change | None:
         log.warning("operator %s failed lease %s: %s", self.operator, self.id, error)
+        if isinstance(error, AnswerBroken):  # no operator can take back what was shown
+            return await self._log.change(self.job.id, lambda view: jobs.fail(view, at, lease=self.id, error=jobs.job_error(error)))
         self.blamed, self.fault = True, error.message
         most = self._settings.max_attempts
         return await self._log.change(self.job.id, lambda view: jobs.retry(view, at, lease=self.id, max_attempts=most, error=error))

@@ -6,7 +6,9 @@ from typing import Final
 
 from aos.dispatcher.admission import TOKEN_BYTES
 from aos.dispatcher.answers import check_embeddings, check_logprobs
-from aos.dispatcher.jobs import Job, Output
+from aos.dispatcher.controlled import RunMeter
+from aos.dispatcher.jobs import Job
+from aos.dispatcher.output import Output
 from aos.errors import BadReceipt
 from aos.picture_order import FILE_BYTES
 from aos.v1.operator_pb2 import Chunk
@@ -28,9 +30,15 @@ class Meter:
         self._vectors_left = self._texts - len(vectors)
         self._pictures_left = order.picture.count - len(output.pictures)
         self._dimensions = len(vectors[0].values) if vectors else 0
+        self._run = RunMeter(job.name, job.completion_bound, output.run) if job.controlled else None
 
     def count(self, chunk: Chunk) -> None:
-        """Count a chunk. Raises BadReceipt if it is too much, or lacks what it must have."""
+        """Count a chunk, and cut the logs of a run. Raises BadReceipt if it is too much, or lacks what it must have."""
+        if chunk.HasField("run"):
+            if self._run is None or len(chunk.ListFields()) > 1:
+                raise BadReceipt(self._job, "run", "was not asked for, or has something beside it")
+            self._run.count(chunk.run)
+            return
         self._tokens_left -= len(chunk.tokens)
         self._bytes_left -= len(chunk.text.encode())
         if min(self._tokens_left, self._bytes_left) < 0:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from aos.clock import Clock
 from aos.dispatcher import jobs
@@ -15,6 +16,10 @@ from aos.dispatcher.blobs import BlobsServicer
 from aos.dispatcher.callbacks import CallbacksServicer
 from aos.dispatcher.canaries import Canaries
 from aos.dispatcher.catalogue import Catalogue
+from aos.dispatcher.controller_runs import ControllerRuns
+from aos.dispatcher.controllers import Controllers
+from aos.dispatcher.controllers_servicer import ControllersServicer
+from aos.dispatcher.controllers_shipped import install
 from aos.dispatcher.files import Files
 from aos.dispatcher.health import Board, Intervals
 from aos.dispatcher.holds import Holds
@@ -31,12 +36,13 @@ from aos.dispatcher.sessions import Session
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Row, Waiting
 from aos.dispatcher.submissions import Submissions
-from aos.dispatcher.tokens import ProjectAuthenticator
+from aos.dispatcher.tokens import OperatorAuthenticator, ProjectAuthenticator
 from aos.dispatcher.tracing import JobSpans
 from aos.metrics import CollectorRegistry
 from aos.rpc.auth import Authenticator
 from aos.storage.blobs import Blobs
-from aos.store import sqlite_checks, sqlite_jobs, sqlite_projects
+from aos.storage.modules import ModuleFiles
+from aos.store import sqlite_checks, sqlite_controllers, sqlite_jobs, sqlite_projects
 from aos.store.sqlite import SqliteFile
 from aos.telemetry import Telemetry
 from aos.v1 import broker_pb2_grpc, registry_pb2_grpc
@@ -49,9 +55,12 @@ class DispatcherNode:
 
     servicer: DispatcherServicer
     authenticate: Authenticator
-    """Knows the projects' tokens."""
+    """Knows the projects' tokens, and those of the operators that are attached."""
     callbacks: CallbacksServicer
     blobs: BlobsServicer
+    controllers: ControllersServicer
+    installed: asyncio.Task[None]
+    """Ends when the controllers that come with the package are there."""
     _submissions: Submissions
     _relay: Relay
     _reviews: Reviews
@@ -75,6 +84,8 @@ async def running_dispatcher(
     file: SqliteFile,
     *,
     blobs: Blobs,
+    modules: ModuleFiles,
+    shipped: Path | None = None,
     settings: DispatcherSettings,
     registry: registry_pb2_grpc.RegistryAsyncStub,
     broker: broker_pb2_grpc.BrokerAsyncStub,
@@ -87,9 +98,9 @@ async def running_dispatcher(
 
     The registry and the broker need not answer yet. ``randomness`` is secrets.token_bytes, or as hard to guess.
     What it counts is in the registry ``metrics``, or in one of its own. Jobs are traced with ``telemetry``. ``blobs`` keeps the
-    pictures' files.
+    pictures' files, ``modules`` the controllers'; the controllers in the folder ``shipped`` are brought in if they are not there.
     """
-    for migrations in (sqlite_projects.MIGRATIONS, sqlite_jobs.MIGRATIONS):
+    for migrations in (sqlite_projects.MIGRATIONS, sqlite_jobs.MIGRATIONS, sqlite_controllers.MIGRATIONS):
         await file.transact(migrations.apply)
     store = sqlite_jobs.SqliteJobStore(file, node=settings.node, risk=settings.risk)
     checks = sqlite_checks.SqliteCheckStore(file, risk=settings.risk)
@@ -119,6 +130,7 @@ async def running_dispatcher(
     files = Files(blobs, clock)
     board = Board(Intervals(failing=settings.canary_open_seconds, idle=settings.canary_idle_seconds), counts.opened)
     canaries = Canaries(sessions, board, settings=settings, clock=clock, randomness=randomness, counted=counts.canary)
+    controllers = Controllers(sqlite_controllers.SqliteControllerStore(file), modules, settings=settings.controllers, clock=clock)
     reviews = Reviews(store, checks, sessions, files=files, settings=settings, clock=clock)
     catalogue = Catalogue(registry, clock=clock, seconds=settings.rpc_seconds)
     relay = Relay(
@@ -142,6 +154,7 @@ async def running_dispatcher(
         holds=holds,
         limits=limits,
         files=files,
+        has_controller=controllers.known,
         accepted=accepted,
         spans=spans,
         settings=settings,
@@ -166,8 +179,21 @@ async def running_dispatcher(
         clock=clock,
         randomness=randomness,
     )
+    runs = ControllerRuns(submissions, log, controllers.resolve, node=settings.node, clock=clock)
     callbacks = CallbacksServicer(store, registry, rpc_seconds=settings.rpc_seconds)
-    node = DispatcherNode(servicer, tokens, callbacks, BlobsServicer(blobs, clock), submissions, relay, reviews, canaries, log)
+    node = DispatcherNode(
+        servicer,
+        OperatorAuthenticator(sessions, otherwise=tokens),
+        callbacks,
+        BlobsServicer(blobs, clock),
+        ControllersServicer(controllers, limits, runs=runs, clock=clock),
+        asyncio.create_task(install(controllers, shipped, clock) if shipped is not None else asyncio.sleep(0)),
+        submissions,
+        relay,
+        reviews,
+        canaries,
+        log,
+    )
     tasks = [
         asyncio.create_task(loop)
         for loop in (
@@ -186,9 +212,9 @@ async def running_dispatcher(
         yield node
     finally:
         await node.drain()
-        for task in tasks:
+        for task in (*tasks, node.installed):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, node.installed, return_exceptions=True)
 
 
 async def _recover(log: EventLog, at: At) -> None:

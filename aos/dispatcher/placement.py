@@ -36,6 +36,8 @@ class Kind:
     """Whether it asks for vectors."""
     tee: bool
     """Whether it asks for an attested key."""
+    controlled: bool
+    """Whether a controller steers its answer."""
     exact: bool
     """Whether each operator's answer must be the same."""
 
@@ -59,6 +61,8 @@ class Wanted:
     """Whether it asks for vectors."""
     tee: bool = False
     """Whether it asks for an attested key."""
+    controlled: bool = False
+    """Whether a controller steers its answer."""
     exact: bool = False
     """Whether each operator's answer must be the same."""
     begins: Beginnings = NOWHERE
@@ -72,7 +76,14 @@ class Wanted:
     @property
     def kind(self) -> Kind:
         """What an operator has to have for it."""
-        return Kind(model=self.model, model_digest=self.model_digest, embeds=self.embeds, tee=self.tee, exact=self.exact)
+        return Kind(
+            model=self.model,
+            model_digest=self.model_digest,
+            embeds=self.embeds,
+            tee=self.tee,
+            controlled=self.controlled,
+            exact=self.exact,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +105,8 @@ class Candidate:
     """Whether it turns texts into vectors."""
     tee: bool = False
     """Whether its key is attested."""
+    controllers: bool = False
+    """Whether it runs controllers."""
     exact: bool = False
     """Whether its answers can be the same as others'."""
     health: Health | None = None
@@ -143,6 +156,8 @@ def _lacks(wanted: Wanted | Kind, candidate: Candidate) -> str:
         return f"has other weights of {wanted.model!r}"
     if wanted.embeds and not candidate.embeddings:
         return "does not turn texts into vectors"
+    if wanted.controlled and not candidate.controllers:
+        return "does not run controllers"
     if wanted.tee and not candidate.tee:
         return "has no attested key"
     return "cannot be exact" if wanted.exact and not candidate.exact else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import replace
@@ -16,11 +15,12 @@ from aos.dispatcher import jobs, outcomes
 from aos.dispatcher.affinity import Recent
 from aos.dispatcher.canaries import Canaries
 from aos.dispatcher.catalogue import Catalogue
-from aos.dispatcher.checks import clock_evidence, sent_tag
+from aos.dispatcher.checks import clock_evidence
 from aos.dispatcher.deadlines import expire
 from aos.dispatcher.draws import draw_of
 from aos.dispatcher.explain import Placement, Placements, consider
 from aos.dispatcher.files import Files
+from aos.dispatcher.handing import lease_of, wanted_of
 from aos.dispatcher.handshake import NONCE_BYTES, greet, reread
 from aos.dispatcher.health import Board
 from aos.dispatcher.jobs import At, Job
@@ -28,7 +28,7 @@ from aos.dispatcher.leases import AGAIN_SECONDS, End, LeaseRun, counts, read
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.outcomes import Known
 from aos.dispatcher.placement import Candidate, Queue, Wanted, explain
-from aos.dispatcher.queued import wanted_of
+from aos.dispatcher.projects import new_token
 from aos.dispatcher.reviews import Reviews
 from aos.dispatcher.sessions import Session
 from aos.dispatcher.settings import DispatcherSettings
@@ -36,14 +36,11 @@ from aos.dispatcher.store import Change, CheckStore, Leased, Waiting
 from aos.dispatcher.unroutable import Unroutable
 from aos.errors import AosError, InvalidField, JobNotFound, ServiceUnavailable, Unauthenticated
 from aos.v1 import registry_pb2_grpc
-from aos.v1.dispatcher_pb2 import Challenge, DispatcherMessage, Hello, Lease, LeaseFailed, OffersChanged, OperatorMessage
+from aos.v1.dispatcher_pb2 import Challenge, DispatcherMessage, Hello, LeaseFailed, OffersChanged, OperatorMessage
 from aos.v1.errors_pb2 import ErrorReason
-from aos.v1.types_pb2 import VectorClock
 
 CLOSING_SECONDS: Final = 5.0
 """How long giving jobs back may take at the end; what is not given back by then is found at the next start."""
-LATE_SECONDS: Final = 10.0
-"""How much longer than until its deadline an operator may take: this side ends the job, unless it cannot be heard."""
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +123,7 @@ class Relay:
             vrf_key=known.vrf_key,
             vrf_key_since=known.vrf_key_since.ToDatetime(UTC) if known.HasField("vrf_key_since") else None,
             tee=known.HasField("attested"),
+            secret=new_token(self._randomness),
         )
         if self._closing:
             raise ServiceUnavailable("dispatcher")
@@ -301,25 +299,8 @@ class Relay:
         elif session.ended or self._closing:
             run.end(End.GIVEN_BACK)
         else:
-            session.give(
-                Lease(
-                    id=run.id,
-                    job=bytes.fromhex(job.id),
-                    order=order,
-                    accepted_tokens=leased.output.tokens,
-                    accepted_text_bytes=len(leased.output.text.encode()),
-                    accepted_embeddings=leased.output.embeddings,
-                    accepted_pictures=leased.output.pictures,
-                    clock=VectorClock(counts=job.clock),
-                    tenant=hashlib.sha256(job.project.encode()).hexdigest(),
-                    priority=job.priority,
-                    traceparent=job.traceparent,
-                    seconds=max(0.0, (job.deadline - self._clock.now()).total_seconds()) + LATE_SECONDS,
-                    draw=draw,
-                    tag=sent_tag(leased.risk.tag),
-                    job_type=job.job_type if job.job_type != jobs.OPML else "",
-                )
-            )
+            left = (job.deadline - self._clock.now()).total_seconds()
+            session.give(lease_of(leased, order, left=left, draw=draw))
         change = await run.run()
         if not run.said_last:
             session.cancel(run.id)

@@ -10,8 +10,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from aos.dispatcher.checks import POSITIONS, sent_tag
 from aos.dispatcher.explain import Placement, summary
 from aos.dispatcher.health import Health, Key, State
-from aos.dispatcher.jobs import Job, Output
+from aos.dispatcher.jobs import Job
 from aos.dispatcher.jobs import State as JobState
+from aos.dispatcher.output import Output
 from aos.dispatcher.placement import Candidate
 from aos.dispatcher.projects import Project
 from aos.dispatcher.quotas import Limits, sent_limits

@@ -10,14 +10,14 @@ from typing import Final
 
 from aos.dispatcher.checks import Risk, sent_tag
 from aos.dispatcher.files import named_pictures
-from aos.dispatcher.jobs import Output
 from aos.dispatcher.leases import Heard
 from aos.dispatcher.meter import Meter
+from aos.dispatcher.output import Output
 from aos.dispatcher.store import Row
 from aos.errors import AosError, BadReceipt, OperatorLost
 from aos.v1.dispatcher_pb2 import Draw, Lease, LeaseFailed, LeaseFinished
 from aos.v1.operator_pb2 import Chunk
-from aos.v1.types_pb2 import VectorClock
+from aos.v1.types_pb2 import RunStep, VectorClock
 
 PRIORITY: Final = -9
 """Checks are nobody's hurry."""
@@ -59,6 +59,7 @@ class ReviewRun:
         self._done: asyncio.Future[LeaseFinished] = asyncio.get_running_loop().create_future()
         self._vectors = list(self._output.embeddings)
         self._order, self._pictures = case.row.submission.order, Chunk()
+        self._run: list[RunStep] = []
         self._began = 0
         self.said_last = False
         """Whether the operator ended it, so that it need not be told."""
@@ -82,6 +83,8 @@ class ReviewRun:
                 self._output.tokens.extend(what.tokens)
                 self._vectors.extend(what.embeddings)
                 self._pictures.pictures.extend(what.pictures)
+                if what.HasField("run"):
+                    self._run.append(what.run)
             case LeaseFinished():
                 self.said_last = True
                 self._done.set_result(what)
@@ -108,4 +111,4 @@ class ReviewRun:
         finished = await self._done
         # in a thread: hashing files takes milliseconds
         named = await asyncio.to_thread(named_pictures, self._pictures, self._order, job=self._job)
-        return finished, Output("".join(self._texts), self._output.tokens, self._vectors, named.pictures)
+        return finished, Output("".join(self._texts), self._output.tokens, self._vectors, named.pictures, self._run)

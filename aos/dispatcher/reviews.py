@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
 from aos.clock import Clock, within
@@ -202,6 +203,7 @@ class Reviews:
             and offer is not None
             and offer.digest.lower() == job.model_digest
             and (offer.embeddings or not job.embeds)
+            and (offer.controllers or not job.controlled)
             and (offer.exact or not exact)
             and session.works(job.model)
             and in_force(session.vrf_key_since, epoch, self._settings.epoch_seconds)
@@ -302,7 +304,9 @@ class Reviews:
             finished, job, session.operator, proves=proves, risk=risk, began=run.began, checks=self._checks, clock=self._clock
         )
         most = cost(price, prompt_tokens=job.prompt_bound, completion_tokens=job.completion_bound)
-        jobs.check_finish(job, finished.finish, output, order, operator=session.operator, price=price, amount=most)
+        # in a thread: a run may have many steps
+        check = partial(jobs.check_finish, operator=session.operator, price=price, amount=most)
+        await asyncio.to_thread(check, job, finished.finish, output, order)
         return result_of(finished, output.text, risk=risk, now=self._clock.now(), roots=roots, review=True)
 
     async def close(self) -> None:

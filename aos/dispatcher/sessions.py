@@ -32,10 +32,16 @@ class Session:
         vrf_key: bytes = b"",
         vrf_key_since: datetime | None = None,
         tee: bool = False,
+        secret: str = "",
     ) -> None:
-        """``tee`` is whether its key is attested; ``board`` knows how its models work; it is ``late`` after so much silence."""
+        """``tee`` is whether its key is attested; ``board`` knows how its models work; it is ``late`` after so much silence.
+
+        Its token ends with the ``secret``, which nobody can guess.
+        """
         self.operator = operator
         """`0x` and 40 lower-case hex digits."""
+        self.token = f"{operator}.{secret}"
+        """With which it reads what its jobs need, while the stream stands."""
         self.offers: Mapping[str, Offer] = {offer.model: offer for offer in offers}
         self.keys = _keys(operator, offers)
         """By which the health of its models is known."""
@@ -76,6 +82,7 @@ class Session:
                 unlisted=unlisted,
                 embeddings=offer.embeddings,
                 tee=self._tee,
+                controllers=offer.controllers,
                 exact=offer.exact,
                 health=self._board.get(self.keys[offer.model]),
                 late=late,
@@ -132,7 +139,7 @@ class Session:
         return {self.operator: self.count} if self.count else {}
 
     def welcome(self, heartbeat_seconds: float) -> None:
-        self._send(DispatcherMessage(welcome=Welcome(heartbeat_seconds=heartbeat_seconds)))
+        self._send(DispatcherMessage(welcome=Welcome(heartbeat_seconds=heartbeat_seconds, token=self.token)))
 
     def give(self, lease: Lease) -> None:
         self._send(DispatcherMessage(lease=lease))

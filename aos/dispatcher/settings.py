@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from aos.dispatcher.controller_settings import ControllerSettings
 from aos.dispatcher.risk import RiskSettings
 from aos.verification.attestation.policy import Policy
 from aos.verification.vrf import Suite
@@ -77,13 +78,15 @@ class DispatcherSettings:
     after ``canary_open_seconds`` all the same."""
     risk: RiskSettings = field(default_factory=RiskSettings)
     """How many operators check a job, by its tag and position."""
+    controllers: ControllerSettings = field(default_factory=ControllerSettings)
+    """How many controllers projects may keep."""
     tee: Policy = field(default_factory=Policy)
     """Which evidence of trusted execution counts; by default none is taken."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            if isinstance(value, RiskSettings | Suite | Policy):
+            if isinstance(value, RiskSettings | Suite | Policy | ControllerSettings):
                 continue
             if isinstance(value, str) and not value:
                 raise ValueError(f"dispatcher setting {name} must not be empty")

@@ -14,8 +14,10 @@ from typing import Protocol
 from aos.dispatcher.admission import Load, Record
 from aos.dispatcher.affinity import NOWHERE, Beginnings
 from aos.dispatcher.checks import NO_RISK, CheckKey, Conclusion, Risk
-from aos.dispatcher.jobs import Job, Money, Move, Output, Submission, View
+from aos.dispatcher.controller_rules import KeptTag, Module, Tag, Usage
+from aos.dispatcher.jobs import Job, Money, Move, Submission, View
 from aos.dispatcher.listing import JobFilter
+from aos.dispatcher.output import Output
 from aos.dispatcher.projects import Project
 from aos.dispatcher.quotas import OwnLimits
 from aos.dispatcher.risk import Standing
@@ -249,4 +251,48 @@ class ProjectStore(Protocol):
 
     async def holder(self, token_hash: str) -> str | None:
         """Return the id of the project whose token has that hash."""
+        ...
+
+
+class ControllerStore(Protocol):
+    """What is known of controllers, who brought them in, and their tags. The modules themselves are files."""
+
+    async def get(self, digest: bytes) -> Module:
+        """Return a controller. Raises ControllerNotFound."""
+        ...
+
+    async def tag(self, name: str) -> KeptTag | None:
+        """Return a tag; None if there is none of that name."""
+        ...
+
+    async def usage(self, owner: str) -> Usage:
+        """Return what an owner keeps."""
+        ...
+
+    async def has(self, owner: str, digest: bytes) -> bool:
+        """Say whether the owner has brought the controller in."""
+        ...
+
+    async def add(self, module: Module, owner: str, decide: Callable[[Usage], None]) -> Module:
+        """Keep a controller as one of the owner's, and return it as it came first.
+
+        ``decide`` looks at what the owner keeps besides, and raises if it is too much; it is not asked about what the owner has.
+        """
+        ...
+
+    async def set_tags(
+        self, names: Sequence[str], digest: bytes, owner: str, decide: Callable[[Mapping[str, Tag], Usage], Sequence[Tag]]
+    ) -> Sequence[KeptTag]:
+        """Keep the tags that ``decide`` makes of those there are under these names, in their order.
+
+        Raises ControllerNotFound, and what ``decide`` raises.
+        """
+        ...
+
+    async def tags(self, *, before: int | None, limit: int) -> Sequence[KeptTag]:
+        """Return tags, those set last first; ``before`` is the number of the last one on the page before."""
+        ...
+
+    async def tags_of(self, digest: bytes, *, limit: int) -> Sequence[str]:
+        """Return the names of a controller's tags, those set last first."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -21,9 +21,10 @@ from aos.dispatcher.quotas import Limits, Requests
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import JobStore, Row
 from aos.dispatcher.tracing import JobSpans
-from aos.errors import ServiceUnavailable
+from aos.errors import ControllerNotFound, ServiceUnavailable
 from aos.telemetry import Span
 from aos.v1.dispatcher_pb2 import CreateJobRequest
+from aos.v1.types_pb2 import Order
 
 TRIES: Final = 2
 """How often a submission begins anew because its hold ended meanwhile."""
@@ -40,12 +41,15 @@ class Submissions:
         holds: Holds,
         limits: ProjectLimits,
         files: Files,
+        has_controller: Callable[[bytes], Awaitable[bool]],
         accepted: Callable[[Row], None],
         spans: JobSpans,
         settings: DispatcherSettings,
         clock: Clock,
         randomness: Randomness,
     ) -> None:
+        """``has_controller`` says whether the network keeps the module of a digest; ``accepted`` is called with each new job."""
+        self._has_controller = has_controller
         self._store, self._catalogue, self._holds, self._accepted = store, catalogue, holds, accepted
         self._files = files
         self._spans, self._settings, self._clock, self._randomness = spans, settings, clock, randomness
@@ -88,6 +92,7 @@ class Submissions:
         else:
             model = await self._catalogue.model(request.order.model)
             admission.check_model(request.order, model, request.job_type)
+            await self._check_controller(request.order)
             record = admission.draft(
                 request,
                 model,
@@ -107,6 +112,10 @@ class Submissions:
                 self._spans.keep(row.job, span)
             self._accepted(row)
             return row
+
+    async def _check_controller(self, order: Order) -> None:
+        if order.HasField("control") and not await self._has_controller(order.control.controller):
+            raise ControllerNotFound(f"controllers/{order.control.controller.hex()}")
 
     async def _admit(self, record: Record, limits: Limits) -> Record:
         return await self._store.admit(

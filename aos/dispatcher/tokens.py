@@ -1,12 +1,15 @@
-"""Whose token a caller shows."""
+"""Whose token a caller shows: a project's, or that of an operator that is attached."""
 
 from __future__ import annotations
 
+import hmac
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Final
 
+from aos.dispatcher.sessions import Session
 from aos.dispatcher.store import ProjectStore
-from aos.rpc.auth import Caller, Kind, hash_token
+from aos.rpc.auth import Authenticator, Caller, Kind, hash_token
 
 REMEMBERED: Final = 1024
 """Most tokens that are known without asking the store."""
@@ -45,3 +48,19 @@ class ProjectAuthenticator:
         self._rotations += 1
         for hashed in [hashed for hashed, who in self._known.items() if who.project == project]:
             del self._known[hashed]
+
+
+class OperatorAuthenticator:
+    """Knows the tokens of operators while their streams stand. Satisfies aos.rpc.auth.Authenticator."""
+
+    def __init__(self, sessions: Mapping[str, Session], *, otherwise: Authenticator) -> None:
+        """``sessions`` are the attached operators, by address; tokens that are not theirs are known ``otherwise``."""
+        self._sessions, self._otherwise = sessions, otherwise
+
+    async def __call__(self, token: str) -> Caller | None:
+        """Return who holds the token."""
+        # a session's token begins with its operator's address, so that it is found without looking at all of them
+        session = self._sessions.get(token.partition(".")[0])
+        if session is not None and not session.ended and hmac.compare_digest(session.token.encode(), token.encode()):
+            return Caller(Kind.OPERATOR)
+        return await self._otherwise(token)

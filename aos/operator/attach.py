@@ -11,7 +11,8 @@ from typing import Any, Final
 import grpc
 
 from aos.clock import Clock
-from aos.errors import AosError, EngineFailed, InvalidField, LeaseExpired, OperatorNotFound, ShuttingDown
+from aos.control_logs import STEP_BYTES, RunLogs
+from aos.errors import AnswerBroken, AosError, EngineFailed, InvalidField, LeaseExpired, OperatorNotFound, ShuttingDown
 from aos.operator.backoff import Backoff
 from aos.operator.drawing import Drawer
 from aos.operator.embedding import arrays
@@ -49,8 +50,10 @@ FAREWELL_SECONDS: Final = 5.0
 """How long the last messages may take to be sent, and the dispatcher to close the stream."""
 DRAWS: Final = 1024
 """Most draws that wait for their answer; more are not answered."""
-FINAL: Final = frozenset({"INVALID_FIELD", "CONTEXT_OVERFLOW", "MODEL_UNSUITABLE", "ANSWER_BROKEN"})
+FINAL: Final = frozenset({"INVALID_FIELD", "CONTEXT_OVERFLOW", "MODEL_UNSUITABLE", "ANSWER_BROKEN", "CONTROLLER_NOT_FOUND"})
 """Failures that no other operator can mend."""
+EVENT_BYTES: Final = 7 << 20
+"""Largest part of an answer, or end of one: a little less than what a server takes in one message."""
 BUNDLE_BYTES: Final = 256 << 10
 """About how large a message grows that takes the chunks of several leases; a larger one goes alone."""
 
@@ -82,6 +85,8 @@ class Attachment:
         self._sending = asyncio.Lock()
         self._outbox: asyncio.Queue[OperatorMessage | None] = asyncio.Queue(OUTBOX)
         self._stopping = False
+        self.token = ""
+        """With which what leases need is read at the dispatcher; empty while there is no stream."""
         self.ending = False
         """Whether all is said and the dispatcher is to close the stream."""
         self._idle = asyncio.Event()
@@ -115,6 +120,7 @@ class Attachment:
                 log.exception("the stream to the dispatcher failed")
             finally:
                 self._attached.clear()
+                self.token = ""
                 await self._drop_leases()
             if not self._stopping:
                 await self._backoff.pause()
@@ -149,6 +155,7 @@ class Attachment:
             welcome = (await _within(HANDSHAKE_SECONDS, call.read(), "welcome")).welcome
             log.info("attached to dispatcher %s", challenge.dispatcher)
             self._backoff.reset()
+            self.token = welcome.token
             self._attached.set()
             beat = asyncio.create_task(self._beat(welcome.heartbeat_seconds))
             while (message := await call.read()) is not grpc.aio.EOF:
@@ -214,8 +221,12 @@ class Attachment:
                 terms=terms,
                 traceparent=lease.traceparent,
             )
+            logs = RunLogs()
             async with aclosing(answer) as events:
                 async for event in events:
+                    if isinstance(event, Chunk) and event.HasField("run"):
+                        logs.cut(event.run)
+                    _check_size(event, lease.order.model)
                     if isinstance(event, Chunk):
                         await self._send(chunk=LeaseChunk(lease=lease.id, chunk=event))
                     else:
@@ -294,6 +305,13 @@ async def _drain(outbox: asyncio.Queue[OperatorMessage | None]) -> AsyncGenerato
         if bundle.chunks:
             yield OperatorMessage(chunks=bundle)
             bundle = LeaseChunks()
+
+
+def _check_size(event: Chunk | Finish, model: str) -> None:
+    """Raise AnswerBroken for what no dispatcher takes: sent, it would end the stream, and with it all other leases."""
+    size, most = event.ByteSize(), STEP_BYTES if isinstance(event, Chunk) and event.HasField("run") else EVENT_BYTES
+    if size > most:
+        raise AnswerBroken(model, f"its controller made a step, or a record of them, of {size} bytes; at most {most} are sent")
 
 
 def _failed(lease: str, error: AosError) -> LeaseFailed:

@@ -13,7 +13,7 @@ block and what is not is settled by where the prompt ends, not by who else is th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -97,6 +97,29 @@ class Batcher:
         """How many tokens the sequences that have a slot have in the model's memory."""
         return sum(one.decoded for one in self._seated.values())
 
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to compute."""
+        free = self._waiting and len(self._seated) < self._slots
+        return bool(free) or any(one.decoded < len(one.tokens) for one in self._seated.values())
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more sequences wait than there are slots free."""
+        return len(self._waiting) > self._slots - len(self._seated)
+
+    def __contains__(self, key: int) -> bool:
+        """Whether the sequence has a slot or waits for one."""
+        return key in self._seated or key in self._waiting
+
+    def waits(self, key: int) -> bool:
+        """Whether the sequence waits for a slot."""
+        return key in self._waiting
+
+    def seated(self, key: int) -> bool:
+        """Whether it has one."""
+        return key in self._seated
+
     def add(self, key: int, tokens: list[int], terms: Terms | None = None, *, prompt: int | None = None) -> None:
         """Take in a sequence: its prompt, and behind it the tokens drawn elsewhere. At least one token.
 
@@ -147,6 +170,45 @@ class Batcher:
     def drew(self, key: int, token: int) -> None:
         """Add the token that was drawn for a row; the sequence goes on with it."""
         self._seated[key].tokens.append(token)
+
+    def change(self, key: int, backtrack: int, tokens: Sequence[int]) -> None:
+        """Take ``backtrack`` tokens from the sequence's end, and put others there. At least one must be left.
+
+        Where none are put there, the last that is left is computed again: its logits are wanted. What was taken of a prompt is its
+        end from then on.
+        """
+        if key in self._waiting:
+            mine, terms, blocks = self._waiting[key]
+            kept = len(mine) - backtrack
+            mine[kept:] = tokens
+            self._waiting[key] = mine, terms, min(blocks, self._whole(kept))
+            return
+        sequence = self._seated[key]
+        kept = len(sequence.tokens) - backtrack
+        sequence.tokens[kept:] = tokens
+        most = kept if tokens else kept - 1
+        if self._block:
+            shorter = min(sequence.blocks, self._whole(kept))
+            # what was computed in a block that is none any more has other bits
+            most = shorter if shorter < sequence.blocks else most
+            most = most if most >= shorter else self._whole(most)
+            sequence.blocks = self._prefixes.held[sequence.slot].blocks = shorter
+        if sequence.decoded > most:
+            count = self._prefixes.trim(sequence.slot, most)
+            sequence.decoded = count
+            self._reuses.append(Reuse(sequence.slot, sequence.slot, count))
+            for other in self._seated.values():  # nobody may wait for what is not going to come
+                if other.leader is not None and other.leader[0] == key and other.leader[2] > count:
+                    other.leader = (key, sequence.slot, count)
+
+    def hand(self, key: int, to: int) -> None:
+        """Give the slot of one sequence to another, which waits for one; the first is let go."""
+        slot = self._seated.pop(key).slot
+        tokens, terms, blocks = self._waiting.pop(to)
+        self._queue.remove(to)
+        reuse = self._prefixes.hand(slot, terms.tenant, tokens, blocks)
+        self._reuses.append(reuse)
+        self._seated[to] = _Sequence(to, slot, tokens, reuse.count, reuse.count, blocks)
 
     def rewind(self) -> None:
         """Begin all sequences that have a slot anew: the model forgot them. What was drawn stays drawn."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Final, Self
 
@@ -19,6 +19,7 @@ from aos.errors import AosError, Deadline, EngineFailed, InvalidField, ModelUnsu
 from aos.operator.answer import Answer
 from aos.operator.batch import Batcher, Row
 from aos.operator.constraints import Form, Grammars, Work
+from aos.operator.control_engine import LATE_SECONDS, Steered, SteeredAnswers
 from aos.operator.door import Door
 from aos.operator.embedding import EmbeddingEngine
 from aos.operator.grouping import groups
@@ -26,6 +27,7 @@ from aos.operator.model import Model
 from aos.operator.modes import NEEDS_EXACT
 from aos.operator.pace import Pace
 from aos.operator.sampling import Logits
+from aos.operator.steering import Steering, steer
 from aos.operator.steps import Steps, Witness
 from aos.operator.stream import End, News, Piece, TokenStream, deliver
 from aos.operator.tools import CALLS_FIELD, effective_constraint
@@ -75,12 +77,13 @@ class Engine:
         self._live: dict[int, tuple[Answer, TokenStream]] = {}
         self._grammars = Grammars(name, model)
         self._witness = Witness(name, model.vocabulary)
+        self._keys = itertools.count()
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         # of those whose form was not worked out when the model was done: what to draw from
         self._late: dict[int, Logits] = {}
         self._forming: list[Work] = []
+        self._steered = SteeredAnswers(name, self._batcher, self._keys, self._from_session, clock)
         self._door = Door(f"engine {name}", limit=self.slots + waiting, tenant_limit=self.slots + tenant_waiting)
-        self._keys = itertools.count()
-        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread = Thread(target=self._run, name=f"aos-engine-{name}", daemon=True)
         self._thread.start()
 
@@ -100,13 +103,20 @@ class Engine:
         return self._held / (self.slots * self.model.context) if self._door.inside else 0.0
 
     async def generate(
-        self, order: Order, *, accepted: Sequence[int] = (), sent_bytes: int | None = None, terms: Terms | None = None
+        self,
+        order: Order,
+        *,
+        accepted: Sequence[int] = (),
+        sent_bytes: int | None = None,
+        terms: Terms | None = None,
+        steering: Steering | None = None,
     ) -> AsyncGenerator[Piece | End]:
         """Stream the answer: pieces, then one End. Leaving early frees the sequence within one step.
 
         ``accepted`` are tokens drawn elsewhere: the answer goes on behind them, and they are not given again, but computed one by
         one, as the receipt speaks of their steps, too. ``sent_bytes`` says how much of its text the reader has; None: all that was
-        certain with those tokens. Orders for embeddings are for ``embedding``.
+        certain with those tokens. Orders for embeddings are for ``embedding``. ``steering`` runs the controller of an order that
+        has one: its pieces are ``RunStep``s, from the beginning on, whatever was accepted.
 
         Raises, before any work, InvalidField, ModelUnsuitable, ContextOverflow, QueueFull or ShuttingDown; and, at any time,
         EngineFailed, ShuttingDown or, when the time that ``terms`` give is over, Deadline.
@@ -123,11 +133,22 @@ class Engine:
         if order.WhichOneof("input") == "chat" and not self.model.chat:
             raise ModelUnsuitable(self.name, "chat template")
         with self._door.entered(terms.tenant):
-            answer = await self._read(order, list(accepted), sent_bytes, terms, due)
-            if answer.lacking:
-                yield Piece(answer.lacking, [])
             key, stream = next(self._keys), TokenStream()
-            self._send(lambda: self._add(key, answer, stream))
+            if order.HasField("control"):
+                steps = Steps(self._witness)
+                steered = await steer(
+                    self.name, self.model, order, steering=steering, steps=steps, terms=terms, due=due, clock=self._clock
+                )
+                try:
+                    self._send(lambda: self._steer(key, steered, stream))
+                except ShuttingDown:
+                    steered.session.close()
+                    raise
+            else:
+                answer = await self._read(order, list(accepted), sent_bytes, terms, due)
+                if answer.lacking:
+                    yield Piece(answer.lacking, [])
+                self._send(lambda: self._add(key, answer, stream))
             try:
                 end: End | None = None
                 while end is None:
@@ -186,11 +207,13 @@ class Engine:
     def _run(self) -> None:
         try:
             while True:
-                while len(self._live) == len(self._late) or not self._inbox.empty():
-                    self._inbox.get()()  # sleeps only when there is nothing to compute
+                while not self._batcher.pending or not self._inbox.empty():
+                    self._take()()  # sleeps only when there is nothing to compute
+                    self._make_room()
                 self._step()
+                self._make_room()
         except _Stop:
-            self._fail(list(self._live), ShuttingDown)
+            self._fail([*self._live, *self._steered], ShuttingDown)
         except BaseException:  # a bug: nobody may wait for a dead thread
             log.exception("the engine of %s died", self.name)
             with self._door.shutting():
@@ -198,7 +221,18 @@ class Engine:
             while not self._inbox.empty():
                 with suppress(Exception, _Stop):
                     self._inbox.get()()
-            self._tell(list(self._live), lambda: EngineFailed(self.name))
+            self._tell([*self._live, *self._steered], lambda: EngineFailed(self.name))
+
+    def _take(self) -> Callable[[], None]:
+        """Return what is to be done next. Who waits for the slot of one whose controller is late waits no longer than that."""
+        try:
+            return self._inbox.get(timeout=LATE_SECONDS if self._batcher.crowded else None)
+        except Empty:
+            return lambda: None
+
+    def _make_room(self) -> None:
+        if self._batcher.crowded:
+            self._steered.make_room(self._clock())
 
     def _stop(self) -> None:
         raise _Stop
@@ -209,7 +243,24 @@ class Engine:
         if answer.due < math.inf:
             heapq.heappush(self._due, (answer.due, key))
 
+    def _steer(self, key: int, steered: Steered, stream: TokenStream) -> None:
+        self._steered.add(key, steered, stream)
+        deliver(self._steered.news())
+        if steered.due < math.inf:
+            heapq.heappush(self._due, (steered.due, key))
+
+    def _from_session(self, work: Callable[[], None]) -> None:
+        """Called on a session's thread: do this on the engine's, and tell what comes of it."""
+
+        def told() -> None:
+            work()
+            deliver(self._steered.news())
+            self._expire(self._clock())  # a controller that does nothing gives the model nothing to compute
+
+        self._inbox.put(told)
+
     def _drop(self, key: int) -> None:
+        self._steered.drop(key)
         self._batcher.drop(key)
         self._live.pop(key, None)
         self._late.pop(key, None)
@@ -228,7 +279,10 @@ class Engine:
                 self.model.reuse(one.slot, one.source, one.count)
             for part in self._parts(rows, plan.prompt_tokens):
                 for row in part:
-                    self._live[row.key][0].timings.computed(began)
+                    if row.key in self._live:
+                        self._live[row.key][0].timings.computed(began)
+                    else:
+                        self._steered.computed(row.key, began)
                 outputs = self.model.decode(part)
                 self._now = self._clock()
                 computed += self._now - start
@@ -237,7 +291,9 @@ class Engine:
         except Exception as error:
             log.exception("a step of %s failed", self.name)
             problem = str(error) or type(error).__name__
-            self._fail([row.key for row in rows if row.key in self._live], lambda: EngineFailed(self.name, problem))
+            owners = [row.key if row.key in self._live else self._steered.owner(row.key) for row in rows]
+            gone = [owner for owner in dict.fromkeys(owners) if owner is not None]
+            self._fail(gone, lambda: EngineFailed(self.name, problem))
             # what the failed step left in the model's memory is anyone's guess
             self.model.clear()
             self._batcher.rewind()
@@ -254,14 +310,21 @@ class Engine:
 
     def _draw_all(self, rows: list[Row], outputs: Sequence[Logits]) -> None:
         drawing = [row.key for row in rows if row.draws]
-        news = [self._draw(key, logits) for key, logits in zip(drawing, outputs, strict=True)]
-        deliver([one for one in news if one is not None])
+        news: list[News | None] = []
+        for key, logits in zip(drawing, outputs, strict=True):
+            if key in self._live:
+                news.append(self._draw(key, logits))
+            else:
+                self._steered.take(key, logits)
+        self._steered.settle()
+        deliver([one for one in [*news, *self._steered.news()] if one is not None])
 
     def _expire(self, now: float) -> None:
         while self._due and self._due[0][0] <= now:
             _, key = heapq.heappop(self._due)
-            if key in self._live:
-                seconds = self._live[key][0].terms.seconds or 0.0
+            if key in self._live or key in self._steered:
+                terms = self._steered.terms(key) if key in self._steered else self._live[key][0].terms
+                seconds = terms.seconds or 0.0
                 self._fail([key], lambda seconds=seconds: Deadline(f"a request to {self.name}", seconds))
 
     def _catch_up(self, key: int) -> None:
@@ -311,4 +374,5 @@ class Engine:
             self._drop(key)
 
     def _tell(self, keys: list[int], error: Callable[[], AosError]) -> None:
-        deliver([News(self._live[key][1], "", [], error()) for key in keys])
+        streams = [self._live[key][1] if key in self._live else self._steered.stream(key) for key in keys]
+        deliver([News(stream, "", [], error()) for stream in streams])

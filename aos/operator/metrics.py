@@ -110,9 +110,9 @@ class OperatorMetrics:
         def take(piece: Piece | End) -> bool:
             if isinstance(piece, End):
                 self._end(labels, piece, tally)
-            elif piece.tokens:
-                tally.take(len(piece.tokens))
-                self._generated.labels(*labels).inc(len(piece.tokens))
+            elif drawn := len(piece.tokens) + sum(one.sampled for step in piece.run for one in step.branches):
+                tally.take(drawn)
+                self._generated.labels(*labels).inc(drawn)
             return isinstance(piece, End)
 
         async with aclosing(self._counted(labels, answer, take)) as pieces:

@@ -94,6 +94,10 @@ class Model(Protocol):
         """Return the tokens of text in mid-answer: nothing is put before it, and no control tokens come of it. Any thread."""
         ...
 
+    def tokens_in(self, text: bytes) -> Sequence[int]:
+        """Return the tokens of text in mid-answer, as ``tokens_of`` does, but with the control tokens that it names. Any thread."""
+        ...
+
     def tokenise(self, order: Order) -> list[int]:
         """Return the tokens of the order's input. Called on any thread, and slow for long inputs."""
         ...

@@ -7,12 +7,14 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 
 from aos.clock import Clock
 from aos.metrics import CollectorRegistry
 from aos.operator.attach import FAREWELL_SECONDS, Attachment
+from aos.operator.controlling import running_controllers
 from aos.operator.drawing import Drawer
 from aos.operator.engine import WAITING
 from aos.operator.hosting import Hosting
@@ -78,6 +80,7 @@ async def running_operator(
     tee: Tee | None = None,
     upstreams: UpstreamSettings | None = None,
     unaddressed: bool = False,
+    controllers: Path | None = None,
 ) -> AsyncGenerator[OperatorNode]:
     """Offer the models to the network until the block ends; then let leases run for ``grace`` seconds and give the rest back.
 
@@ -87,7 +90,7 @@ async def running_operator(
     they are needed, as far as ``memory``, in bytes, allows; models stay the caller's to close. With ``vrf``, the operator can be
     drawn to check others' jobs; with ``tee``, it takes `tee` jobs, once the registry has taken its evidence. With ``upstreams``, it
     hosts the model servers that are registered behind it, and, if it is ``unaddressed``, those that were registered without a key,
-    too.
+    too. What its controllers compile to is kept in the folder ``controllers``; without one, until the block ends.
 
     Without ``registry`` and ``dispatcher`` it belongs to no network, and there is only its own service.
 
@@ -107,6 +110,8 @@ async def running_operator(
             yield OperatorNode(key.address, pool, servicer, None, runner)
             return
         offers = [_offer(name, pool.facts[name], price) for name in models]
+        steering = running_controllers(dispatcher, controllers, token=lambda: attachment.token)
+        runner.steering = await stack.enter_async_context(steering)
         public = vrf.public if vrf is not None else b""
         registration = Registration(key, offers, registry, clock=clock, random=random, vrf_key=public, tee=tee)
         drawer = Drawer(key, vrf) if vrf is not None else None
@@ -164,4 +169,5 @@ def _offer(name: str, facts: Facts, price: Price) -> Offer:
         embeddings=facts.embeddings,
         images=facts.images,
         image_edits=facts.images,
+        controllers=not facts.images,
     )

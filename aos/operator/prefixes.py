@@ -72,6 +72,20 @@ class Prefixes:
         one = self.held[slot]
         one.busy, one.used = False, self._uses
 
+    def trim(self, slot: int, count: int) -> int:
+        """Let a slot hold at most its first ``count`` tokens; return how many it holds then."""
+        self.held[slot].count = min(self.held[slot].count, count) if self._reuse else 0
+        return self.held[slot].count
+
+    def hand(self, slot: int, tenant: str, tokens: list[int], blocks: int = 0) -> Reuse:
+        """Give a slot that is in use to other tokens, as ``seat`` does with a free one."""
+        mine = Held(tenant, tokens, blocks=blocks)
+        shared = [self._shared(one, mine, one.count) if self._reuse else 0 for one in self.held]
+        best = max(range(len(shared)), key=lambda other: shared[other])
+        source = best if shared[best] - shared[slot] >= COPY_TOKENS else slot
+        self.held[slot] = Held(tenant, tokens, shared[source], busy=True, blocks=blocks)
+        return Reuse(slot, source, shared[source])
+
     def forget(self) -> None:
         """Know that the model forgot everything. Who has a slot keeps it."""
         for one in self.held:

@@ -14,8 +14,10 @@ from aos.operator.foretold import Foretold
 from aos.operator.llama import DEFAULT_CONTEXT, LlamaModel, Lora, loaded
 from aos.operator.model import Model
 from aos.operator.modes import Layout
+from aos.operator.replay_controlled import longest_branch, replay_controlled, slots_for
 from aos.operator.replay_pictures import replay_pictures
 from aos.operator.replay_vectors import longest, replay_vectors
+from aos.operator.steering import Open
 from aos.operator.stream import End
 from aos.order import digest_tokens
 from aos.v1.dispatcher_pb2 import ReceiptBundle
@@ -31,9 +33,10 @@ LOGIT_TOLERANCE: Final = 2.0
 other instruction sets, kernels and batches (docs/reference/receipt.md)."""
 
 
-async def replay(bundle: ReceiptBundle, path: Path, lora: Lora | None = None) -> Finding:
+async def replay(bundle: ReceiptBundle, path: Path, lora: Lora | None = None, opened: Open | None = None) -> Finding:
     """Load the weights, with an adapter or without, as the receipt's profile says, and run the order again.
 
+    ``opened`` opens sessions of controllers; without it, an order that has one cannot be run.
     Raises what Weights and its ``open`` raise for a file that cannot be loaded, or, of pictures, what ImageModel raises.
     """
     if bundle.order.HasField("picture"):
@@ -45,11 +48,14 @@ async def replay(bundle: ReceiptBundle, path: Path, lora: Lora | None = None) ->
     needed = usage.prompt_tokens + usage.completion_tokens + 1
     if bundle.order.HasField("embedding"):  # each text has a context of its own
         needed = min(needed, longest(bundle.order))
-    async with loaded(path, slots=1, context=max(DEFAULT_CONTEXT, needed), lora=lora, layout=layout) as model:
-        return await replay_on(bundle, model)
+    slots = 1
+    if bundle.order.HasField("control"):
+        needed, slots = longest_branch(bundle) + 1, slots_for(bundle)
+    async with loaded(path, slots=slots, context=max(DEFAULT_CONTEXT, needed), lora=lora, layout=layout) as model:
+        return await replay_on(bundle, model, opened)
 
 
-async def replay_on(bundle: ReceiptBundle, model: Model) -> Finding:
+async def replay_on(bundle: ReceiptBundle, model: Model, opened: Open | None = None) -> Finding:
     """Run the order again on a loaded model, and say whether the same steps, and with them the same text, come.
 
     Where both are exact, the steps must be the same bit by bit; the first that is not is named. The model is told the answer and
@@ -62,6 +68,13 @@ async def replay_on(bundle: ReceiptBundle, model: Model) -> Finding:
         return Finding(WHAT, good=None, why=f"these weights are {model.digest}, the receipt names {receipt.model_digest.hex()}")
     if bundle.order.HasField("embedding"):
         return await replay_vectors(bundle, model)
+    if bundle.order.HasField("control"):
+        return await replay_controlled(bundle, model, opened, doubt=_doubt(receipt, model), tolerance=LOGIT_TOLERANCE)
+    return await _replay_text(bundle, model)
+
+
+async def _replay_text(bundle: ReceiptBundle, model: Model) -> Finding:
+    receipt = bundle.receipt
     order = Order()
     order.CopyFrom(bundle.order)
     # an answer of that length ends by itself one token on at the latest; one that was cut, exactly there: the operator's context

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from aos.clock import Clock
+from aos.control_order import argument_digest
 from aos.errors import ModelUnsuitable
 from aos.operator.embedding import messages as embeddings
 from aos.operator.engine import Engine
@@ -15,6 +16,7 @@ from aos.operator.logprobs import messages
 from aos.operator.modes import Mode
 from aos.operator.pool import AnyEngine, Pool
 from aos.operator.rendering import RenderEngine
+from aos.operator.steering import Steering
 from aos.operator.stream import End, Piece, Vector
 from aos.operator.tracing import traced
 from aos.operator.upstream_answer import answering
@@ -59,6 +61,8 @@ class Runner:
         """Gives a registered model's servers; None for the pool's own. Hosting sets it."""
         self.groups: Callable[[], Sequence[Group]] = lambda: ()
         """Gives the servers of every registered model. Hosting sets it."""
+        self.steering: Steering | None = None
+        """What runs controllers; None: orders that have one are refused. The node sets it."""
         self._clock, self._measured, self._told, self._telemetry = clock, measured, told, telemetry or Telemetry()
         self._node = key.address.lower()
         self._seen: vector.Clock = {}
@@ -90,6 +94,8 @@ class Runner:
     ) -> AsyncGenerator[Chunk | Finish]:
         """Stream chunks, then the finish, as a span of the trace ``traceparent``. Leaving early stops the engine within one step.
 
+        Of an order with a controller, each step is a chunk of its own; behind the last comes one with the whole answer.
+
         ``job`` is the job's id, 32 bytes. ``accepted``, ``sent_bytes`` and ``terms`` are Engine.generate's, ``vectors`` what
         EmbeddingEngine.embed accepts, ``pictures`` what RenderEngine.render does: the chunks go on behind them, the receipt is for
         the whole answer. Raises what Pool.mode, Pool.using, Engine.generate, EmbeddingEngine.embed and RenderEngine.render raise.
@@ -99,6 +105,8 @@ class Runner:
         order = with_defaults(order, job=job)
         if order.HasField("picture"):  # in a thread: hashing files takes milliseconds
             order = await asyncio.to_thread(with_digests, order)
+        if order.HasField("control") and (group is not None or self.steering is None):
+            raise ModelUnsuitable(order.model, "controllers")
         check_order(order)  # no model is loaded for what is refused anyway
         span = self._telemetry.begin(order, parent=traceparent, job=f"jobs/{job.hex()}", serving=True)
         if group is None:
@@ -139,7 +147,7 @@ class Runner:
                 engines.append(engine)
                 if terms is not None and seconds is not None:
                     left = replace(terms, seconds=max(0.0, seconds - (self.pool.clock() - began)))
-                answer = _answer(engine, order, accepted, sent_bytes, vectors, pictures, left)
+                answer = self._answer(engine, order, accepted, sent_bytes, vectors, pictures, left)
                 async with aclosing(answer) as pieces:
                     async for piece in pieces:
                         yield piece
@@ -148,12 +156,9 @@ class Runner:
         async with aclosing(self._measured(order.model, answered())) as pieces:
             async for piece in pieces:
                 engine = engines[0]
-                if isinstance(piece, Piece) and isinstance(engine, RenderEngine):
-                    yield Chunk(pictures=piece.pictures)
-                elif isinstance(piece, Piece) and isinstance(engine, Engine):
-                    logprobs = messages(piece.logprobs, engine.model.piece)
-                    yield Chunk(text=piece.text, tokens=piece.tokens, logprobs=logprobs, embeddings=embeddings(piece.vectors))
-                elif isinstance(piece, End):
+                for chunk in _chunks(engine, piece):
+                    yield chunk
+                if isinstance(piece, End):
                     yield await self._finish(order, job, engine, piece)
 
     async def _finish(self, order: Order, job: bytes, engine: AnyEngine, end: End) -> Finish:
@@ -161,6 +166,8 @@ class Runner:
         if isinstance(engine, RenderEngine):
             usage.prompt_tokens, usage.completion_tokens = picture_tokens(order.picture)
             prompt = digest_input(order.picture)
+        if end.record is not None:
+            usage.prompt_tokens, usage.completion_tokens = end.record.ff_tokens, end.record.sampled_tokens
         price = cost(self.price, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
         profile, output = engine.model.profile, text_digest(end.text)
         if isinstance(engine, RenderEngine):
@@ -185,6 +192,8 @@ class Runner:
             clock=self.tick(),
             issued_at=int(self._clock.now().timestamp()),
         )
+        if order.HasField("control"):
+            unsigned.controller_digest, unsigned.argument_digest = order.control.controller, argument_digest(order.control)
 
         def signed() -> Finish:
             finish = Finish(reason=end.reason, stop=end.stop, cached_tokens=end.cached)
@@ -192,6 +201,9 @@ class Runner:
             unsigned.state_root = NOTHING
             if end.steps is not None:
                 finish.trace.CopyFrom(Trace(prompt_tokens=end.prompt, steps=end.steps.packed()))
+                if end.record is not None:
+                    finish.trace.run.extend(end.record.steps)
+                    finish.trace.context = end.record.context
                 unsigned.state_root = state_root(unsigned, finish.trace)
             finish.receipt.CopyFrom(sign(unsigned, self.key))
             return finish
@@ -199,25 +211,38 @@ class Runner:
         # hashing the steps and secp256k1 in Python take milliseconds
         return await asyncio.to_thread(signed)
 
+    def _answer(
+        self,
+        engine: AnyEngine,
+        order: Order,
+        accepted: Sequence[int],
+        sent_bytes: int | None,
+        vectors: Sequence[Vector],
+        pictures: Sequence[Picture],
+        terms: Terms | None,
+    ) -> Answer:
+        """Return what the engine answers. Raises ModelUnsuitable for what it cannot."""
+        if isinstance(engine, RenderEngine):
+            if not order.HasField("picture"):
+                raise ModelUnsuitable(order.model, "text: it makes pictures")
+            return engine.render(order, accepted=pictures, terms=terms)
+        if order.HasField("picture"):
+            raise ModelUnsuitable(order.model, "pictures")
+        if not order.HasField("embedding"):
+            return engine.generate(order, accepted=accepted, sent_bytes=sent_bytes, terms=terms, steering=self.steering)
+        if engine.embedding is None:
+            raise ModelUnsuitable(order.model, "embeddings")
+        return engine.embedding.embed(order, accepted=vectors, terms=terms)
 
-def _answer(
-    engine: AnyEngine,
-    order: Order,
-    accepted: Sequence[int],
-    sent_bytes: int | None,
-    vectors: Sequence[Vector],
-    pictures: Sequence[Picture],
-    terms: Terms | None,
-) -> Answer:
-    """Return what the engine answers. Raises ModelUnsuitable for what it cannot."""
+
+def _chunks(engine: AnyEngine, piece: Piece | End) -> list[Chunk]:
+    """Return what is told of a piece, and of an end: the whole answer, where it could be taken back until then."""
+    if isinstance(piece, End):
+        steered = piece.record is not None and (piece.text or piece.tokens)
+        return [Chunk(text=piece.text, tokens=piece.tokens)] if steered else []
     if isinstance(engine, RenderEngine):
-        if not order.HasField("picture"):
-            raise ModelUnsuitable(order.model, "text: it makes pictures")
-        return engine.render(order, accepted=pictures, terms=terms)
-    if order.HasField("picture"):
-        raise ModelUnsuitable(order.model, "pictures")
-    if not order.HasField("embedding"):
-        return engine.generate(order, accepted=accepted, sent_bytes=sent_bytes, terms=terms)
-    if engine.embedding is None:
-        raise ModelUnsuitable(order.model, "embeddings")
-    return engine.embedding.embed(order, accepted=vectors, terms=terms)
+        return [Chunk(pictures=piece.pictures)]
+    if piece.run:
+        return [Chunk(run=step) for step in piece.run]
+    logprobs = messages(piece.logprobs, engine.model.piece)
+    return [Chunk(text=piece.text, tokens=piece.tokens, logprobs=logprobs, embeddings=embeddings(piece.vectors))]

@@ -129,6 +129,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServicer):
             adapter_digest=facts.adapter_digest,
             embeddings=facts.embeddings,
             images=facts.images,
+            controllers=self._runner.steering is not None and not facts.images,
         )
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from aos.operator.control_run import Record
 from aos.operator.logprobs import Likelihood
 from aos.operator.steps import Steps
 from aos.operator.timings import Timings
-from aos.v1.types_pb2 import FinishReason, Picture
+from aos.v1.types_pb2 import FinishReason, Picture, RunStep
 
 Vector = NDArray[np.float32]
 
@@ -32,6 +33,8 @@ class Piece:
     """Those of the next texts, for an order for embeddings."""
     pictures: Sequence[Picture] = ()
     """The next one, for an order for pictures."""
+    run: Sequence[RunStep] = ()
+    """The next steps of a controlled answer, whose pieces have nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class End:
     """When it was computed; None if nothing was drawn here."""
     steps: Steps | None = field(default=None, compare=False)
     """What its receipt speaks of; None for an order for embeddings or pictures."""
+    record: Record | None = None
+    """What its receipt speaks of beside that, for a controlled answer."""
     pictures: Sequence[Picture] = ()
     """All of them, without their files, for an order for pictures."""
 
@@ -66,6 +71,7 @@ class News:
     tokens: Sequence[int]
     end: End | Exception | None = None
     logprobs: Sequence[Likelihood] = ()
+    run: Sequence[RunStep] = ()
 
 
 class TokenStream:
@@ -77,6 +83,7 @@ class TokenStream:
         self._text: list[str] = []
         self._tokens: list[int] = []
         self._logprobs: list[Likelihood] = []
+        self._run: list[RunStep] = []
         self._end: End | Exception | None = None
 
     def take(self, news: News) -> None:
@@ -84,6 +91,7 @@ class TokenStream:
         self._text.append(news.text)
         self._tokens += news.tokens
         self._logprobs += news.logprobs
+        self._run += news.run
         self._end = self._end or news.end
         self._news.set()
 
@@ -94,7 +102,8 @@ class TokenStream:
         text, self._text = "".join(self._text), []
         tokens, self._tokens = self._tokens, []
         logprobs, self._logprobs = self._logprobs, []
-        piece = Piece(text, tokens, logprobs) if text or tokens else None
+        run, self._run = self._run, []
+        piece = Piece(text, tokens, logprobs, run=run) if text or tokens or run else None
         if isinstance(self._end, Exception):
             if piece is None:
                 raise self._end

@@ -71,6 +71,8 @@ class Model:
     """Whether one of them makes pictures."""
     image_edits: bool
     """Whether one of them changes pictures."""
+    controllers: bool
+    """Whether one of them runs controllers: jobs that have one go to such."""
     prompt_price: int
     completion_price: int
     operators: tuple[str, ...]
@@ -110,6 +112,7 @@ def model(name: str, listings: Sequence[Listing], *, now: datetime, claim: timed
         embeddings=any(offer.embeddings for offer in offers),
         images=any(offer.images for offer in offers),
         image_edits=any(offer.image_edits for offer in offers),
+        controllers=any(offer.controllers for offer in offers),
         prompt_price=max(offer.prompt_price for offer in offers),
         completion_price=max(offer.completion_price for offer in offers),
         operators=tuple(one.lease.operator for one in usable),

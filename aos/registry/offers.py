@@ -45,6 +45,7 @@ class Offer:
     embeddings: bool = False
     images: bool = False
     image_edits: bool = False
+    controllers: bool = False
     replicas: tuple[str, ...] = ()
     """Ids of the registered model servers that run it; none: the operator does itself."""
 
@@ -87,6 +88,7 @@ def _check(offer: registry_pb2.Offer, at: str) -> Offer:
         embeddings=offer.embeddings,
         images=offer.images,
         image_edits=offer.image_edits,
+        controllers=offer.controllers,
         replicas=tuple(offer.replicas),
     )
 
@@ -120,5 +122,6 @@ def offer_proto(offer: Offer) -> registry_pb2.Offer:
         embeddings=offer.embeddings,
         images=offer.images,
         image_edits=offer.image_edits,
+        controllers=offer.controllers,
         replicas=offer.replicas,
     )

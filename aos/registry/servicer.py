@@ -287,4 +287,5 @@ def _model(model: catalog.Model) -> pb.Model:
         job_types=model.job_types,
         images=model.images,
         image_edits=model.image_edits,
+        controllers=model.controllers,
     )

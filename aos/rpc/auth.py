@@ -27,6 +27,8 @@ class Kind(enum.Enum):
     PROJECT = "project"
     ADMIN = "admin"
     SERVICE = "service"
+    OPERATOR = "operator"
+    """One that is attached to the dispatcher, which gave it a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Access(enum.Enum):
     ANYONE = frozenset(Kind)
     """No power of its own: it passes the caller's token on, or checks a signature in the message."""
     PROJECT = frozenset({Kind.PROJECT, Kind.ADMIN, Kind.SERVICE})
+    MEMBER = frozenset({Kind.PROJECT, Kind.ADMIN, Kind.SERVICE, Kind.OPERATOR})
     ADMIN = frozenset({Kind.ADMIN, Kind.SERVICE})
     SERVICE = frozenset({Kind.SERVICE})
 
@@ -102,6 +105,7 @@ POLICY: Final[dict[str, Access]] = {
     "/gateway.v1.Jobs/": Access.ANYONE,
     "/gateway.v1.Images/": Access.ANYONE,
     "/gateway.v1.AiProjects/": Access.ANYONE,
+    "/gateway.v1.Aici/": Access.ANYONE,
     "/gateway.v1.Models/": Access.ANYONE,
     "/gateway.v1.Opml/": Access.ANYONE,
     "/gateway.v1.OpmlCallbacks/": Access.ANYONE,
@@ -122,6 +126,9 @@ POLICY: Final[dict[str, Access]] = {
     # the link's signature stands for a token
     "/aos.v1.Blobs/GetSharedBlob": Access.ANYONE,
     "/aos.v1.Callbacks/": Access.ANYONE,
+    "/aos.v1.Controllers/": Access.PROJECT,
+    # operators read what their jobs need
+    "/aos.v1.Controllers/ReadController": Access.MEMBER,
     "/aos.v1.Registry/": Access.PROJECT,
     "/aos.v1.Registry/ChallengeOperator": Access.ANYONE,
     "/aos.v1.Registry/RegisterOperator": Access.ANYONE,

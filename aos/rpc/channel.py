@@ -57,11 +57,15 @@ def bearer(token: str) -> list[grpc.aio.ClientInterceptor]:
         async def intercept_unary_stream(self, continuation: Continuation, client_call_details: Any, request: Any) -> Any:
             return await continuation(details(client_call_details), request)
 
+    class StreamUnary(grpc.aio.StreamUnaryClientInterceptor):
+        async def intercept_stream_unary(self, continuation: Continuation, client_call_details: Any, request_iterator: Any) -> Any:
+            return await continuation(details(client_call_details), request_iterator)
+
     class StreamStream(grpc.aio.StreamStreamClientInterceptor):
         async def intercept_stream_stream(self, continuation: Continuation, client_call_details: Any, request_iterator: Any) -> Any:
             return await continuation(details(client_call_details), request_iterator)
 
-    return [UnaryUnary(), UnaryStream(), StreamStream()]
+    return [UnaryUnary(), UnaryStream(), StreamUnary(), StreamStream()]
 
 
 Continuation = Callable[[Any, Any], Awaitable[Any]]

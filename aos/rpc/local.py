@@ -25,7 +25,7 @@ Handler = Any
 
 
 class LocalChannel(grpc.aio.Channel):
-    """Calls servicers directly. Calls whose request is a stream are not among what it can do."""
+    """Calls servicers directly. Calls with a stream in both directions are not among what it can do."""
 
     def __init__(self, *services: Service, authenticate: Authenticator) -> None:
         self._methods: dict[str, Handler] = {}
@@ -71,9 +71,19 @@ class LocalChannel(grpc.aio.Channel):
 
         return call
 
-    def stream_unary(self, *_: Any, **__: Any) -> Any:
-        """Return what refuses to be called."""
-        return _no_streams
+    def stream_unary(self, method: str, *_: Any, **__: Any) -> Any:
+        """Return what makes calls of the method; what the iterator raises, the service sees."""
+
+        def call(requests: Any, *, timeout: float | None = None, metadata: Any = None, **_: Any) -> asyncio.Task[Any]:
+            context = _Context(tuple(metadata or ()))
+
+            async def answer() -> Any:
+                handler: Any = await self._handler(method)
+                return await handler.stream_unary(requests, context)
+
+            return asyncio.create_task(_within(timeout, answer))
+
+        return call
 
     def stream_stream(self, *_: Any, **__: Any) -> Any:
         """Return what refuses to be called."""
@@ -223,4 +233,4 @@ def _failed(code: grpc.StatusCode, details: str, trailing: Any = ()) -> grpc.aio
 
 
 def _no_streams(*_: Any, **__: Any) -> NoReturn:
-    raise NotImplementedError("a local channel sends no streams")
+    raise NotImplementedError("a local channel has no streams in both directions")

@@ -104,7 +104,7 @@ class Blobs:
                 file.flush()
                 os.fsync(file.fileno())
             Path(file.name).replace(path)
-            _sync(path.parent)
+            sync_folder(path.parent)
         os.utime(path, (now, now))
         with self._lock:
             self._files[owner, digest.hex()] = Kept(owner, digest.hex(), len(data), now)
@@ -163,7 +163,8 @@ def _secret(path: Path) -> bytes:
     return known
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Let the names in the folder survive a loss of power, too."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

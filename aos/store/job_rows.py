@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from aos.dispatcher.admission import Record
-from aos.dispatcher.jobs import Job, Money, Output, State, Submission, joined
+from aos.dispatcher.jobs import Job, Money, State, Submission
+from aos.dispatcher.output import Output, joined
 from aos.v1.dispatcher_pb2 import JobEvent, Outcome
 from aos.v1.operator_pb2 import Chunk
 from aos.v1.types_pb2 import Order, Price
@@ -16,7 +17,7 @@ from aos.v1.types_pb2 import Order, Price
 _FIELDS: Final = (
     "id", "project", "model", "model_digest", "request_digest", "parameters", "seed", "prompt_bound", "completion_bound",
     "amount", "created", "deadline", "money", "state", "operator", "lease", "price", "attempts", "failures", "clock", "ended",
-    "priority", "traceparent", "job_type", "waits",
+    "priority", "traceparent", "job_type", "waits", "controlled",
 )  # fmt: skip
 JOB: Final = ", ".join(_FIELDS)
 """The columns of what moves."""
@@ -44,6 +45,7 @@ def write_job(job: Job) -> dict[str, Any]:
         "deadline": micros(job.deadline),
         "money": int(job.money),
         "state": int(job.state),
+        "controlled": int(job.controlled),
         "price": None if job.price is None else job.price.SerializeToString(),
         "clock": json.dumps(dict(job.clock), sort_keys=True),
         "ended": None if job.ended is None else micros(job.ended),
@@ -52,7 +54,7 @@ def write_job(job: Job) -> dict[str, Any]:
 
 def read_job(row: Mapping[str, Any]) -> Job:
     values: dict[str, Any] = {name: row[name] for name in _FIELDS}
-    values["amount"] = int(row["amount"])
+    values["amount"], values["controlled"] = int(row["amount"]), bool(row["controlled"])
     values["created"], values["deadline"] = _time(row["created"]), _time(row["deadline"])
     values["money"], values["state"] = Money(row["money"]), State(row["state"])
     values["price"] = None if row["price"] is None else Price.FromString(row["price"])

@@ -13,8 +13,9 @@ from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from aos.dispatcher.admission import Load, Record
-from aos.dispatcher.jobs import Job, Money, Output, State, View
+from aos.dispatcher.jobs import Job, Money, State, View
 from aos.dispatcher.listing import JobFilter
+from aos.dispatcher.output import Output
 from aos.dispatcher.risk import RiskSettings
 from aos.dispatcher.store import Change, Decide, Leased, More, Row, Waiting
 from aos.errors import JobNotFound
@@ -118,6 +119,11 @@ MIGRATIONS(name="job_attestations")(job_attestations.create)
 def _add_waits(db: Database) -> None:
     # jobs from before had the deadline of the settings, or their callers' own, and nobody knows which: they wait for it
     db.execute("ALTER TABLE jobs ADD COLUMN waits INTEGER NOT NULL DEFAULT 1")
+
+
+@MIGRATIONS(name="controlled_jobs")
+def _add_controlled(db: Database) -> None:
+    db.execute("ALTER TABLE jobs ADD COLUMN controlled INTEGER NOT NULL DEFAULT 0")
 
 
 class SqliteJobStore:

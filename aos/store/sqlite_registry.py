@@ -86,6 +86,11 @@ def _lapses_noted(db: Database) -> None:
     db.execute("CREATE INDEX registry_operators_lapses ON registry_operators (expires) WHERE departed IS NULL AND noted = 0")
 
 
+@MIGRATIONS(name="0006_controllers")
+def _controllers(db: Database) -> None:
+    db.execute("ALTER TABLE registry_offers ADD COLUMN controllers INTEGER NOT NULL DEFAULT 0")
+
+
 class SqliteRegistryStore:
     """A RegistryStore in one file."""
 
@@ -240,6 +245,7 @@ def _offered(row: dict[str, Any]) -> Offered:
         embeddings=bool(row["embeddings"]),
         images=bool(row["images"]),
         image_edits=bool(row["image_edits"]),
+        controllers=bool(row["controllers"]),
         replicas=tuple(row["replicas"].split()),
     )
     return Offered(offer, _time(row["since"]))
@@ -280,6 +286,7 @@ def _write(db: Database, registration: Registration, *, offers: bool) -> None:
             "embeddings": int(offer.embeddings),
             "images": int(offer.images),
             "image_edits": int(offer.image_edits),
+            "controllers": int(offer.controllers),
             "replicas": " ".join(offer.replicas),
             "since": _write_time(one.since),
         }

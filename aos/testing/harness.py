@@ -25,6 +25,7 @@ from aos.registry.settings import RegistrySettings
 from aos.rpc.channel import channel
 from aos.rpc.status import answered
 from aos.serve import running_services
+from aos.settings import bundled_controllers
 from aos.storage.blobs import BlobLimits
 from aos.telemetry import Telemetry
 from aos.testing.clock import ManualClock
@@ -113,6 +114,7 @@ async def running_aos(
     questions: QuestionSettings | None = None,
     attested: int = 0,
     blobs: BlobLimits | None = None,
+    controllers: bool = False,
     picture_networks: Sequence[Network] = LOOPBACK,
     upstreams: UpstreamSettings | None = None,
 ) -> AsyncGenerator[Aos]:
@@ -124,7 +126,8 @@ async def running_aos(
     settings. With ``vrf``, operators have VRF keys and can be drawn to check each other's jobs. ``questions`` are the limits of
     questions to an operator; unless they are given, callbacks may go to this machine, and nowhere else that is not public. The
     first ``attested`` operators run in a simulated TEE, whose evidence the network takes. Pictures may come from
-    ``picture_networks``, too; ``blobs`` are the limits of their files. With ``upstreams``, operators host model servers that are
+    ``picture_networks``, too; ``blobs`` are the limits of their files. With ``controllers``, those that come with the package are
+    there. With ``upstreams``, operators host model servers that are
     registered, those without a key included.
     """
     models = models or (ScriptedModel(),)
@@ -143,12 +146,15 @@ async def running_aos(
                 open_as=f"projects/{PROJECT}" if open_to_all else "",
                 telemetry=telemetry,
                 blobs=blobs,
+                controllers=bundled_controllers() if controllers else None,
                 picture_networks=picture_networks,
                 grace=0,
             )
         )
         admin = Client(await enter(channel(services.address, ADMIN_TOKEN)))
         token = await _project(admin, balance)
+        if controllers:
+            await services.installed
         outward = await enter(channel(services.address))
         running = [
             await enter(

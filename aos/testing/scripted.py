@@ -147,6 +147,10 @@ class ScriptedModel:
         """Return its bytes."""
         return list(text)
 
+    def tokens_in(self, text: bytes) -> list[int]:
+        """Return its bytes."""
+        return list(text)
+
     def piece(self, token: int) -> bytes:
         """Return the byte; nothing for END and PROMPT_END."""
         return bytes([token]) if token < END else b""
@@ -184,8 +188,9 @@ class ScriptedModel:
 
     def _logits(self, slot: int) -> Logits:
         sequence = self._sequences[slot]
-        border = sequence.index(PROMPT_END)
-        spoken = bytes(sequence[border + 1 :])
+        # a controller may have taken back the prompt's end
+        border = sequence.index(PROMPT_END) if PROMPT_END in sequence else len(sequence)
+        spoken = bytes(token for token in sequence[border + 1 :] if token < END)
         if slot not in self._answers:
             self._answers[slot] = self._choose(bytes(sequence[:border]).decode(), spoken)
         for hold in self._holds:

@@ -747,10 +747,12 @@ class DrawClaimed(_message.Message):
     def __init__(self, job: _Optional[bytes] = ..., vrf: _Optional[_Union[Vrf, _Mapping]] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., signature: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("heartbeat_seconds",)
+    __slots__ = ("heartbeat_seconds", "token")
     HEARTBEAT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     heartbeat_seconds: float
-    def __init__(self, heartbeat_seconds: _Optional[float] = ...) -> None: ...
+    token: str
+    def __init__(self, heartbeat_seconds: _Optional[float] = ..., token: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("clock",)

@@ -27,7 +27,7 @@ from aos.v1 import types_pb2 as aos_dot_v1_dot_types__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61os/v1/operator.proto\x12\x06\x61os.v1\x1a\x14\x61os/v1/receipt.proto\x1a\x12\x61os/v1/types.proto\x1a\x19google/api/httpbody.proto\"\x13\n\x11GetMetricsRequest\"/\n\x0fTokenizeRequest\x12\x1c\n\x05order\x18\x01 \x01(\x0b\x32\r.aos.v1.Order\"\"\n\x10TokenizeResponse\x12\x0e\n\x06tokens\x18\x01 \x03(\r\"2\n\x11\x44\x65tokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\r\"0\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x19\n\x17\x44\x65scribeOperatorRequest\"\xee\x01\n\x0bLoadedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12\x0c\n\x04\x63hat\x18\x04 \x01(\x08\x12\x0f\n\x07profile\x18\x05 \x01(\t\x12\x0f\n\x07running\x18\x06 \x01(\r\x12\x0f\n\x07waiting\x18\x07 \x01(\r\x12\r\n\x05slots\x18\x08 \x01(\r\x12\r\n\x05\x65xact\x18\t \x01(\x08\x12\x0e\n\x06loaded\x18\n \x01(\x08\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x0b \x01(\t\x12\x12\n\nembeddings\x18\x0c \x01(\x08\x12\x0e\n\x06images\x18\x14 \x01(\x08\"K\n\x13OperatorDescription\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12#\n\x06models\x18\x02 \x03(\x0b\x32\x13.aos.v1.LoadedModel\"<\n\x0fGenerateRequest\x12\x1c\n\x05order\x18\x01 \x01(\x0b\x32\r.aos.v1.Order\x12\x0b\n\x03job\x18\x02 \x01(\x0c\"]\n\x10GenerateResponse\x12\x1e\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\r.aos.v1.ChunkH\x00\x12 \n\x06\x66inish\x18\x02 \x01(\x0b\x32\x0e.aos.v1.FinishH\x00\x42\x07\n\x05\x65vent\"\xc2\x01\n\x05\x43hunk\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\r\x12&\n\x08logprobs\x18\x03 \x03(\x0b\x32\x14.aos.v1.TokenLogprob\x12%\n\nembeddings\x18\x04 \x03(\x0b\x32\x11.aos.v1.Embedding\x12!\n\x08pictures\x18\x05 \x03(\x0b\x32\x0f.aos.v1.Picture\x12!\n\x03run\x18\x14 \x01(\x0b\x32\x0f.aos.v1.RunStepH\x00\x88\x01\x01\x42\x06\n\x04_run\"`\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\r\n\x05piece\x18\x03 \x01(\x0c\x12!\n\x03top\x18\x04 \x03(\x0b\x32\x14.aos.v1.TokenLogprob\"\x93\x01\n\x06\x46inish\x12$\n\x06reason\x18\x01 \x01(\x0e\x32\x14.aos.v1.FinishReason\x12\x0c\n\x04stop\x18\x02 \x01(\t\x12 \n\x07receipt\x18\x03 \x01(\x0b\x32\x0f.aos.v1.Receipt\x12\x15\n\rcached_tokens\x18\x04 \x01(\r\x12\x1c\n\x05trace\x18\x05 \x01(\x0b\x32\r.aos.v1.Trace\"K\n\x05Trace\x12\x15\n\rprompt_tokens\x18\x01 \x03(\r\x12\r\n\x05steps\x18\x02 \x01(\x0c\x12\x1c\n\x03run\x18\x14 \x03(\x0b\x32\x0f.aos.v1.RunStep2\xe0\x02\n\x08Operator\x12P\n\x10\x44\x65scribeOperator\x12\x1f.aos.v1.DescribeOperatorRequest\x1a\x1b.aos.v1.OperatorDescription\x12?\n\x08Generate\x12\x17.aos.v1.GenerateRequest\x1a\x18.aos.v1.GenerateResponse0\x01\x12=\n\x08Tokenize\x12\x17.aos.v1.TokenizeRequest\x1a\x18.aos.v1.TokenizeResponse\x12\x43\n\nDetokenize\x12\x19.aos.v1.DetokenizeRequest\x1a\x1a.aos.v1.DetokenizeResponse\x12=\n\nGetMetrics\x12\x19.aos.v1.GetMetricsRequest\x1a\x14.google.api.HttpBodyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61os/v1/operator.proto\x12\x06\x61os.v1\x1a\x14\x61os/v1/receipt.proto\x1a\x12\x61os/v1/types.proto\x1a\x19google/api/httpbody.proto\"\x13\n\x11GetMetricsRequest\"/\n\x0fTokenizeRequest\x12\x1c\n\x05order\x18\x01 \x01(\x0b\x32\r.aos.v1.Order\"\"\n\x10TokenizeResponse\x12\x0e\n\x06tokens\x18\x01 \x03(\r\"2\n\x11\x44\x65tokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\r\"0\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x19\n\x17\x44\x65scribeOperatorRequest\"\x83\x02\n\x0bLoadedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12\x0c\n\x04\x63hat\x18\x04 \x01(\x08\x12\x0f\n\x07profile\x18\x05 \x01(\t\x12\x0f\n\x07running\x18\x06 \x01(\r\x12\x0f\n\x07waiting\x18\x07 \x01(\r\x12\r\n\x05slots\x18\x08 \x01(\r\x12\r\n\x05\x65xact\x18\t \x01(\x08\x12\x0e\n\x06loaded\x18\n \x01(\x08\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x0b \x01(\t\x12\x12\n\nembeddings\x18\x0c \x01(\x08\x12\x0e\n\x06images\x18\x14 \x01(\x08\x12\x13\n\x0b\x63ontrollers\x18\x15 \x01(\x08\"K\n\x13OperatorDescription\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12#\n\x06models\x18\x02 \x03(\x0b\x32\x13.aos.v1.LoadedModel\"<\n\x0fGenerateRequest\x12\x1c\n\x05order\x18\x01 \x01(\x0b\x32\r.aos.v1.Order\x12\x0b\n\x03job\x18\x02 \x01(\x0c\"]\n\x10GenerateResponse\x12\x1e\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\r.aos.v1.ChunkH\x00\x12 \n\x06\x66inish\x18\x02 \x01(\x0b\x32\x0e.aos.v1.FinishH\x00\x42\x07\n\x05\x65vent\"\xc2\x01\n\x05\x43hunk\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\r\x12&\n\x08logprobs\x18\x03 \x03(\x0b\x32\x14.aos.v1.TokenLogprob\x12%\n\nembeddings\x18\x04 \x03(\x0b\x32\x11.aos.v1.Embedding\x12!\n\x08pictures\x18\x05 \x03(\x0b\x32\x0f.aos.v1.Picture\x12!\n\x03run\x18\x14 \x01(\x0b\x32\x0f.aos.v1.RunStepH\x00\x88\x01\x01\x42\x06\n\x04_run\"`\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\r\n\x05piece\x18\x03 \x01(\x0c\x12!\n\x03top\x18\x04 \x03(\x0b\x32\x14.aos.v1.TokenLogprob\"\x93\x01\n\x06\x46inish\x12$\n\x06reason\x18\x01 \x01(\x0e\x32\x14.aos.v1.FinishReason\x12\x0c\n\x04stop\x18\x02 \x01(\t\x12 \n\x07receipt\x18\x03 \x01(\x0b\x32\x0f.aos.v1.Receipt\x12\x15\n\rcached_tokens\x18\x04 \x01(\r\x12\x1c\n\x05trace\x18\x05 \x01(\x0b\x32\r.aos.v1.Trace\"\\\n\x05Trace\x12\x15\n\rprompt_tokens\x18\x01 \x03(\r\x12\r\n\x05steps\x18\x02 \x01(\x0c\x12\x1c\n\x03run\x18\x14 \x03(\x0b\x32\x0f.aos.v1.RunStep\x12\x0f\n\x07\x63ontext\x18\x1f \x01(\r2\xe0\x02\n\x08Operator\x12P\n\x10\x44\x65scribeOperator\x12\x1f.aos.v1.DescribeOperatorRequest\x1a\x1b.aos.v1.OperatorDescription\x12?\n\x08Generate\x12\x17.aos.v1.GenerateRequest\x1a\x18.aos.v1.GenerateResponse0\x01\x12=\n\x08Tokenize\x12\x17.aos.v1.TokenizeRequest\x1a\x18.aos.v1.TokenizeResponse\x12\x43\n\nDetokenize\x12\x19.aos.v1.DetokenizeRequest\x1a\x1a.aos.v1.DetokenizeResponse\x12=\n\nGetMetrics\x12\x19.aos.v1.GetMetricsRequest\x1a\x14.google.api.HttpBodyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,21 +47,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBEOPERATORREQUEST']._serialized_start=310
   _globals['_DESCRIBEOPERATORREQUEST']._serialized_end=335
   _globals['_LOADEDMODEL']._serialized_start=338
-  _globals['_LOADEDMODEL']._serialized_end=576
-  _globals['_OPERATORDESCRIPTION']._serialized_start=578
-  _globals['_OPERATORDESCRIPTION']._serialized_end=653
-  _globals['_GENERATEREQUEST']._serialized_start=655
-  _globals['_GENERATEREQUEST']._serialized_end=715
-  _globals['_GENERATERESPONSE']._serialized_start=717
-  _globals['_GENERATERESPONSE']._serialized_end=810
-  _globals['_CHUNK']._serialized_start=813
-  _globals['_CHUNK']._serialized_end=1007
-  _globals['_TOKENLOGPROB']._serialized_start=1009
-  _globals['_TOKENLOGPROB']._serialized_end=1105
-  _globals['_FINISH']._serialized_start=1108
-  _globals['_FINISH']._serialized_end=1255
-  _globals['_TRACE']._serialized_start=1257
-  _globals['_TRACE']._serialized_end=1332
-  _globals['_OPERATOR']._serialized_start=1335
-  _globals['_OPERATOR']._serialized_end=1687
+  _globals['_LOADEDMODEL']._serialized_end=597
+  _globals['_OPERATORDESCRIPTION']._serialized_start=599
+  _globals['_OPERATORDESCRIPTION']._serialized_end=674
+  _globals['_GENERATEREQUEST']._serialized_start=676
+  _globals['_GENERATEREQUEST']._serialized_end=736
+  _globals['_GENERATERESPONSE']._serialized_start=738
+  _globals['_GENERATERESPONSE']._serialized_end=831
+  _globals['_CHUNK']._serialized_start=834
+  _globals['_CHUNK']._serialized_end=1028
+  _globals['_TOKENLOGPROB']._serialized_start=1030
+  _globals['_TOKENLOGPROB']._serialized_end=1126
+  _globals['_FINISH']._serialized_start=1129
+  _globals['_FINISH']._serialized_end=1276
+  _globals['_TRACE']._serialized_start=1278
+  _globals['_TRACE']._serialized_end=1370
+  _globals['_OPERATOR']._serialized_start=1373
+  _globals['_OPERATOR']._serialized_end=1725
 # @@protoc_insertion_point(module_scope)

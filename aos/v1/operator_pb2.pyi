@@ -46,7 +46,7 @@ class DescribeOperatorRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class LoadedModel(_message.Message):
-    __slots__ = ("name", "digest", "context_length", "chat", "profile", "running", "waiting", "slots", "exact", "loaded", "adapter_digest", "embeddings", "images")
+    __slots__ = ("name", "digest", "context_length", "chat", "profile", "running", "waiting", "slots", "exact", "loaded", "adapter_digest", "embeddings", "images", "controllers")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,7 @@ class LoadedModel(_message.Message):
     ADAPTER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    CONTROLLERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     digest: str
     context_length: int
@@ -73,7 +74,8 @@ class LoadedModel(_message.Message):
     adapter_digest: str
     embeddings: bool
     images: bool
-    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., profile: _Optional[str] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., slots: _Optional[int] = ..., exact: _Optional[bool] = ..., loaded: _Optional[bool] = ..., adapter_digest: _Optional[str] = ..., embeddings: _Optional[bool] = ..., images: _Optional[bool] = ...) -> None: ...
+    controllers: bool
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., profile: _Optional[str] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., slots: _Optional[int] = ..., exact: _Optional[bool] = ..., loaded: _Optional[bool] = ..., adapter_digest: _Optional[str] = ..., embeddings: _Optional[bool] = ..., images: _Optional[bool] = ..., controllers: _Optional[bool] = ...) -> None: ...
 
 class OperatorDescription(_message.Message):
     __slots__ = ("address", "models")
@@ -142,11 +144,13 @@ class Finish(_message.Message):
     def __init__(self, reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., stop: _Optional[str] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., cached_tokens: _Optional[int] = ..., trace: _Optional[_Union[Trace, _Mapping]] = ...) -> None: ...
 
 class Trace(_message.Message):
-    __slots__ = ("prompt_tokens", "steps", "run")
+    __slots__ = ("prompt_tokens", "steps", "run", "context")
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
     prompt_tokens: _containers.RepeatedScalarFieldContainer[int]
     steps: bytes
     run: _containers.RepeatedCompositeFieldContainer[_types_pb2.RunStep]
-    def __init__(self, prompt_tokens: _Optional[_Iterable[int]] = ..., steps: _Optional[bytes] = ..., run: _Optional[_Iterable[_Union[_types_pb2.RunStep, _Mapping]]] = ...) -> None: ...
+    context: int
+    def __init__(self, prompt_tokens: _Optional[_Iterable[int]] = ..., steps: _Optional[bytes] = ..., run: _Optional[_Iterable[_Union[_types_pb2.RunStep, _Mapping]]] = ..., context: _Optional[int] = ...) -> None: ...

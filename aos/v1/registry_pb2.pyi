@@ -75,7 +75,7 @@ class OperatorProof(_message.Message):
     def __init__(self, operator: _Optional[str] = ..., issued_at: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Offer(_message.Message):
-    __slots__ = ("model", "digest", "context_length", "chat", "price", "slots", "exact", "embeddings", "images", "image_edits", "replicas")
+    __slots__ = ("model", "digest", "context_length", "chat", "price", "slots", "exact", "embeddings", "images", "image_edits", "replicas", "controllers")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +87,7 @@ class Offer(_message.Message):
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     IMAGE_EDITS_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    CONTROLLERS_FIELD_NUMBER: _ClassVar[int]
     model: str
     digest: str
     context_length: int
@@ -98,7 +99,8 @@ class Offer(_message.Message):
     images: bool
     image_edits: bool
     replicas: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., slots: _Optional[int] = ..., exact: _Optional[bool] = ..., embeddings: _Optional[bool] = ..., images: _Optional[bool] = ..., image_edits: _Optional[bool] = ..., replicas: _Optional[_Iterable[str]] = ...) -> None: ...
+    controllers: bool
+    def __init__(self, model: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., slots: _Optional[int] = ..., exact: _Optional[bool] = ..., embeddings: _Optional[bool] = ..., images: _Optional[bool] = ..., image_edits: _Optional[bool] = ..., replicas: _Optional[_Iterable[str]] = ..., controllers: _Optional[bool] = ...) -> None: ...
 
 class OperatorInfo(_message.Message):
     __slots__ = ("name", "offers", "registered", "expires", "routable", "reason", "vrf_key", "vrf_key_since", "attested")
@@ -123,7 +125,7 @@ class OperatorInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., offers: _Optional[_Iterable[_Union[Offer, _Mapping]]] = ..., registered: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., routable: _Optional[bool] = ..., reason: _Optional[str] = ..., vrf_key: _Optional[bytes] = ..., vrf_key_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attested: _Optional[_Union[_attestation_pb2.Attested, _Mapping]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "digest", "context_length", "chat", "price", "operators", "routable", "reason", "created", "exact", "embeddings", "job_types", "images", "image_edits")
+    __slots__ = ("name", "digest", "context_length", "chat", "price", "operators", "routable", "reason", "created", "exact", "embeddings", "job_types", "images", "image_edits", "controllers")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +140,7 @@ class Model(_message.Message):
     JOB_TYPES_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     IMAGE_EDITS_FIELD_NUMBER: _ClassVar[int]
+    CONTROLLERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     digest: str
     context_length: int
@@ -152,7 +155,8 @@ class Model(_message.Message):
     job_types: _containers.RepeatedScalarFieldContainer[str]
     images: bool
     image_edits: bool
-    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., operators: _Optional[_Iterable[str]] = ..., routable: _Optional[bool] = ..., reason: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., exact: _Optional[bool] = ..., embeddings: _Optional[bool] = ..., job_types: _Optional[_Iterable[str]] = ..., images: _Optional[bool] = ..., image_edits: _Optional[bool] = ...) -> None: ...
+    controllers: bool
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., context_length: _Optional[int] = ..., chat: _Optional[bool] = ..., price: _Optional[_Union[_types_pb2.Price, _Mapping]] = ..., operators: _Optional[_Iterable[str]] = ..., routable: _Optional[bool] = ..., reason: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., exact: _Optional[bool] = ..., embeddings: _Optional[bool] = ..., job_types: _Optional[_Iterable[str]] = ..., images: _Optional[bool] = ..., image_edits: _Optional[bool] = ..., controllers: _Optional[bool] = ...) -> None: ...
 
 class ChallengeOperatorRequest(_message.Message):
     __slots__ = ("operator",)

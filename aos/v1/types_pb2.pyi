@@ -241,7 +241,7 @@ class Control(_message.Message):
     def __init__(self, controller: _Optional[bytes] = ..., argument: _Optional[str] = ...) -> None: ...
 
 class BranchStep(_message.Message):
-    __slots__ = ("index", "text", "backtrack", "tokens", "logs", "error", "writes", "micros", "end", "sampled", "forked_from", "late")
+    __slots__ = ("index", "text", "backtrack", "tokens", "logs", "error", "writes", "micros", "end", "sampled", "forked_from", "late", "timed_out")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     BACKTRACK_FIELD_NUMBER: _ClassVar[int]
@@ -254,6 +254,7 @@ class BranchStep(_message.Message):
     SAMPLED_FIELD_NUMBER: _ClassVar[int]
     FORKED_FROM_FIELD_NUMBER: _ClassVar[int]
     LATE_FIELD_NUMBER: _ClassVar[int]
+    TIMED_OUT_FIELD_NUMBER: _ClassVar[int]
     index: int
     text: str
     backtrack: int
@@ -266,7 +267,8 @@ class BranchStep(_message.Message):
     sampled: bool
     forked_from: int
     late: bool
-    def __init__(self, index: _Optional[int] = ..., text: _Optional[str] = ..., backtrack: _Optional[int] = ..., tokens: _Optional[_Iterable[int]] = ..., logs: _Optional[str] = ..., error: _Optional[str] = ..., writes: _Optional[_Iterable[_Union[VariableWrite, _Mapping]]] = ..., micros: _Optional[int] = ..., end: _Optional[_Union[BranchEnd, str]] = ..., sampled: _Optional[bool] = ..., forked_from: _Optional[int] = ..., late: _Optional[bool] = ...) -> None: ...
+    timed_out: bool
+    def __init__(self, index: _Optional[int] = ..., text: _Optional[str] = ..., backtrack: _Optional[int] = ..., tokens: _Optional[_Iterable[int]] = ..., logs: _Optional[str] = ..., error: _Optional[str] = ..., writes: _Optional[_Iterable[_Union[VariableWrite, _Mapping]]] = ..., micros: _Optional[int] = ..., end: _Optional[_Union[BranchEnd, str]] = ..., sampled: _Optional[bool] = ..., forked_from: _Optional[int] = ..., late: _Optional[bool] = ..., timed_out: _Optional[bool] = ...) -> None: ...
 
 class VariableWrite(_message.Message):
     __slots__ = ("name", "value", "append", "when_version_is")

@@ -24,6 +24,8 @@ DOMAIN: Final = {"name": "AOS", "version": "1"}
 """The EIP-712 domain of every statement. Bound to no chain: receipts are good wherever they are settled."""
 
 TEE_TAG: Final = b"tee"
+CAN: Final = ("exact", "embeddings", "images", "image_edits", "controllers")
+"""What an offer says of its model only if it is so."""
 """Before the digest of evidence, in what a registration's proof says."""
 PROOF_SECONDS: Final = 60
 """How far a proof's `issued_at` may be from the reader's clock."""
@@ -129,8 +131,8 @@ def registration_statement(action: str, operator: str, offers: bytes, issued_at:
 def digest_offers(offers: list[Offer], vrf_key: bytes = b"", evidence: bytes = b"") -> bytes:
     """Return the SHA-256 of the offers' RFC 8785 JSON and, behind it, the VRF key if there is one; 32 zero bytes for none.
 
-    ``evidence`` is the digest of the evidence that the key is attested, if there is any. ``exact``, ``embeddings``, ``images`` and
-    ``image_edits`` appear where they are true, ``replicas`` where there are some: offers without them keep their digest.
+    ``evidence`` is the digest of the evidence that the key is attested, if there is any. What ``CAN`` names appears where it is
+    true, ``replicas`` where there are some: offers without them keep their digest.
     """
     if not offers:
         return bytes(32)
@@ -143,7 +145,7 @@ def digest_offers(offers: list[Offer], vrf_key: bytes = b"", evidence: bytes = b
             "price": {"prompt_token": offer.price.prompt_token, "completion_token": offer.price.completion_token},
             "slots": offer.slots,
         }
-        | {name: True for name in ("exact", "embeddings", "images", "image_edits") if getattr(offer, name)}
+        | {name: True for name in CAN if getattr(offer, name)}
         | ({"replicas": list(offer.replicas)} if offer.replicas else {})
         for offer in offers
     ]

@@ -11,6 +11,7 @@ from typing import Final
 from eth_account.messages import SignableMessage
 from eth_utils.crypto import keccak
 
+from aos.control_order import argument_digest
 from aos.errors import BadReceipt, BadSignature
 from aos.order import canonical_sampling, cost, digest_order, digest_tokens, draws
 from aos.picture_order import digest_input, digest_pictures, files, picture_tokens
@@ -176,7 +177,8 @@ def check_bundle(bundle: ReceiptBundle) -> Iterator[Finding]:
         "the answer's tokens are the ones that were signed for", receipt.output_tokens_digest, lambda: digest_tokens(tokens)
     )
     yield from _upstream(bundle)
-    if not is_upstream(receipt) and not order.HasField("picture"):
+    yield from _controlled(bundle)
+    if not (is_upstream(receipt) or order.HasField("picture") or order.HasField("control")):
         yield _equal("the count of answer tokens", usage.completion_tokens, lambda: len(tokens))
     yield _state(bundle)
     yield _equal(
@@ -197,6 +199,17 @@ def _state(bundle: ReceiptBundle) -> Finding:
     without = {"embedding": "vectors have no steps", "picture": "pictures are drawn without tokens"}
     why = without.get(bundle.order.WhichOneof("input") or "")
     return Finding(what if why is None else f"there is no state_root: {why}", good=True)
+
+
+def _controlled(bundle: ReceiptBundle) -> Iterator[Finding]:
+    """Say what is different about an answer that a controller steered. Its counts follow from its rounds, as `state_root` does."""
+    receipt, order = bundle.receipt, bundle.order
+    if order.HasField("control"):
+        module, argument = order.control.controller, order.control
+        yield _equal("the controller is the one that was asked for", receipt.controller_digest, lambda: module)
+        yield _equal("its argument is the request's", receipt.argument_digest, lambda: argument_digest(argument))
+    elif receipt.controller_digest or receipt.argument_digest:
+        yield Finding("the controller is the one that was asked for", good=False, why="the request names none")
 
 
 def _pictures(bundle: ReceiptBundle) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from aos.v1.dispatcher_pb2 import StateRoots
 from aos.v1.operator_pb2 import Trace
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import FinishReason
+from aos.verification.controlled import answer_of, trace_root
 from aos.verification.trace import DIGEST_BYTES, MOST_TOKENS, STEP, Header, model_id, read_steps, steps_root, tokens_root
 from aos.verification.upstream import is_upstream
 
@@ -30,9 +31,15 @@ def roots_of(receipt: Receipt, trace: Trace) -> StateRoots:
     """Return the roots that ``state_root`` is made from. Raises BadReceipt for a trace of more than fits."""
     if len(trace.steps) % STEP.size:
         raise BadReceipt(_job(receipt), "trace", f"its steps are not of {STEP.size} bytes each")
-    tokens = [token for _, _, token, *_ in STEP.iter_unpack(trace.steps)][: receipt.usage.completion_tokens]
+    if receipt.controller_digest:
+        tokens = answer_of(receipt, trace)
+    else:
+        tokens = [token for _, _, token, *_ in STEP.iter_unpack(trace.steps)][: receipt.usage.completion_tokens]
     try:
-        return StateRoots(prompt=tokens_root(list(trace.prompt_tokens)), output=tokens_root(tokens), steps=steps_root(trace.steps))
+        steps = steps_root(trace.steps)
+        if receipt.controller_digest:
+            steps = trace_root(steps, trace)
+        return StateRoots(prompt=tokens_root(list(trace.prompt_tokens)), output=tokens_root(tokens), steps=steps)
     except InvalidField as error:
         raise BadReceipt(_job(receipt), "trace", error.message) from error
 
@@ -42,7 +49,7 @@ def check_state(receipt: Receipt, trace: Trace, *, embeds: bool) -> StateRoots |
 
     Raises BadReceipt unless tokens and steps are those that the receipt speaks of, and its `state_root` is theirs.
     """
-    job, usage = _job(receipt), receipt.usage
+    job = _job(receipt)
     if is_upstream(receipt):
         _check_untold(receipt, trace)
         return None
@@ -54,6 +61,23 @@ def check_state(receipt: Receipt, trace: Trace, *, embeds: bool) -> StateRoots |
         tokens = [step.token for step in read_steps(trace.steps)]
     except InvalidField as error:
         raise BadReceipt(job, "trace", error.message) from error
+    if not receipt.controller_digest:
+        _check_tokens(receipt, trace, tokens)
+    elif digest_tokens(answer_of(receipt, trace)) != receipt.output_tokens_digest:
+        raise BadReceipt(job, "trace.run", "its rounds are of another answer")
+    if digest_tokens(list(trace.prompt_tokens)) != receipt.prompt_digest:
+        raise BadReceipt(job, "trace", "its prompt is another")
+    roots = roots_of(receipt, trace)
+    if header(receipt, roots).state_root != receipt.state_root:
+        raise BadReceipt(job, "state_root", "is not that of the answer's steps")
+    return roots
+
+
+def _check_tokens(receipt: Receipt, trace: Trace, tokens: list[int]) -> None:
+    """Raise BadReceipt unless the counts and the answer are those of the tokens that the steps drew."""
+    job, usage = _job(receipt), receipt.usage
+    if trace.run or trace.context:
+        raise BadReceipt(job, "trace.run", "is only of an answer with a controller")
     if receipt.finish_reason not in (FinishReason.FINISH_REASON_STOP, FinishReason.FINISH_REASON_LENGTH):
         raise BadReceipt(job, "finish_reason", "must be stop or length")
     # the token that ended the answer has a step and is no part of it; an answer that was cut, or ends in a stop string, has none
@@ -62,12 +86,8 @@ def check_state(receipt: Receipt, trace: Trace, *, embeds: bool) -> StateRoots |
         raise BadReceipt(job, "trace", f"has {len(tokens)} steps for {usage.completion_tokens} tokens")
     if digest_tokens(tokens[: usage.completion_tokens]) != receipt.output_tokens_digest:
         raise BadReceipt(job, "trace", "its steps are of another answer")
-    if len(trace.prompt_tokens) != usage.prompt_tokens or digest_tokens(list(trace.prompt_tokens)) != receipt.prompt_digest:
+    if len(trace.prompt_tokens) != usage.prompt_tokens:
         raise BadReceipt(job, "trace", "its prompt is another")
-    roots = roots_of(receipt, trace)
-    if header(receipt, roots).state_root != receipt.state_root:
-        raise BadReceipt(job, "state_root", "is not that of the answer's steps")
-    return roots
 
 
 def _check_untold(receipt: Receipt, trace: Trace) -> None:

@@ -24,6 +24,9 @@ LIMIT: Final = "envoy.filters.http.body_size_limit"
 EDIT_LIMIT: Final = f"{LIMIT}.edits"
 """A filter of the same kind, with another limit: one filter has the same on all routes."""
 EDITS: Final = "/v1/images/edits"
+MODULE_LIMIT: Final = f"{LIMIT}.modules"
+MODULES: Final = "(/.+)?/v1/controllers"
+"""A regular expression for the paths where modules are sent."""
 TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
 WITHOUT: Final = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
 """Leaves a filter out on a route."""
@@ -161,6 +164,8 @@ def _routes(settings: EnvoySettings) -> dict[str, Any]:
     routes += [_wrong_method(form) for form in rest()]
     edits = {"match": {"path": EDITS}, "route": {"cluster": "aos", "idle_timeout": _seconds(settings.idle_seconds)}}
     routes.append(edits | {"typed_per_filter_config": {LIMIT: WITHOUT, EDIT_LIMIT: WITH}})
+    modules = edits | {"match": {"safe_regex": {"regex": MODULES}}}
+    routes.append(modules | {"typed_per_filter_config": {LIMIT: WITHOUT, MODULE_LIMIT: WITH}})
     routes.append({"match": {"prefix": "/"}, "route": {"cluster": "aos", "idle_timeout": _seconds(settings.idle_seconds)}})
     host: dict[str, Any] = {"name": "all", "domains": list(settings.hosts) or ["*"], "routes": routes}
     if settings.origins:
@@ -272,6 +277,8 @@ def _filters(settings: EnvoySettings) -> list[dict[str, Any]]:
         # the transcoder's own limit does not hold for JSON, which it reads as it comes
         _named(LIMIT, f"{kind}.body_size_limit.v3.BodySizeLimit", max_request_bytes=settings.body_bytes),
         _named(EDIT_LIMIT, f"{kind}.body_size_limit.v3.BodySizeLimit", max_request_bytes=settings.edit_bytes) | {"disabled": True},
+        _named(MODULE_LIMIT, f"{kind}.body_size_limit.v3.BodySizeLimit", max_request_bytes=settings.module_bytes)
+        | {"disabled": True},
         _named("envoy.filters.http.lua", f"{kind}.lua.v3.Lua", default_source_code={"inline_string": SCRIPT}),
         _named("envoy.filters.http.grpc_web", f"{kind}.grpc_web.v3.GrpcWeb"),
         transcoder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from aos.controller_names import MODULE_BYTES
 from gateway.body import EDIT_BYTES
 from gateway.envoy.settings import EnvoySettings
 from gateway.model_errors import INTERNAL, NO_NODE_SEEN, PARAMETER, PARSE, PERMISSION, TIMEOUT, Row, body
@@ -31,7 +32,12 @@ GRPC: Final = {400: 3, 403: 7, 404: 5, 405: 12, 408: 4, 413: 8, 431: 8, 500: 13,
 OPML: Final = {400: -502, 413: -501}
 """The OPML worker's codes for some of it; all else is -500."""
 
+AICI: Final = r"(/.+)?/v1/(run|controllers|controllers/tags)(\?.*)?"
+"""A regular expression for the paths of the AICI runtime's dialect, which may have any prefix."""
+
 FAMILIES: Final[dict[str, tuple[str, ...]]] = {
+    # by AICI; first, because its paths may begin as any other's
+    "aici": (),
     # before those of which its paths are a part
     "opml": ("/api/v1/",),
     "node": ("/api/v0/",),
@@ -49,21 +55,36 @@ def mappers(settings: EnvoySettings) -> list[dict[str, Any]]:
 
 
 def _mapper(family: str, status: int, settings: EnvoySettings) -> dict[str, Any]:
+    of_family = _matching(AICI) if family == "aici" else _rest_under(*FAMILIES[family])
     mapper: dict[str, Any] = {
-        "filter": {"and_filter": {"filters": [_status_is(status), _rest_under(*FAMILIES[family])]}},
-        "body_format_override": {"content_type": "application/json", "json_format": _body(family, status, settings)},
+        "filter": {"and_filter": {"filters": [_status_is(status), of_family]}},
+        "body_format_override": _format(family, status, settings),
     }
     if status == 503:  # noqa: PLR2004
         mapper["headers_to_add"] = [{"header": {"key": "retry-after", "value": "1"}, "append_action": "ADD_IF_ABSENT"}]
     return mapper
 
 
-def _body(family: str, status: int, settings: EnvoySettings) -> dict[str, Any]:
-    said = {
-        413: f"body: is too large; at most {EDIT_BYTES if family == 'edits' else settings.body_bytes} bytes are accepted",
+def _format(family: str, status: int, settings: EnvoySettings) -> dict[str, Any]:
+    if family == "aici":
+        said = f"APIError: {_said(family, status, settings)}"
+        return {"content_type": "text/plain; charset=utf-8", "text_format_source": {"inline_string": said}}
+    return {"content_type": "application/json", "json_format": _body(family, status, settings)}
+
+
+def _said(family: str, status: int, settings: EnvoySettings) -> str:
+    limit = f"{EDIT_BYTES if family == 'edits' else settings.body_bytes} bytes"
+    if family == "aici":
+        limit += f", or {MODULE_BYTES} of a module,"
+    return {
+        413: f"body: is too large; at most {limit} are accepted",
         431: f"The headers are too large; at most {settings.headers} of together {settings.headers_kib} KiB are accepted.",
         503: f"The network's services do not answer ({SAID}); try again in a moment.",
     }.get(status, SAID)
+
+
+def _body(family: str, status: int, settings: EnvoySettings) -> dict[str, Any]:
+    said = _said(family, status, settings)
     match family:
         case "jobs":
             return {"code": status, "message": said, "result": None}
@@ -88,7 +109,11 @@ def _rest_under(*prefixes: str) -> dict[str, Any]:
     return _any({"header_filter": {"header": {"name": "x-envoy-original-path", "present_match": True}}}, not_grpc)
 
 
-def _header(name: str, match: dict[str, str]) -> dict[str, Any]:
+def _matching(regex: str) -> dict[str, Any]:
+    return _any(*(_header(name, {"safe_regex": {"regex": regex}}) for name in ("x-envoy-original-path", ":path")))
+
+
+def _header(name: str, match: dict[str, Any]) -> dict[str, Any]:
     return {"header_filter": {"header": {"name": name, "string_match": match}}}
 
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from aos.controller_names import MODULE_BYTES
 from gateway.body import BODY_BYTES, UNHEARD_BYTES
 
 SOCKET_PATH: Final = 107
 """Most bytes of a unix socket's path on Linux."""
+UNHEARD_MODULE_BYTES: Final = 2 * MODULE_BYTES
+"""Largest module that is read to its end, so that its sender hears why it is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,8 @@ class EnvoySettings:
     """Largest REST body. Native gRPC messages have the servers' own limit."""
     edit_bytes: int = UNHEARD_BYTES
     """Largest REST body where pictures are sent; the dialect has a lower limit."""
+    module_bytes: int = UNHEARD_MODULE_BYTES
+    """Largest REST body where a controller's module is sent; the dialect has a lower limit."""
     headers_kib: int = 60
     """Largest request head, in KiB."""
     headers: int = 100
@@ -64,6 +69,7 @@ class EnvoySettings:
             ("port", 0, 65_535),
             ("body_bytes", 1, 1 << 31),
             ("edit_bytes", 1, 1 << 31),
+            ("module_bytes", 1, 1 << 31),
             ("headers_kib", 1, 8192),
             ("headers", 1, 10_000),
             ("streams", 1, 1 << 31),

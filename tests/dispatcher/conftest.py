@@ -24,9 +24,18 @@ from aos.rpc.channel import channel
 from aos.rpc.server import Service, serving
 from aos.serve import nobody
 from aos.storage.blobs import Blobs
+from aos.storage.modules import ModuleFiles
 from aos.store.sqlite import sqlite_file
 from aos.testing.clock import ManualClock
-from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
+from aos.v1 import (
+    broker_pb2,
+    broker_pb2_grpc,
+    controllers_pb2,
+    controllers_pb2_grpc,
+    dispatcher_pb2_grpc,
+    registry_pb2,
+    registry_pb2_grpc,
+)
 from aos.v1 import dispatcher_pb2 as pb
 from aos.v1.types_pb2 import Order, Sampling
 from aos.verification.attestation.policy import Policy
@@ -65,6 +74,8 @@ class Harness:
     def __init__(self, path: Path, clock: ManualClock, registry, broker, settings: DispatcherSettings) -> None:
         self.path, self.clock, self.registry, self.broker, self.settings = path, clock, registry, broker, settings
         self.interference = Interference(broker)
+        self.shipped: Path | None = None
+        """A folder of controllers that are there from the start."""
         self.node: DispatcherNode
         self._stack = AsyncExitStack()
         self._tokens: dict[str, str] = {}
@@ -78,6 +89,8 @@ class Harness:
             running_dispatcher(
                 file,
                 blobs=Blobs(self.path.with_suffix(".blobs")),
+                modules=ModuleFiles(self.path.with_suffix(".controllers")),
+                shipped=self.shipped,
                 settings=self.settings,
                 registry=self.registry,
                 broker=self.interference,
@@ -89,7 +102,9 @@ class Harness:
         tokens = FixedTokens(admin="admin", service="", otherwise=self.node.authenticate)
         descriptor = pb.DESCRIPTOR.services_by_name["Dispatcher"]
         service = Service(descriptor, dispatcher_pb2_grpc.add_DispatcherServicer_to_server, self.node.servicer)
-        (port,) = await enter(serving(service, authenticate=tokens, grace=0))
+        controllers = controllers_pb2.DESCRIPTOR.services_by_name["Controllers"]
+        keeping = Service(controllers, controllers_pb2_grpc.add_ControllersServicer_to_server, self.node.controllers)
+        (port,) = await enter(serving(service, keeping, authenticate=tokens, grace=0))
         self.address = f"127.0.0.1:{port}"
         self.admin = await self.caller("admin")
         self.nobody = await self.caller("")
@@ -101,6 +116,11 @@ class Harness:
 
     async def caller(self, token: str) -> dispatcher_pb2_grpc.DispatcherAsyncStub:
         return dispatcher_pb2_grpc.DispatcherStub(await self._stack.enter_async_context(channel(self.address, token)))
+
+    async def controllers(self, who: str = "p") -> controllers_pb2_grpc.ControllersAsyncStub:
+        """The Controllers service, called by a project, or with another token."""
+        opened = channel(self.address, self._tokens.get(who, who))
+        return controllers_pb2_grpc.ControllersStub(await self._stack.enter_async_context(opened))
 
     async def stop(self) -> None:
         await self._stack.aclose()

@@ -12,6 +12,7 @@ from aos.operator.llama import LlamaModel, load
 from aos.settings import bundled_model
 from aos.testing.scripted import ScriptedModel
 from aos.verification.keys import OperatorKey
+from tests.operator.wasm_runs import Runs
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +43,11 @@ async def engine(script: ScriptedModel) -> AsyncGenerator[Engine]:
 @pytest.fixture(scope="session")
 def key() -> OperatorKey:
     return OperatorKey.create()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Generator[Runs]:
+    """Runs of controllers on the real wasmtime."""
+    opened = Runs(tmp_path_factory.mktemp("compiled"))
+    yield opened
+    opened.close()

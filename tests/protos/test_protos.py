@@ -8,12 +8,13 @@ from itertools import combinations
 from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
-from aos.v1 import broker_pb2, dispatcher_pb2, operator_pb2, registry_pb2
-from gateway.v1 import ai_projects_pb2, jobs_pb2, metrics_pb2, models_pb2, operators_pb2, projects_pb2
+from aos.v1 import broker_pb2, controllers_pb2, dispatcher_pb2, operator_pb2, registry_pb2
+from gateway.v1 import ai_projects_pb2, aici_pb2, jobs_pb2, metrics_pb2, models_pb2, operators_pb2, projects_pb2
 from tools import protos
 
 MODULES = (
     broker_pb2,
+    controllers_pb2,
     dispatcher_pb2,
     operator_pb2,
     registry_pb2,
@@ -23,6 +24,7 @@ MODULES = (
     operators_pb2,
     projects_pb2,
     ai_projects_pb2,
+    aici_pb2,
 )
 
 ROUTES = {
@@ -39,6 +41,14 @@ ROUTES = {
     ("POST", "/v1/chat/completions", "gateway.v1.Models.CreateChatCompletion"),
     ("POST", "/v1/completions", "gateway.v1.Models.CreateCompletion"),
     ("POST", "/v1/embeddings", "gateway.v1.Models.CreateEmbeddings"),
+    ("POST", "/v1/controllers", "gateway.v1.Aici.CreateController"),
+    ("POST", "/**/v1/controllers", "gateway.v1.Aici.CreateController"),
+    ("POST", "/v1/controllers/tags", "gateway.v1.Aici.TagController"),
+    ("POST", "/**/v1/controllers/tags", "gateway.v1.Aici.TagController"),
+    ("GET", "/v1/controllers/tags", "gateway.v1.Aici.ListControllers"),
+    ("GET", "/**/v1/controllers/tags", "gateway.v1.Aici.ListControllers"),
+    ("POST", "/v1/run", "gateway.v1.Aici.RunController"),
+    ("POST", "/**/v1/run", "gateway.v1.Aici.RunController"),
     ("GET", "/metrics", "gateway.v1.Metrics.GetMetrics"),
     ("GET", "/v1/models", "gateway.v1.Models.ListModels"),
     ("GET", "/v1/models/{model=**}", "gateway.v1.Models.GetModel"),

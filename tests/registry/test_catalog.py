@@ -105,6 +105,14 @@ class TestAbilities:
         assert info.offers[0].embeddings
         assert (await registry.model()).embeddings
 
+    async def test_a_model_runs_controllers_if_one_operator_does(self, registry, keys):
+        """Orders with a controller are placed with those that run one, so one is enough; the offer is told as it was made."""
+        await registry.register(keys[0])
+        assert not (await registry.model()).controllers
+        info = await registry.register(keys[1], an_offer(controllers=True))
+        assert info.offers[0].controllers
+        assert (await registry.model()).controllers
+
     async def test_what_is_not_signed_for_is_refused(self, registry, keys):
         """Nobody adds an ability to somebody else's offer."""
         proof = prove(keys[0], "register", [an_offer()], issued_at=registry.second)

@@ -198,6 +198,7 @@ PRICE = Price(prompt_token="1", completion_token="2")
 @pytest.fixture
 def bundle() -> ReceiptBundle:
     receipt = a_receipt()
+    receipt.controller_digest = receipt.argument_digest = b""
     receipt.request_digest = digest_order(ORDER)
     receipt.parameters = canonical_sampling(ORDER.sampling)
     receipt.output_digest = text_digest("It is a field.")

@@ -114,6 +114,10 @@ class LlamaModel:
         """Return the tokens of text in mid-answer: nothing is put before it, and no control tokens come of it."""
         return self.weights.tokens_of(text)
 
+    def tokens_in(self, text: bytes) -> list[int]:
+        """Return the tokens of text in mid-answer, those of control tokens that it names included."""
+        return self.weights.tokens_of(text, controls=True)
+
     def piece(self, token: int) -> bytes:
         """Return the token's bytes; none for control tokens."""
         return self._pieces[token]

@@ -191,12 +191,12 @@ class Weights:
             tokens = [token for text, controls in parts for token in self._tokens(text.encode(), controls=controls)]
         return [self._bos, *tokens] if self._bos >= 0 and tokens[:1] != [self._bos] else tokens
 
-    def tokens_of(self, text: bytes) -> list[int]:
-        """Return the tokens of text in mid-answer: nothing is put before it, and no control tokens come of it."""
+    def tokens_of(self, text: bytes, *, controls: bool = False) -> list[int]:
+        """Return the tokens of text in mid-answer: nothing is put before it. Control tokens come of it only with ``controls``."""
         # some tokenisers put a blank before a text; not behind a character that goes with no other
         with self.reading():
             before = len(list(self._tokens(ALONE, controls=False)))
-            return list(self._tokens(ALONE + text, controls=False))[before:]
+            return list(self._tokens(ALONE + text, controls=controls))[before:]
 
     @contextmanager
     def reading(self) -> Generator[None]:
