@@ -52,8 +52,6 @@ class Branch:
     start: int
     """Where the answer begins: at the prompt's end, or where the prompt was cut off."""
     text: BranchText
-    prompt: int = 0
-    """So many of the first tokens are those that it began with: what was there before the first pass, and was never taken back."""
     temperature: float | None = None
     """What its controller set; None: the order's."""
     drawn: int = 0
@@ -66,6 +64,8 @@ class Branch:
     """Of this round: how many tokens were taken back, and then what came."""
     came: list[int] = field(default_factory=list[int])
     step: BranchStep = field(default_factory=BranchStep)
+    prompt: int = 0
+    """So many of the first tokens are those that it began with: what was there before the first pass, and was never taken back."""
 
     @property
     def output(self) -> list[int]:
@@ -251,7 +251,7 @@ class Run:
             return []
         made: list[tuple[Branch, Choice]] = []
         for choice in choices:
-            child = Branch(len(self.branches), list(parent.tokens), parent.start, BranchText(self._piece), parent.prompt)
+            child = Branch(len(self.branches), list(parent.tokens), parent.start, BranchText(self._piece), prompt=parent.prompt)
             child.temperature, child.drawn, child.told = parent.temperature, parent.drawn, Applied()
             child.step = BranchStep(index=child.index, forked_from=parent.index)
             child.backtrack, child.came = parent.backtrack, list(parent.came)  # what was led is new to it, too
