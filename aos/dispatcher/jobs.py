@@ -121,6 +121,8 @@ class Job:
     traceparent: str = ""
     """Its place in a trace, as W3C Trace Context writes it; empty: it is in none."""
     job_type: str = OPML
+    provider: str = ""
+    """The only operator that it may go to, paid from the sub-account with it; empty: any, from available money."""
 
     @property
     def name(self) -> str:

@@ -42,6 +42,8 @@ class Wanted:
     """Whether it asks for vectors."""
     tee: bool = False
     """Whether it asks for an attested key."""
+    provider: str = ""
+    """The only operator that may have it, in lower case; empty: any."""
     exact: bool = False
     """Whether each operator's answer must be the same."""
     begins: Beginnings = NOWHERE
@@ -107,6 +109,8 @@ def why_unfit(wanted: Wanted, candidate: Candidate) -> str:
 
 
 def _lacks(wanted: Wanted, candidate: Candidate) -> str:
+    if wanted.provider and wanted.provider != candidate.operator.lower():
+        return "is not the provider that is to be paid"
     if candidate.model != wanted.model:
         return f"offers {candidate.model!r}"
     if candidate.model_digest != wanted.model_digest:

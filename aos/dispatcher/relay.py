@@ -108,6 +108,7 @@ class Relay:
                 priority=job.priority,
                 embeds=job.embeds,
                 tee=job.job_type == jobs.TEE,
+                provider=job.provider,
                 exact=waiting.exact,
                 begins=waiting.begins,
             )

@@ -88,6 +88,7 @@ class Submissions:
         else:
             model = await self._catalogue.model(request.order.model)
             admission.check_model(request.order, model, request.job_type)
+            admission.check_provider(request, model)
             record = admission.draft(
                 request,
                 model,

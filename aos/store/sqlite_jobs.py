@@ -114,6 +114,12 @@ MIGRATIONS(name="0004_checks")(sqlite_checks.create)
 MIGRATIONS(name="job_attestations")(job_attestations.create)
 
 
+@MIGRATIONS(name="job_providers")
+def _providers(db: Database) -> None:
+    # those from before are paid from available money, and go to any operator
+    db.execute("ALTER TABLE jobs ADD COLUMN provider TEXT NOT NULL DEFAULT ''")
+
+
 class SqliteJobStore:
     """Satisfies JobStore. The file must have had MIGRATIONS applied; ``node`` is whose events it counts."""
 
