@@ -13,6 +13,7 @@ demo: .venv/run ## run the whole network once: a job over REST, its answer, its 
 
 test: .venv/test check ## everything that CI runs; as root, installs Chromium for it if there is none
 	$(BIN)/python tools/install.py browser
+	$(BIN)/python tools/install.py anvil
 	$(BIN)/python -m pytest
 
 check: .venv/test ## formatting, lint, types, protos; no tests

@@ -2,52 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import Final
+
+from aos.failure import AosError as AosError
+from aos.failure import Violation as Violation
+from aos.money_errors import AccountNotFound as AccountNotFound
+from aos.money_errors import ChainRefused as ChainRefused
+from aos.money_errors import HoldNotFound as HoldNotFound
+from aos.money_errors import HoldSettled as HoldSettled
+from aos.money_errors import InsufficientBalance as InsufficientBalance
+from aos.money_errors import LedgerExists as LedgerExists
+from aos.money_errors import LedgerLimit as LedgerLimit
+from aos.money_errors import LedgerNotEmpty as LedgerNotEmpty
+from aos.money_errors import LedgerNotFound as LedgerNotFound
+from aos.money_errors import ReceiptNotPaid as ReceiptNotPaid
+from aos.money_errors import ReceiptUsed as ReceiptUsed
+from aos.money_errors import SettlementNotFound as SettlementNotFound
+from aos.money_errors import SignerChangedRecently as SignerChangedRecently
+from aos.money_errors import SignerNotAcknowledged as SignerNotAcknowledged
+from aos.money_errors import TransactionPending as TransactionPending
+from aos.request_errors import BadHeader as BadHeader
+from aos.request_errors import BodyChanged as BodyChanged
+from aos.request_errors import FeeTooLow as FeeTooLow
+from aos.request_errors import OtherChain as OtherChain
+from aos.request_errors import OtherProvider as OtherProvider
+from aos.request_errors import RequestExpired as RequestExpired
+from aos.request_errors import RequestReplayed as RequestReplayed
+from aos.request_errors import RequestSignature as RequestSignature
+from aos.request_errors import SignatureHighS as SignatureHighS
+from aos.request_errors import WalletNotAuthorized as WalletNotAuthorized
 
 SHOWN: Final = 100
 """Most characters of a bad value that an error repeats."""
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """One field of a request that cannot be accepted, and why."""
-
-    field: str
-    description: str
-
-
-class AosError(Exception):
-    """A failure the caller can act on. The message helps a person; reason and facts serve a program.
-
-    Raised by servicers, sent as ``google.rpc.Status`` (see aos/rpc/status.py), and raised again, as the same class, by clients.
-    """
-
-    reason: ClassVar[str]
-    """A value of ErrorReason, without its prefix."""
-    code: ClassVar[str]
-    """A google.rpc.Code."""
-
-    message: str
-    facts: dict[str, str]
-    violations: tuple[Violation, ...] = ()
-    retry_after: float | None = None
-    """Seconds after which trying again makes sense; None: it does not, or nobody knows."""
-
-    def __init__(self, message: str, **facts: object) -> None:
-        super().__init__(message)
-        self.message = message
-        self.facts = {key: str(value) for key, value in facts.items()}
-
-    @classmethod
-    def rebuild(
-        cls, message: str, facts: dict[str, str], violations: tuple[Violation, ...] = (), retry_after: float | None = None
-    ) -> Self:
-        """Make the error that crossed the wire, from its parts."""
-        error = cls.__new__(cls)
-        AosError.__init__(error, message, **facts)
-        error.violations, error.retry_after = violations, retry_after
-        return error
 
 
 class InvalidField(AosError):
@@ -189,45 +175,6 @@ class QuotaExceeded(AosError):
             project=project, quota=quota, limit=limit,
         )  # fmt: skip
         self.retry_after = retry_after
-
-
-class InsufficientBalance(AosError):
-    """The account cannot cover the most that the job may cost."""
-
-    reason, code = "INSUFFICIENT_BALANCE", "FAILED_PRECONDITION"
-
-    def __init__(self, project: str, available: int, needed: int) -> None:
-        super().__init__(
-            f"{project!r} has {available} neurons available; this may cost up to {needed}. Deposit, or ask for fewer tokens.",
-            project=project, available=available, needed=needed,
-        )  # fmt: skip
-
-
-class AccountNotFound(AosError):
-    """No such account."""
-
-    reason, code = "ACCOUNT_NOT_FOUND", "NOT_FOUND"
-
-    def __init__(self, account: str) -> None:
-        super().__init__(f"There is no account {account!r}.", account=account)
-
-
-class HoldNotFound(AosError):
-    """No such hold."""
-
-    reason, code = "HOLD_NOT_FOUND", "NOT_FOUND"
-
-    def __init__(self, hold: str) -> None:
-        super().__init__(f"There is no hold {hold!r}.", hold=hold)
-
-
-class HoldSettled(AosError):
-    """The hold was settled otherwise before."""
-
-    reason, code = "HOLD_SETTLED", "FAILED_PRECONDITION"
-
-    def __init__(self, hold: str, state: str) -> None:
-        super().__init__(f"The hold {hold!r} is {state} already.", hold=hold, state=state)
 
 
 class OperatorNotFound(AosError):

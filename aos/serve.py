@@ -16,6 +16,7 @@ import grpc
 
 from aos.addresses import Network
 from aos.broker.node import running_broker
+from aos.broker.settings import BrokerSettings
 from aos.clock import Clock
 from aos.dispatcher.node import running_dispatcher
 from aos.dispatcher.settings import DispatcherSettings
@@ -44,7 +45,12 @@ from aos.v1 import (
     dispatcher_pb2_grpc,
     registry_pb2,
     registry_pb2_grpc,
+    requests_pb2,
+    requests_pb2_grpc,
 )
+from aos.verification.keys import OperatorKey
+from aos.verification.requests import EMBEDDED
+from aos.verification.wallets import Contract
 from gateway.ai_projects import AiProjectsServicer
 from gateway.aici import AiciServicer
 from gateway.images import ImagesServicer
@@ -76,11 +82,16 @@ from gateway.v1 import (
     pages_pb2_grpc,
     projects_pb2,
     projects_pb2_grpc,
+    zerog_pb2,
+    zerog_pb2_grpc,
 )
+from gateway.zerog import ZerogServicer
 
 DATABASE: Final = "aos.db"
 IN_MEMORY: Final = ":memory:"
 """A database that is no file."""
+ANSWERS_KEY: Final = ".answers.key"
+"""Ends the name of the file of the key that signs answers, beside the database."""
 BLOBS: Final = ".blobs"
 """Ends the name of the folder for pictures' files, beside the database."""
 MODULES: Final = ".controllers"
@@ -109,6 +120,11 @@ async def a_service(token: str) -> Caller:
     return Caller(Kind.SERVICE)
 
 
+async def as_project(token: str) -> Caller:
+    """Take a project's name for its token: for calls within this process that were let in otherwise."""
+    return Caller(Kind.PROJECT, token)
+
+
 async def nobody(token: str) -> None:
     """Know no token."""
     del token
@@ -125,10 +141,12 @@ async def running_services(
     open_as: str = "",
     dispatcher: DispatcherSettings | None = None,
     registry: RegistrySettings | None = None,
+    broker: BrokerSettings | None = None,
     telemetry: Telemetry | None = None,
     blobs: BlobLimits | None = None,
     controllers: Path | None = None,
     picture_networks: Sequence[Network] = (),
+    contract: Contract = EMBEDDED,
     grace: float = 10.0,
 ) -> AsyncGenerator[Services]:
     """Serve Dispatcher, Registry, Broker and the REST dialects from one database until the block ends.
@@ -137,6 +155,7 @@ async def running_services(
     project that callers without a token act as. Jobs are traced with ``telemetry``. Pictures' files are kept within the limits
     ``blobs`` in a folder beside the database, or, if that is in memory, in ``folder``; so are controllers' modules. Those in the
     folder ``controllers`` are brought in if they are not there. Pictures are got from public URLs, and from ``picture_networks``.
+    Wallets sign requests for ``contract``.
     """
     # not below `database`: the path of a unix socket has at most 107 characters
     with tempfile.TemporaryDirectory(prefix="aos-") as name:
@@ -151,9 +170,11 @@ async def running_services(
             AsyncExitStack() as stack,
             sqlite_file(database) as file,
             running_registry(file, settings=registry or RegistrySettings(unsigned=bool(open_as)), clock=clock) as known,
-            running_broker(file, clock=clock, new_id=lambda: secrets.token_hex(16)) as money,
+            running_broker(
+                file, settings=broker, clock=clock, new_id=lambda: secrets.token_hex(16), metrics=metrics, contract=contract
+            ) as money,
         ):
-            shared = (_registry(known.servicer), _broker(money.servicer))
+            shared = (_registry(known.servicer), _broker(money.servicer), _requests(money.requests))
             own = LocalChannel(*shared, authenticate=a_service)
             async with (
                 running_dispatcher(
@@ -186,7 +207,15 @@ async def running_services(
                 stack.push_async_callback(images.files.aclose)
                 page = PagesServicer(face, clock, open_to_all=bool(open_as))
                 counts = _metrics(MetricsServicer(partial(exposition, metrics), asked))
-                everything = (*native, *dialects, _images(images), _pages(page), counts)
+                zerog = ZerogServicer(
+                    own,
+                    LocalChannel(*native, authenticate=as_project),
+                    openly=face if open_as else None,
+                    key=await asyncio.to_thread(_answers_key, database),
+                    clock=clock,
+                    new_key=lambda: secrets.token_hex(16),
+                )
+                everything = (*native, *dialects, _images(images), _pages(page), counts, _zerog(zerog))
                 async with serving(*everything, authenticate=known_tokens, addresses=(public, *addresses), grace=grace) as (
                     _,
                     *ports,
@@ -206,6 +235,20 @@ def _registry(servicer: registry_pb2_grpc.RegistryServicer) -> Service:
 
 def _broker(servicer: broker_pb2_grpc.BrokerServicer) -> Service:
     return Service(broker_pb2.DESCRIPTOR.services_by_name["Broker"], broker_pb2_grpc.add_BrokerServicer_to_server, servicer)
+
+
+def _requests(servicer: requests_pb2_grpc.RequestsServicer) -> Service:
+    descriptor = requests_pb2.DESCRIPTOR.services_by_name["Requests"]
+    return Service(descriptor, requests_pb2_grpc.add_RequestsServicer_to_server, servicer)
+
+
+def _zerog(servicer: zerog_pb2_grpc.ZerogServicer) -> Service:
+    return Service(zerog_pb2.DESCRIPTOR.services_by_name["Zerog"], zerog_pb2_grpc.add_ZerogServicer_to_server, servicer)
+
+
+def _answers_key(database: str | Path) -> OperatorKey:
+    """Return the key that signs which bytes were sent: kept beside the database, or, if that is in memory, not at all."""
+    return OperatorKey.create() if str(database) == IN_MEMORY else OperatorKey.load(Path(database).with_suffix(ANSWERS_KEY))
 
 
 def _dispatcher(servicer: dispatcher_pb2_grpc.DispatcherServicer) -> Service:

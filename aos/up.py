@@ -16,6 +16,7 @@ from typing import Final
 
 import grpc
 
+from aos.broker.settings import BrokerSettings
 from aos.clock import SystemClock
 from aos.credentials import Credentials
 from aos.dispatcher.settings import DispatcherSettings
@@ -42,6 +43,9 @@ RESTART_SECONDS: Final = (0.2, 1.0, 5.0)
 """Pauses before a lost operator is started again; the last one repeats."""
 STEADY_SECONDS: Final = 60.0
 """An operator that ran so long is started again with the first pause."""
+
+CHECK_SECONDS: Final = 3600.0
+"""How long from one comparison of the ledgers with their journal to the next."""
 
 MEBIBYTE: Final = 1 << 20
 
@@ -95,6 +99,7 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
                 open_as=f"projects/{settings.project}" if settings.dev else "",
                 dispatcher=DispatcherSettings(tee=tee, vrf_suite=Suite[settings.vrf_suite.upper()]),
                 registry=RegistrySettings(tee=tee, unsigned=settings.dev, api_networks=settings.api_networks),
+                broker=BrokerSettings(check_seconds=CHECK_SECONDS),
                 telemetry=traces,
                 controllers=bundled_controllers(),
                 grace=settings.grace,

@@ -11,7 +11,7 @@ from aos.clock import Clock
 from aos.errors import ServiceUnavailable
 from aos.rpc.status import answered
 from aos.v1 import dispatcher_pb2_grpc
-from aos.v1.dispatcher_pb2 import CancelJobRequest, CreateJobRequest, Job, Outcome
+from aos.v1.dispatcher_pb2 import CancelJobRequest, CreateJobRequest, Job, Outcome, ProviderPayment
 from aos.v1.types_pb2 import Order
 from gateway.http import Metadata
 
@@ -20,10 +20,15 @@ CANCEL_SECONDS: Final = 5.0
 
 
 def created(
-    dispatcher: dispatcher_pb2_grpc.DispatcherAsyncStub, order: Order, *, user: str, metadata: Metadata
+    dispatcher: dispatcher_pb2_grpc.DispatcherAsyncStub,
+    order: Order,
+    *,
+    user: str,
+    metadata: Metadata,
+    payment: ProviderPayment | None = None,
 ) -> asyncio.Future[Job]:
     """Return the order's job, to be. Wait for it shielded, and ``cancel`` it if the caller goes: no job is left behind then."""
-    request = CreateJobRequest(order=order, user=user)
+    request = CreateJobRequest(order=order, user=user, payment=payment)
     return asyncio.ensure_future(answered(dispatcher.CreateJob(request, metadata=metadata, timeout=CALL_SECONDS)))
 
 

@@ -13,7 +13,7 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, Service
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.rpc import error_details_pb2
 
-from aos.v1 import blobs_pb2, broker_pb2, controllers_pb2, dispatcher_pb2, errors_pb2, registry_pb2
+from aos.v1 import blobs_pb2, broker_pb2, controllers_pb2, dispatcher_pb2, errors_pb2, registry_pb2, requests_pb2
 from gateway.v1 import (
     ai_projects_pb2,
     aici_pb2,
@@ -25,11 +25,14 @@ from gateway.v1 import (
     opml_pb2,
     pages_pb2,
     projects_pb2,
+    zerog_pb2,
 )
 
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = (
     dispatcher_pb2.DESCRIPTOR.services_by_name["Dispatcher"],
     broker_pb2.DESCRIPTOR.services_by_name["Broker"],
+    requests_pb2.DESCRIPTOR.services_by_name["Requests"],
+    zerog_pb2.DESCRIPTOR.services_by_name["Zerog"],
     jobs_pb2.DESCRIPTOR.services_by_name["Jobs"],
     operators_pb2.DESCRIPTOR.services_by_name["Operators"],
     projects_pb2.DESCRIPTOR.services_by_name["Projects"],

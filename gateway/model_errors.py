@@ -6,27 +6,40 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aos.errors import (
+    AccountNotFound,
     AnswerBroken,
     AosError,
+    BadHeader,
     BadSignature,
     BlobNotFound,
+    BodyChanged,
     ContextOverflow,
     Deadline,
     EngineFailed,
+    FeeTooLow,
     InsufficientBalance,
     InvalidField,
     JobCancelled,
+    JobNotFound,
     ModelNotFound,
     ModelUnavailable,
     ModelUnsuitable,
     OperatorLost,
+    OtherChain,
+    OtherProvider,
     PermissionDenied,
     QueueFull,
     QuotaExceeded,
+    RequestExpired,
+    RequestReplayed,
+    RequestSignature,
     ServiceUnavailable,
     ShuttingDown,
+    SignatureHighS,
+    SignerNotAcknowledged,
     StorageFull,
     Unauthenticated,
+    WalletNotAuthorized,
 )
 from gateway.body import DownloadFailed, Malformed, TooLarge, UnknownField
 from gateway.http import Reply, dump, retry_after
@@ -65,6 +78,19 @@ ROWS: Final[dict[type[AosError], Row]] = {
     BadSignature: Row(401, PERMISSION, "authentication_error", "invalid_signature"),
     PermissionDenied: Row(403, PERMISSION, "permission_error", "permission_denied"),
     InsufficientBalance: Row(402, PERMISSION, "insufficient_quota", "insufficient_quota"),
+    BadHeader: Row(400, PERMISSION, "invalid_request_error", "bad_header"),
+    OtherChain: Row(400, PERMISSION, "invalid_request_error", "other_chain"),
+    BodyChanged: Row(400, PERMISSION, "invalid_request_error", "body_changed"),
+    SignatureHighS: Row(400, PERMISSION, "invalid_request_error", "signature_high_s"),
+    RequestSignature: Row(401, PERMISSION, "authentication_error", "request_signature"),
+    RequestExpired: Row(401, PERMISSION, "authentication_error", "request_expired"),
+    WalletNotAuthorized: Row(403, PERMISSION, "permission_error", "wallet_not_authorized"),
+    SignerNotAcknowledged: Row(403, PERMISSION, "permission_error", "signer_not_acknowledged", "X-AOS-Provider"),
+    AccountNotFound: Row(402, PERMISSION, "insufficient_quota", "account_not_found", "X-AOS-Account"),
+    FeeTooLow: Row(402, PERMISSION, "insufficient_quota", "fee_too_low"),
+    RequestReplayed: Row(409, PERMISSION, "invalid_request_error", "request_replayed"),
+    OtherProvider: Row(503, NO_NODE, "server_error", "other_provider"),
+    JobNotFound: Row(404, PARAMETER, "invalid_request_error", "not_found"),
     BlobNotFound: Row(404, PARAMETER, "invalid_request_error", "blob_not_found", "image"),
     ModelNotFound: Row(404, NO_NODE, "invalid_request_error", "model_not_found", "model"),
     JobCancelled: Row(409, STREAM, "invalid_request_error", "job_cancelled"),
@@ -124,7 +150,7 @@ def failure(error: AosError | None, *, text: str = "messages", form: str = "resp
     """
     found, message, param = row(error), "Internal error.", None
     if error is not None:
-        message, param = error.message, text if found.param == INPUT else found.param
+        message, param = error.message, text if found.param == INPUT else error.facts.get("header", found.param)
     if isinstance(error, InvalidField) or (isinstance(error, ContextOverflow) and error.facts.get("field")):
         # what an operator refused comes back without violations
         param, message = error.violations[0].field if error.violations else error.facts.get("field", ""), error.message

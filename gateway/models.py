@@ -16,7 +16,7 @@ from aos.clock import Clock
 from aos.errors import ModelNotFound
 from aos.rpc.status import answered
 from aos.v1 import dispatcher_pb2_grpc, registry_pb2_grpc
-from aos.v1.dispatcher_pb2 import Job, JobEvent, Outcome
+from aos.v1.dispatcher_pb2 import Job, JobEvent, Outcome, ProviderPayment
 from aos.v1.operator_pb2 import TokenLogprob
 from aos.v1.registry_pb2 import AiProject, GetModelRequest, ListAiProjectsRequest, ListModelsRequest, Model
 from aos.v1.types_pb2 import Order
@@ -72,12 +72,22 @@ class _Running:
 
 
 class ModelsServicer(models_pb2_grpc.ModelsServicer):
-    """Calls the Dispatcher and the Registry through ``face`` with the caller's own token, never one of its own."""
+    """Calls the Dispatcher and the Registry through ``face`` with the caller's own token, never one of its own.
 
-    def __init__(self, face: grpc.aio.Channel, clock: Clock, *, ping_seconds: float = PING_SECONDS) -> None:
+    With a ``payment``, each job goes to its provider only, and is paid from the sub-account with it.
+    """
+
+    def __init__(
+        self,
+        face: grpc.aio.Channel,
+        clock: Clock,
+        *,
+        ping_seconds: float = PING_SECONDS,
+        payment: ProviderPayment | None = None,
+    ) -> None:
         self._dispatcher = dispatcher_pb2_grpc.DispatcherStub(face)
         self._registry = registry_pb2_grpc.RegistryStub(face)
-        self._clock, self._ping_seconds = clock, ping_seconds
+        self._clock, self._ping_seconds, self._payment = clock, ping_seconds, payment
 
     async def CreateChatCompletion(self, request: HttpBody, context: Context) -> AsyncGenerator[HttpBody]:
         async with aclosing(self._answer(_CHAT, request, context)) as parts:
@@ -223,7 +233,7 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
     @asynccontextmanager
     async def _running(self, orders: list[Order], user: str, metadata: Metadata) -> AsyncGenerator[list[_Running]]:
         """Give the request's jobs, and end with the block those that have not ended: nobody else waits for them."""
-        creating = [created(self._dispatcher, order, user=user, metadata=metadata) for order in orders]
+        creating = [created(self._dispatcher, order, user=user, metadata=metadata, payment=self._payment) for order in orders]
         running: list[_Running] = []
         try:
             for one in creating:

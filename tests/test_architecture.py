@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from aos.rpc.auth import POLICY, access
-from aos.v1 import blobs_pb2, broker_pb2, callbacks_pb2, controllers_pb2, dispatcher_pb2, operator_pb2, questions_pb2, registry_pb2
+from aos.v1 import (
+    blobs_pb2,
+    broker_pb2,
+    callbacks_pb2,
+    controllers_pb2,
+    dispatcher_pb2,
+    operator_pb2,
+    questions_pb2,
+    registry_pb2,
+    requests_pb2,
+)
 from gateway.v1 import (
     ai_projects_pb2,
     aici_pb2,
@@ -24,6 +34,7 @@ from gateway.v1 import (
     opml_pb2,
     pages_pb2,
     projects_pb2,
+    zerog_pb2,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,9 +58,20 @@ PURE = {
     "aos/settings.py",
     "aos/toolcalls.py",
     "aos/wasm_rewrite.py",
+    "aos/compute/inference_check.py",
+    "aos/compute/inference_fees.py",
+    "aos/compute/money.py",
+    "aos/compute/shapes.py",
+    "aos/failure.py",
+    "aos/money_errors.py",
+    "aos/request_errors.py",
     "aos/broker/accounts.py",
+    "aos/broker/invariants.py",
+    "aos/broker/ledger.py",
     "aos/broker/requests.py",
     "aos/broker/settings.py",
+    "aos/broker/settlement.py",
+    "aos/broker/statements.py",
     "aos/dispatcher/admission.py",
     "aos/dispatcher/affinity.py",
     "aos/dispatcher/checks.py",
@@ -122,9 +144,12 @@ PURE = {
     "aos/verification/envelope.py",
     "aos/verification/projects.py",
     "aos/verification/receipts.py",
+    "aos/verification/requests.py",
     "aos/verification/results.py",
+    "aos/verification/sums.py",
     "aos/verification/upstream.py",
     "aos/verification/vrf.py",
+    "aos/verification/wallets.py",
 }
 """Files that decide and do nothing else: no clock, no I/O, no waiting, no driver."""
 
@@ -145,6 +170,7 @@ DRIVERS = {
     "sqlite3": ("aos/store/", "aos/cli/doctor.py"),
     "sqlite_utils": ("aos/store/",),
     "eth_account": ("aos/verification/",),
+    "web3": ("aos/chain/",),
     "nacl": ("aos/verification/vrf.py",),
     "dcap_qvl": ("aos/verification/attestation/quote.py",),
     "cbor2": ("aos/verification/attestation/",),
@@ -337,6 +363,8 @@ SERVICES = [
         aici_pb2,
         questions_pb2,
         callbacks_pb2,
+        requests_pb2,
+        zerog_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
 ]

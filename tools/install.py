@@ -1,4 +1,5 @@
-"""Install the pinned packages into this interpreter's environment: ``python tools/install.py run|test``; ``browser`` for Chromium.
+"""Install the pinned packages into this interpreter's environment: ``python tools/install.py run|test``; ``browser`` for Chromium,
+``anvil`` for the chain that tests run on.
 
 llama.cpp comes as source and compiles once, for this machine's own instruction set: about 4 minutes on 2 cores. pip says nothing
 meanwhile, so the compiler's own count of files is shown as a progress bar.
@@ -90,6 +91,16 @@ def browser() -> None:
     print(f"{CHROMIUM} is missing. Without it the tests in tests/browser fail. On Debian, as root: {' '.join(APT)}", flush=True)
 
 
+def anvil() -> None:
+    """Fetch the development chain with npm unless it is there. Where that cannot be, say why: tests of contracts fail then."""
+    from aos.testing.anvil_binary import NoAnvil, fetch  # the project was installed one step before
+
+    try:
+        fetch()
+    except NoAnvil as error:
+        print(f"{error} Without it the tests in tests/contracts and tests/chain fail.", flush=True)
+
+
 def packages() -> None:
     """Install what requirements/NAME.txt pins, llama.cpp last, and the project itself."""
     wanted = pins(sys.argv[1])
@@ -104,6 +115,8 @@ def packages() -> None:
 def main() -> None:
     if sys.argv[1] == "browser":
         browser()
+    elif sys.argv[1] == "anvil":
+        anvil()
     else:
         packages()
 

@@ -1,7 +1,8 @@
 """Money: what an account has, what a job holds, and every movement as lines that add up to 0. Pure.
 
-Each account has two pots, what it may spend and what is set aside for jobs. Money enters from outside, moves between pots, and is
-never made: the lines of one transfer cancel out. Amounts are integers, in neurons.
+Each account has two pots, what it may spend and what is set aside for jobs; a ledger (aos/broker/ledger.py) has one more for each
+of its sub-accounts. Money enters from outside, moves between pots, and is never made: the lines of one transfer cancel out. What an
+operator has earned is held while it can be disputed. Amounts are integers, in neurons.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ EXTERNAL: Final = "external"
 
 
 class Pot(enum.StrEnum):
-    """The parts of an account."""
+    """The parts that every account has. Sub-accounts are further ones, named after service and provider."""
 
     AVAILABLE = "available"
     HELD = "held"
@@ -29,9 +30,25 @@ class Reason(enum.StrEnum):
     """What a line is part of."""
 
     DEPOSIT = "deposit"
+    """Money came from outside."""
+    REFUND = "refund"
+    """Available money was paid out."""
+    TRANSFER = "transfer"
+    """Available money went to a sub-account."""
+    RETRIEVE = "retrieve"
+    """Money of a sub-account, asked for and released, is available again."""
     RESERVE = "reserve"
+    """The most that a job may cost was set aside."""
     COMMIT = "commit"
+    """A job was paid from what was set aside for it."""
     RELEASE = "release"
+    """What a job did not cost was given back."""
+    FEE = "fee"
+    """Work was paid from a sub-account, nothing being set aside before."""
+    SETTLE = "settle"
+    """What was earned can no longer be disputed, and may be withdrawn."""
+    OVERTURN = "overturn"
+    """What was earned was disputed, and went back to who paid it."""
 
 
 class State(enum.Enum):
@@ -52,11 +69,13 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What all accounts have together, and what was ever put in."""
+    """What all accounts have together, what was ever put in, and what was ever paid out."""
 
     accounts: int
     balance: Balance
     deposited: int
+    in_sub_accounts: int = 0
+    paid_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +83,7 @@ class Line:
     """How much came to one pot, or (negative) went."""
 
     account: str
-    pot: Pot
+    pot: str
     amount: int
     reason: Reason
 
@@ -93,6 +112,8 @@ class Hold:
     state: State = State.HELD
     paid: int = 0
     receipt: str = ""
+    pot: str = Pot.AVAILABLE
+    """Where the amount came from, and what is left of it goes back to: available, or a sub-account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,26 +160,27 @@ def deposit(before: Deposit | None, wanted: Deposit, by: Movement) -> tuple[Depo
     )
 
 
-def reserve(before: Hold | None, balance: Balance, wanted: Hold, by: Movement) -> tuple[Hold, Transfer | None]:
-    """Return the hold and its transfer, none if it was made before.
+def reserve(before: Hold | None, free: int, wanted: Hold, by: Movement) -> tuple[Hold, Transfer | None]:
+    """Return the hold and its transfer, none if it was made before. ``free`` is what its pot has to give.
 
     Raises InsufficientBalance, and RequestIdReused if the job's hold was made otherwise: a hold's name is its request_id.
     """
     if before is not None:
-        if (before.account, before.amount) != (wanted.account, wanted.amount):
+        if (before.account, before.pot, before.amount) != (wanted.account, wanted.pot, wanted.amount):
             raise RequestIdReused(wanted.name, f"hold of {before.amount} on {before.account}")
         return before, None
-    if balance.available < wanted.amount:
-        raise InsufficientBalance(project_of(wanted.account), balance.available, wanted.amount)
+    if free < wanted.amount:
+        pot = "" if wanted.pot == Pot.AVAILABLE else wanted.pot
+        raise InsufficientBalance(project_of(wanted.account), free, wanted.amount, pot=pot)
     return wanted, by.transfer(
         wanted.name,
-        Line(wanted.account, Pot.AVAILABLE, -wanted.amount, Reason.RESERVE),
+        Line(wanted.account, wanted.pot, -wanted.amount, Reason.RESERVE),
         Line(wanted.account, Pot.HELD, wanted.amount, Reason.RESERVE),
     )
 
 
-def commit(hold: Hold, claim: Claim, by: Movement) -> tuple[Hold, Transfer | None]:
-    """Return the hold paid from, the rest given back. The same receipt again changes nothing.
+def commit(hold: Hold, claim: Claim, by: Movement, *, into: Pot = Pot.AVAILABLE) -> tuple[Hold, Transfer | None]:
+    """Return the hold paid from, into that pot of the operator's, the rest given back. The same receipt again changes nothing.
 
     Raises HoldSettled after another receipt or a release, BadReceipt for a price above the hold.
     """
@@ -172,9 +194,9 @@ def commit(hold: Hold, claim: Claim, by: Movement) -> tuple[Hold, Transfer | Non
     return replace(hold, state=State.COMMITTED, paid=claim.price, receipt=claim.receipt), by.transfer(
         hold.name,
         Line(hold.account, Pot.HELD, -claim.price, Reason.COMMIT),
-        Line(claim.account, Pot.AVAILABLE, claim.price, Reason.COMMIT),
+        Line(claim.account, into, claim.price, Reason.COMMIT),
         Line(hold.account, Pot.HELD, -rest, Reason.RELEASE),
-        Line(hold.account, Pot.AVAILABLE, rest, Reason.RELEASE),
+        Line(hold.account, hold.pot, rest, Reason.RELEASE),
     )
 
 
@@ -187,17 +209,20 @@ def release(hold: Hold, by: Movement) -> tuple[Hold, Transfer | None]:
     return replace(hold, state=State.RELEASED), by.transfer(
         hold.name,
         Line(hold.account, Pot.HELD, -hold.amount, Reason.RELEASE),
-        Line(hold.account, Pot.AVAILABLE, hold.amount, Reason.RELEASE),
+        Line(hold.account, hold.pot, hold.amount, Reason.RELEASE),
     )
 
 
 def after(balance: Balance, lines: Iterable[Line]) -> Balance:
-    """Return what an account has after these lines, all its own. Raises ValueError rather than let a pot go below 0."""
+    """Return what an account has after these lines, all its own; those of sub-accounts are not counted.
+
+    Raises ValueError rather than let a pot go below 0.
+    """
     available, held = balance.available, balance.held
     for line in lines:
-        if line.pot is Pot.AVAILABLE:
+        if line.pot == Pot.AVAILABLE:
             available += line.amount
-        else:
+        elif line.pot == Pot.HELD:
             held += line.amount
     if available < 0 or held < 0:
         raise ValueError(f"a pot would go below 0: available {available}, held {held}")

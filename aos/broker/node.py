@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from aos.broker.metrics import BrokerMetrics
+from aos.broker.requests_servicer import RequestsServicer
 from aos.broker.servicer import BrokerServicer
 from aos.broker.settings import BrokerSettings
+from aos.broker.settlement_calls import BATCH
 from aos.clock import Clock
+from aos.metrics import CollectorRegistry
 from aos.store.sqlite import SqliteFile
-from aos.store.sqlite_broker import MIGRATIONS, SqliteBrokerStore
+from aos.store.sqlite_broker import SqliteBrokerStore
+from aos.store.sqlite_broker_ledger import SqliteLedgerStore
+from aos.store.sqlite_broker_requests import MIGRATIONS as WALLETS
+from aos.store.sqlite_broker_requests import SqliteWalletStore
+from aos.store.sqlite_broker_tables import MIGRATIONS
+from aos.verification.requests import EMBEDDED
+from aos.verification.wallets import Contract
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +32,64 @@ class BrokerNode:
     """A running broker."""
 
     servicer: BrokerServicer
+    requests: RequestsServicer
 
 
 @asynccontextmanager
 async def running_broker(
-    file: SqliteFile, *, settings: BrokerSettings | None = None, clock: Clock, new_id: Callable[[], str]
+    file: SqliteFile,
+    *,
+    settings: BrokerSettings | None = None,
+    clock: Clock,
+    new_id: Callable[[], str],
+    metrics: CollectorRegistry | None = None,
+    contract: Contract = EMBEDDED,
 ) -> AsyncGenerator[BrokerNode]:
-    """Give a broker that keeps its journal in the file. ``new_id`` names transfers; it never gives the same twice."""
+    """Give a broker that keeps its journal in the file. ``new_id`` names transfers; it never gives the same twice.
+
+    It settles and checks its books by itself as often as its settings say, and counts what it finds in ``metrics``.
+    Wallets sign requests for ``contract``.
+    """
+    limits = settings or BrokerSettings()
     await file.transact(MIGRATIONS.apply)
-    store = SqliteBrokerStore(file)
-    yield BrokerNode(BrokerServicer(store, settings=settings or BrokerSettings(), clock=clock, new_id=new_id))
+    await file.transact(WALLETS.apply)
+    counted = BrokerMetrics(metrics or CollectorRegistry())
+    store, ledgers = SqliteBrokerStore(file), SqliteLedgerStore(file)
+    servicer = BrokerServicer(store, ledgers, settings=limits, clock=clock, new_id=new_id, metrics=counted)
+    requests = RequestsServicer(SqliteWalletStore(file), ledgers, settings=limits, contract=contract, clock=clock)
+    async with AsyncExitStack() as stack:
+        if limits.settle_seconds:
+            await stack.enter_async_context(_again_and_again(lambda: _settle(servicer), clock, limits.settle_seconds))
+        if limits.check_seconds:
+            await stack.enter_async_context(_again_and_again(lambda: _check(servicer), clock, limits.check_seconds))
+        yield BrokerNode(servicer, requests)
+
+
+async def _settle(servicer: BrokerServicer) -> None:
+    while await servicer.seal(BATCH):
+        pass
+
+
+async def _check(servicer: BrokerServicer) -> None:
+    found = await servicer.check()
+    for one in found.invariants:
+        if not one.holds:
+            log.error("the books are broken: %s: %s", one.name, ", ".join(one.broken_by))
+
+
+@asynccontextmanager
+async def _again_and_again(work: Callable[[], Awaitable[None]], clock: Clock, seconds: float) -> AsyncGenerator[None]:
+    async def forever() -> None:
+        while True:
+            try:
+                await work()
+            except Exception:
+                log.exception("the broker will try again in %g s", seconds)
+            await clock.sleep(seconds)
+
+    task = asyncio.create_task(forever())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
+from aos.broker.ledger import Key, Service
 from aos.errors import InvalidField
 
 REQUEST_ID: Final = 64
@@ -15,6 +17,12 @@ ACCOUNT_ID: Final = 64
 _ACCOUNT: Final = re.compile(rf"accounts/(?!-$)[A-Za-z0-9._-]{{1,{ACCOUNT_ID}}}")
 _OPERATOR: Final = re.compile(r"accounts/0[xX][0-9A-Fa-f]{40}")
 _HOLD: Final = re.compile(r"holds/[0-9a-f]{64}")
+_ADDRESS: Final = re.compile(r"0[xX][0-9A-Fa-f]{40}")
+_RECEIPT: Final = re.compile(r"receipts/[0-9a-f]{64}")
+_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,77}")
+NOBODY: Final = "0x" + 40 * "0"
+KEY_PARTS: Final = 2
+"""Numbers in a delegated key."""
 _REQUEST_ID: Final = re.compile(rf"[!-~]{{1,{REQUEST_ID}}}")
 
 
@@ -62,3 +70,54 @@ def check_amount(digits: str, at: str, *, least: int, most: int) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) <= len(str(most)) and least <= int(digits) <= most):
         raise InvalidField(at, f"must be an integer from {least} to {most}, as decimal digits", value=digits, limit=most)
     return int(digits)
+
+
+def check_optional_id(request_id: str, at: str) -> str:
+    """Return the id, which may be empty. Raises InvalidField."""
+    return check_request_id(request_id, at) if request_id else ""
+
+
+def check_key(service: str, provider: str) -> Key:
+    """Return which sub-account it is. Raises InvalidField."""
+    return Key(check_service(service, "service"), check_address(provider, "provider"))
+
+
+def check_service(service: str, at: str) -> Service:
+    """Return the service. Raises InvalidField."""
+    try:
+        return Service(service)
+    except ValueError as error:
+        limit = " or ".join(Service)
+        raise InvalidField(at, f"must be {limit}", value=service, limit=limit) from error
+
+
+def check_address(address: str, at: str) -> str:
+    """Return the address in lower case. Raises InvalidField, also for that of zeros, which is nobody's."""
+    if not _ADDRESS.fullmatch(address) or address.lower() == NOBODY:
+        raise InvalidField(at, "must be 0x and 40 hex digits, not all 0", value=address, limit="0x + 40 hex digits")
+    return address.lower()
+
+
+def check_receipt(name: str, at: str) -> str:
+    """Return the receipt's digest in hex. Raises InvalidField."""
+    if not _RECEIPT.fullmatch(name):
+        limit = "receipts/ and 64 lower-case hex digits"
+        raise InvalidField(at, f"must be {limit}", value=name, limit=limit)
+    return name.removeprefix("receipts/")
+
+
+def check_info(info: str, at: str, *, most: int) -> str:
+    """Return the text. Raises InvalidField for one that is too long."""
+    size = len(info.encode())
+    if size > most:
+        raise InvalidField(at, f"has {size} bytes; at most {most} are accepted", value=size, limit=most)
+    return info
+
+
+def check_signing_key(numbers: Sequence[str], at: str) -> tuple[int, int]:
+    """Return a delegated key, zeros if there is none. Raises InvalidField unless it is two integers below 2^256."""
+    if not numbers:
+        return (0, 0)
+    if len(numbers) != KEY_PARTS or not all(_NUMBER.fullmatch(one) and int(one) < 1 << 256 for one in numbers):
+        raise InvalidField(at, "must be two integers below 2^256, as decimal digits", value=",".join(numbers), limit="2^256 - 1")
+    return int(numbers[0]), int(numbers[1])

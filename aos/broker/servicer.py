@@ -3,48 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Final
-
-from google.protobuf.timestamp_pb2 import Timestamp
+from dataclasses import replace
+from typing import Any
 
 from aos.broker import accounts
-from aos.broker.accounts import Balance, Claim, Deposit, Hold, Movement, State
-from aos.broker.requests import check_account, check_amount, check_hold, check_project_account, check_request_id, is_operators
-from aos.broker.settings import BrokerSettings
-from aos.broker.store import BrokerStore, Decided, Entry
-from aos.clock import Clock
-from aos.errors import AccountNotFound, BadReceipt, PermissionDenied
+from aos.broker.accounts import Balance, Claim, Deposit, Hold, Movement, Pot, State
+from aos.broker.calls import OWN, account_shown, entry_shown, hold_shown, visible
+from aos.broker.ledger import Ledger, SubAccount, check_signer
+from aos.broker.ledger_calls import LedgerCalls, open_ledger
+from aos.broker.requests import check_account, check_amount, check_hold, check_key, check_project_account, check_request_id
+from aos.broker.settlement import earn, into
+from aos.broker.settlement_calls import SettlementCalls
+from aos.broker.store import Decided, Deposited, Settled
+from aos.errors import AccountNotFound, BadReceipt
 from aos.paging import page_length, page_start_number, page_token
-from aos.rpc.auth import Kind, caller, own_project
+from aos.rpc.auth import Kind, caller
 from aos.v1 import broker_pb2 as pb
-from aos.v1 import broker_pb2_grpc
 from aos.v1.receipt_pb2 import Receipt
-from aos.verification.receipts import check_signature, digest
-
-STATES: Final = {
-    State.HELD: pb.HOLD_STATE_HELD,
-    State.COMMITTED: pb.HOLD_STATE_COMMITTED,
-    State.RELEASED: pb.HOLD_STATE_RELEASED,
-}
-OWN: Final = "accounts/-"
+from aos.verification.receipts import check_and_digest
 
 
-class BrokerServicer(broker_pb2_grpc.BrokerServicer):
-    """The Broker service over a store."""
-
-    def __init__(self, store: BrokerStore, *, settings: BrokerSettings, clock: Clock, new_id: Callable[[], str]) -> None:
-        self._store, self._settings, self._clock, self._new_id = store, settings, clock, new_id
+class BrokerServicer(LedgerCalls, SettlementCalls):
+    """The Broker service over its stores: here accounts, holds and the journal."""
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: Any) -> pb.Account:
         """Show what an account has."""
-        name = _visible(request.name, "name")
+        name = visible(request.name, "name")
         balance = await self._store.balance(name)
         if balance is None:
             if caller().kind is not Kind.PROJECT:
                 raise AccountNotFound(name)
             balance = Balance()  # a project that nothing has happened to yet
-        return _account(name, balance)
+        return account_shown(name, balance)
 
     async def Deposit(self, request: pb.DepositRequest, context: Any) -> pb.Account:
         """Take money in from outside, once."""
@@ -52,47 +42,62 @@ class BrokerServicer(broker_pb2_grpc.BrokerServicer):
         amount = check_amount(request.amount, "amount", least=1, most=self._settings.largest)
         wanted = Deposit(check_request_id(request.request_id, "request_id"), account, amount)
         by = self._movement()
-        return _account(
-            account, await self._store.deposit(wanted.request_id, account, lambda before: accounts.deposit(before, wanted, by))
-        )
+
+        def decide(before: Deposit | None, there: Ledger | None) -> Deposited:
+            made, transfer = accounts.deposit(before, wanted, by)
+            if before is not None:
+                return made, None, there
+            return made, transfer, open_ledger(account, there, by, must_exist=request.must_exist)
+
+        return account_shown(account, await self._store.deposit(wanted.request_id, account, decide))
 
     async def Reserve(self, request: pb.ReserveRequest, context: Any) -> pb.Hold:
         """Set money aside for a job, once."""
+        key = check_key(request.service, request.provider) if request.service or request.provider else None
         wanted = Hold(
             check_hold(request.hold, "hold"),
             check_project_account(request.account, "account"),
             check_amount(request.amount, "amount", least=0, most=self._settings.largest),
+            pot=Pot.AVAILABLE if key is None else key.pot,
         )
         by = self._movement()
-        return _hold(
-            await self._store.reserve(
-                wanted.name, wanted.account, lambda before, balance: accounts.reserve(before, balance, wanted, by)
-            )
-        )
+
+        def decide(before: Hold | None, balance: Balance, sub: SubAccount | None) -> Decided:
+            if key is not None and sub is None:
+                raise AccountNotFound(f"{wanted.account}/{key.pot}")
+            return accounts.reserve(before, balance.available if sub is None else sub.free, wanted, by)
+
+        return hold_shown(await self._store.reserve(wanted.name, wanted.account, key, decide))
 
     async def Settle(self, request: pb.SettleRequest, context: Any) -> pb.Hold:
         """End a hold, once."""
         name = check_hold(request.hold, "hold")
         # in a thread: recovering a key takes milliseconds
         claim = await asyncio.to_thread(_claim, name, request.receipt) if request.HasField("receipt") else None
-        by = self._movement()
+        by, window = self._movement(), self._settings.window
 
-        def decide(hold: Hold) -> Decided:
-            return accounts.release(hold, by) if claim is None else accounts.commit(hold, claim, by)
+        def decide(hold: Hold, sub: SubAccount | None) -> Settled:
+            if claim is None:
+                return *accounts.release(hold, by), None
+            paid = claim
+            if hold.pot != Pot.AVAILABLE:
+                paid = _providers(hold, sub, claim, by)
+            after, transfer = accounts.commit(hold, paid, by, into=into(window))
+            return after, transfer, earn(paid, hold.account, hold.pot, by.time, window)
 
-        return _hold(await self._store.settle(name, decide))
+        return hold_shown(await self._store.settle(name, decide))
 
     async def ListEntries(self, request: pb.ListEntriesRequest, context: Any) -> pb.ListEntriesResponse:
         """Show a page of the journal."""
         account = request.account
         if account or caller().kind is Kind.PROJECT:
-            account = _visible(account or OWN, "account")
+            account = visible(account or OWN, "account")
         length, last = page_length(request.page_size), page_start_number("ListEntries", request.page_token)
         # one more than is shown says whether there is a next page
         found = await self._store.entries(account, after=last, limit=length + 1)
         shown = found[:length]
         following = page_token("ListEntries", str(shown[-1].sequence)) if len(found) > length else ""
-        return pb.ListEntriesResponse(entries=[_entry(one) for one in shown], next_page_token=following)
+        return pb.ListEntriesResponse(entries=[entry_shown(one) for one in shown], next_page_token=following)
 
     async def GetTotals(self, request: pb.GetTotalsRequest, context: Any) -> pb.Totals:
         """Add up all that there is."""
@@ -102,22 +107,9 @@ class BrokerServicer(broker_pb2_grpc.BrokerServicer):
             available=str(found.balance.available),
             held=str(found.balance.held),
             deposited=str(found.deposited),
+            in_sub_accounts=str(found.in_sub_accounts),
+            paid_out=str(found.paid_out),
         )
-
-    def _movement(self) -> Movement:
-        return Movement(self._new_id(), self._clock.now())
-
-
-def _visible(name: str, at: str) -> str:
-    """Return the account's full name. Raises PermissionDenied unless the caller may see it."""
-    if name == OWN:
-        name = accounts.account_of(own_project())
-    elif caller().kind is not Kind.PROJECT:
-        return check_account(name, at)
-    # an id in the form of an address names an operator's account, whoever's project it is
-    if check_account(name, at) != accounts.account_of(own_project()) or is_operators(name):
-        raise PermissionDenied("the account's own project, or the administrator")
-    return name
 
 
 def _claim(hold: str, receipt: Receipt) -> Claim:
@@ -125,29 +117,15 @@ def _claim(hold: str, receipt: Receipt) -> Claim:
     job = accounts.job_of(hold)
     if f"jobs/{receipt.job.hex()}" != job:
         raise BadReceipt(job, "job", "is another one")
-    operator = check_signature(receipt)
-    return Claim(digest(receipt).hex(), f"accounts/{operator.lower()}", int(receipt.price))
+    operator, said = check_and_digest(receipt)
+    return Claim(said.hex(), f"accounts/{operator.lower()}", int(receipt.price))
 
 
-def _account(name: str, balance: Balance) -> pb.Account:
-    return pb.Account(name=name, available=str(balance.available), held=str(balance.held))
-
-
-def _hold(hold: Hold) -> pb.Hold:
-    return pb.Hold(name=hold.name, account=hold.account, amount=str(hold.amount), state=STATES[hold.state], paid=str(hold.paid))
-
-
-def _entry(entry: Entry) -> pb.Entry:
-    time = Timestamp()
-    time.FromDatetime(entry.time)
-    line = entry.line
-    return pb.Entry(
-        sequence=entry.sequence,
-        transfer=entry.transfer,
-        time=time,
-        account=line.account,
-        pot=line.pot.value,
-        amount=str(line.amount),
-        reason=line.reason.value,
-        cause=entry.cause,
-    )
+def _providers(hold: Hold, sub: SubAccount | None, claim: Claim, by: Movement) -> Claim:
+    """Return the claim of a sub-account's provider, for which its signer speaks. Raises SignerNotAcknowledged."""
+    if sub is None:
+        raise AccountNotFound(f"{hold.account}/{hold.pot}")
+    # the same receipt again is answered as before, whoever is acknowledged by now
+    if hold.state is State.HELD:
+        check_signer(sub, claim.account.removeprefix("accounts/"), by.time)
+    return replace(claim, account=f"accounts/{sub.key.provider}")

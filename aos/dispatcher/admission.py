@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NoReturn
@@ -13,7 +14,7 @@ from aos.dispatcher.jobs import OPML, Job, Submission
 from aos.dispatcher.quotas import Limits, Tokens, check_tokens
 from aos.dispatcher.risk import Tag
 from aos.dispatcher.settings import DispatcherSettings
-from aos.errors import InvalidField, ModelUnavailable, ModelUnsuitable, QueueFull, RequestIdReused
+from aos.errors import FeeTooLow, InvalidField, ModelUnavailable, ModelUnsuitable, OtherProvider, QueueFull, RequestIdReused
 from aos.nesting import DEPTH, too_deep
 from aos.order import canonical_order, canonical_sampling, check_order, cost, digest_order, draws, with_defaults
 from aos.picture_order import picture_tokens, several
@@ -44,6 +45,10 @@ JOB_TYPE: Final = 32
 """Most characters of a kind of job that an error repeats."""
 REDUNDANCY: Final = 16
 """Most operators that a caller may want to run one job."""
+FEE_DIGITS: Final = 38
+"""Most digits of what a job may cost."""
+_ADDRESS: Final = re.compile(r"0[xX][0-9A-Fa-f]{40}")
+_FEE: Final = re.compile(rf"[0-9]{{1,{FEE_DIGITS}}}")
 PRIORITY_LIMIT: Final = 9
 """Priorities go from minus this to this, as an operator's do."""
 
@@ -84,6 +89,7 @@ def check_request(request: CreateJobRequest) -> None:
     if request.redundancy > REDUNDANCY:
         problem = f"must be at most {REDUNDANCY}"
         raise InvalidField("redundancy", problem, value=request.redundancy, limit=REDUNDANCY)
+    _check_payment(request)
     size = len(request.user.encode())
     if size > USER_BYTES:
         raise InvalidField("user", f"has {size} bytes; at most {USER_BYTES} are accepted", value=size, limit=USER_BYTES)
@@ -101,6 +107,18 @@ def check_request(request: CreateJobRequest) -> None:
             raise InvalidField("annotation", "must be JSON text", value=request.annotation) from error
 
 
+def _check_payment(request: CreateJobRequest) -> None:
+    payment = request.payment
+    if not request.HasField("payment"):
+        return
+    if not _ADDRESS.fullmatch(payment.provider):
+        problem = "must be 0x and 40 hex digits"
+        raise InvalidField("payment.provider", problem, value=payment.provider, limit="0x + 40 hex digits")
+    if not _FEE.fullmatch(payment.max_fee):
+        problem = f"must be neurons, as at most {FEE_DIGITS} decimal digits"
+        raise InvalidField("payment.max_fee", problem, value=payment.max_fee, limit=FEE_DIGITS)
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
@@ -112,6 +130,9 @@ def digest_contents(request: CreateJobRequest) -> bytes:
     parts += [str(request.priority).encode()] if request.priority else []
     parts += [f"risk {request.tag} {request.redundancy}".encode()] if request.tag or request.redundancy else []
     parts += [f"type {request.job_type}".encode()] if request.job_type not in ("", OPML) else []
+    parts += (
+        [f"payment {request.payment.provider.lower()} {request.payment.max_fee}".encode()] if request.HasField("payment") else []
+    )
     parts += [b"timeout" + request.timeout.SerializeToString(deterministic=True)] if request.HasField("timeout") else []
     return hashlib.sha256(b"aos.contents.v1" + b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
@@ -146,6 +167,13 @@ def check_model(order: Order, model: Model, job_type: str = "") -> None:
     if job_type not in ("", OPML, *kinds):
         problem = f"no operator takes {job_type[:JOB_TYPE]!r} jobs for {order.model!r} now; there are: {', '.join(kinds)}"
         raise InvalidField("job_type", problem, value=job_type, limit=", ".join(kinds))
+
+
+def check_provider(request: CreateJobRequest, model: Model) -> None:
+    """Raise OtherProvider if the provider that is to be paid does not offer the model."""
+    wanted = request.payment.provider.lower()
+    if wanted and wanted not in (one.removeprefix("operators/").lower() for one in model.operators):
+        raise OtherProvider(wanted, request.order.model)
 
 
 def prompt_bound(order: Order, context_length: int) -> int:
@@ -189,7 +217,10 @@ def job_time(request: CreateJobRequest, settings: DispatcherSettings) -> timedel
 
 
 def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetime, nonce: bytes, time: timedelta) -> Record:
-    """Return the job that a good request makes, its hold still to be asked for. It may take ``time``."""
+    """Return the job that a good request makes, its hold still to be asked for. It may take ``time``.
+
+    Raises FeeTooLow if it may cost more than its payment allows.
+    """
     identity = job_id(project=project, request_digest=digest_order(request.order), created=now, nonce=nonce)
     order = with_defaults(request.order, job=bytes.fromhex(identity))
     prompt = prompt_bound(order, model.context_length)
@@ -198,6 +229,9 @@ def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetim
         completion = picture_tokens(order.picture)[1]
     if order.HasField("control"):
         prompt, completion = bounds(order, model.context_length)
+    amount = cost(model.price, prompt_tokens=prompt, completion_tokens=completion)
+    if request.HasField("payment") and amount > int(request.payment.max_fee):
+        raise FeeTooLow(int(request.payment.max_fee), amount)
     job = Job(
         id=identity,
         project=project,
@@ -208,13 +242,14 @@ def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetim
         seed=order.sampling.seed,
         prompt_bound=prompt,
         completion_bound=completion,
-        amount=cost(model.price, prompt_tokens=prompt, completion_tokens=completion),
+        amount=amount,
         created=now,
         deadline=now + time,
         priority=request.priority,
         job_type=request.job_type or OPML,
         waits=request.HasField("timeout"),
         controlled=order.HasField("control"),
+        provider=request.payment.provider.lower(),
     )
     submission = Submission(
         request.request_id,

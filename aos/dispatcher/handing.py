@@ -33,6 +33,7 @@ def wanted_of(waiting: Waiting) -> Wanted:
         embeds=job.embeds,
         tee=job.job_type == jobs.TEE,
         controlled=job.controlled,
+        provider=job.provider,
         exact=waiting.exact,
         begins=waiting.begins,
         created=job.created,

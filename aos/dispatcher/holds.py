@@ -30,6 +30,8 @@ from aos.v1.receipt_pb2 import Receipt
 
 BATCH: Final = 64
 """Most holds that are settled at once."""
+SUB_ACCOUNT: Final = "inference"
+"""The service of the sub-accounts that pay for jobs."""
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +76,13 @@ class Holds:
         Raises what the broker refuses with, the job forgotten; ServiceUnavailable if nobody knows whether the money is held, the
         job then PENDING; HoldGone if the hold has ended.
         """
-        request = ReserveRequest(hold=hold(job), account=account(job.project), amount=str(job.amount))
+        request = ReserveRequest(
+            hold=hold(job),
+            account=account(job.project),
+            amount=str(job.amount),
+            service=SUB_ACCOUNT if job.provider else "",
+            provider=job.provider,
+        )
         try:
             held = await ask("broker", self._broker.Reserve(request, timeout=self._settings.rpc_seconds))
         except AosError as error:

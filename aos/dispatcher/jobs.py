@@ -127,6 +127,8 @@ class Job:
     """Whether its caller said how long it may take."""
     controlled: bool = False
     """Whether a controller steers its answer."""
+    provider: str = ""
+    """The only operator that it may go to, paid from the sub-account with it; empty: any, from available money."""
 
     @property
     def name(self) -> str:

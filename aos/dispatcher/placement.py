@@ -38,6 +38,8 @@ class Kind:
     """Whether it asks for an attested key."""
     controlled: bool
     """Whether a controller steers its answer."""
+    provider: str
+    """The only operator that may have it, in lower case; empty: any."""
     exact: bool
     """Whether each operator's answer must be the same."""
 
@@ -63,6 +65,8 @@ class Wanted:
     """Whether it asks for an attested key."""
     controlled: bool = False
     """Whether a controller steers its answer."""
+    provider: str = ""
+    """The only operator that may have it, in lower case; empty: any."""
     exact: bool = False
     """Whether each operator's answer must be the same."""
     begins: Beginnings = NOWHERE
@@ -82,6 +86,7 @@ class Wanted:
             embeds=self.embeds,
             tee=self.tee,
             controlled=self.controlled,
+            provider=self.provider,
             exact=self.exact,
         )
 
@@ -150,17 +155,19 @@ def usable(kind: Kind, candidate: Candidate) -> bool:
 
 
 def _lacks(wanted: Wanted | Kind, candidate: Candidate) -> str:
+    if wanted.provider and wanted.provider != candidate.operator.lower():
+        return "is not the provider that is to be paid"
     if candidate.model != wanted.model:
         return f"offers {candidate.model!r}"
     if candidate.model_digest != wanted.model_digest:
         return f"has other weights of {wanted.model!r}"
-    if wanted.embeds and not candidate.embeddings:
-        return "does not turn texts into vectors"
-    if wanted.controlled and not candidate.controllers:
-        return "does not run controllers"
-    if wanted.tee and not candidate.tee:
-        return "has no attested key"
-    return "cannot be exact" if wanted.exact and not candidate.exact else ""
+    lacking = (
+        (wanted.embeds and not candidate.embeddings, "does not turn texts into vectors"),
+        (wanted.controlled and not candidate.controllers, "does not run controllers"),
+        (wanted.tee and not candidate.tee, "has no attested key"),
+        (wanted.exact and not candidate.exact, "cannot be exact"),
+    )
+    return next((why for lacks, why in lacking if lacks), "")
 
 
 def why_not(wanted: Wanted, candidate: Candidate) -> str:

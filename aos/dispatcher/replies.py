@@ -55,6 +55,7 @@ def job_proto(row: Row) -> pb.Job:
         priority=job.priority,
         deadline=_timestamp(job.deadline),
         job_type=job.job_type,
+        provider=job.provider,
     )
     risk = row.risk
     said.tag, said.position, said.redundancy = sent_tag(risk.tag), POSITIONS[risk.position], risk.redundancy

@@ -93,6 +93,7 @@ class Submissions:
             model = await self._catalogue.model(request.order.model)
             admission.check_model(request.order, model, request.job_type)
             await self._check_controller(request.order)
+            admission.check_provider(request, model)
             record = admission.draft(
                 request,
                 model,

@@ -112,6 +112,8 @@ POLICY: Final[dict[str, Access]] = {
     "/gateway.v1.Operators/": Access.ANYONE,
     "/gateway.v1.Projects/": Access.ANYONE,
     "/gateway.v1.Metrics/": Access.ADMIN,
+    # a signature in the headers stands for a token
+    "/gateway.v1.Zerog/": Access.ANYONE,
     "/gateway.v1.Pages/": Access.PROJECT,
     # without it, nobody could be asked for a token
     "/gateway.v1.Pages/GetPage": Access.ANYONE,
@@ -144,6 +146,14 @@ POLICY: Final[dict[str, Access]] = {
     "/aos.v1.Broker/GetTotals": Access.ADMIN,
     "/aos.v1.Broker/Reserve": Access.SERVICE,
     "/aos.v1.Broker/Settle": Access.SERVICE,
+    "/aos.v1.Broker/ListLedgers": Access.ADMIN,
+    "/aos.v1.Broker/CheckInvariants": Access.ADMIN,
+    "/aos.v1.Broker/SealSettlement": Access.ADMIN,
+    "/aos.v1.Broker/SettleFee": Access.SERVICE,
+    "/aos.v1.Broker/FreezeReceipt": Access.SERVICE,
+    "/aos.v1.Broker/ResolveReceipt": Access.SERVICE,
+    "/aos.v1.Requests/": Access.PROJECT,
+    "/aos.v1.Requests/AdmitRequest": Access.SERVICE,
     "/aos.v1.Operator/": Access.ADMIN,
     # in loopback dev mode callers without a token are a project, here as elsewhere
     "/aos.v1.Questions/": Access.PROJECT,

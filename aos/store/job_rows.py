@@ -17,7 +17,7 @@ from aos.v1.types_pb2 import Order, Price
 _FIELDS: Final = (
     "id", "project", "model", "model_digest", "request_digest", "parameters", "seed", "prompt_bound", "completion_bound",
     "amount", "created", "deadline", "money", "state", "operator", "lease", "price", "attempts", "failures", "clock", "ended",
-    "priority", "traceparent", "job_type", "waits", "controlled",
+    "priority", "traceparent", "job_type", "waits", "controlled", "provider",
 )  # fmt: skip
 JOB: Final = ", ".join(_FIELDS)
 """The columns of what moves."""

@@ -126,6 +126,12 @@ def _add_controlled(db: Database) -> None:
     db.execute("ALTER TABLE jobs ADD COLUMN controlled INTEGER NOT NULL DEFAULT 0")
 
 
+@MIGRATIONS(name="job_providers")
+def _providers(db: Database) -> None:
+    # those from before are paid from available money, and go to any operator
+    db.execute("ALTER TABLE jobs ADD COLUMN provider TEXT NOT NULL DEFAULT ''")
+
+
 class SqliteJobStore:
     """Satisfies JobStore. The file must have had MIGRATIONS applied; ``node`` is whose events it counts.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from aos.addresses import LOOPBACK, Network
+from aos.broker.settings import BrokerSettings
 from aos.client import Client
 from aos.clock import Clock
 from aos.dispatcher.settings import DispatcherSettings
@@ -117,6 +118,7 @@ async def running_aos(
     controllers: bool = False,
     picture_networks: Sequence[Network] = LOOPBACK,
     upstreams: UpstreamSettings | None = None,
+    broker: BrokerSettings | None = None,
 ) -> AsyncGenerator[Aos]:
     """Run a network until the block ends; nothing of it is left.
 
@@ -128,7 +130,7 @@ async def running_aos(
     first ``attested`` operators run in a simulated TEE, whose evidence the network takes. Pictures may come from
     ``picture_networks``, too; ``blobs`` are the limits of their files. With ``controllers``, those that come with the package are
     there. With ``upstreams``, operators host model servers that are
-    registered, those without a key included.
+    registered, those without a key included. ``broker`` are the settings of ledgers.
     """
     models = models or (ScriptedModel(),)
     clock = clock or ManualClock()
@@ -143,6 +145,7 @@ async def running_aos(
                 operators=len(models),
                 dispatcher=replace(limits, tee=tee) if attested else limits,
                 registry=RegistrySettings(tee=tee, unsigned=open_to_all),
+                broker=broker,
                 open_as=f"projects/{PROJECT}" if open_to_all else "",
                 telemetry=telemetry,
                 blobs=blobs,

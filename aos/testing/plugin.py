@@ -1,16 +1,18 @@
-"""Pytest fixtures: say ``pytest_plugins = ["aos.testing.plugin"]`` and ask for ``aos``, ``aos_rest`` or ``aos_real``.
+"""Pytest fixtures: say ``pytest_plugins = ["aos.testing.plugin"]`` and ask for ``aos``, ``aos_rest``, ``aos_real`` or ``anvil``.
 
 Fixtures only, so that importing the harness never needs pytest. They need pytest-asyncio.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 
+import pytest
 import pytest_asyncio
 
 from aos.clock import SystemClock
 from aos.settings import bundled_model
+from aos.testing.anvil import Anvil, anvil_beside
 from aos.testing.harness import Aos, running_aos
 
 
@@ -38,3 +40,10 @@ async def aos_real() -> AsyncGenerator[Aos]:
         running_aos(model, name=bundled_model().stem, envoy=True, clock=SystemClock()) as network,
     ):
         yield network
+
+
+@pytest.fixture(scope="session")
+def anvil() -> Generator[Anvil]:
+    """A chain for the whole session: take a snapshot before a test, and go back to it behind."""
+    with anvil_beside() as chain:
+        yield chain

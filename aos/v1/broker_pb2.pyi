@@ -18,10 +18,23 @@ class HoldState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HOLD_STATE_HELD: _ClassVar[HoldState]
     HOLD_STATE_COMMITTED: _ClassVar[HoldState]
     HOLD_STATE_RELEASED: _ClassVar[HoldState]
+
+class ReceiptStanding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RECEIPT_STANDING_UNSPECIFIED: _ClassVar[ReceiptStanding]
+    RECEIPT_STANDING_OPEN: _ClassVar[ReceiptStanding]
+    RECEIPT_STANDING_FROZEN: _ClassVar[ReceiptStanding]
+    RECEIPT_STANDING_OVERTURNED: _ClassVar[ReceiptStanding]
+    RECEIPT_STANDING_PAID: _ClassVar[ReceiptStanding]
 HOLD_STATE_UNSPECIFIED: HoldState
 HOLD_STATE_HELD: HoldState
 HOLD_STATE_COMMITTED: HoldState
 HOLD_STATE_RELEASED: HoldState
+RECEIPT_STANDING_UNSPECIFIED: ReceiptStanding
+RECEIPT_STANDING_OPEN: ReceiptStanding
+RECEIPT_STANDING_FROZEN: ReceiptStanding
+RECEIPT_STANDING_OVERTURNED: ReceiptStanding
+RECEIPT_STANDING_PAID: ReceiptStanding
 
 class Account(_message.Message):
     __slots__ = ("name", "available", "held")
@@ -40,38 +53,46 @@ class GetAccountRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class DepositRequest(_message.Message):
-    __slots__ = ("account", "amount", "request_id")
+    __slots__ = ("account", "amount", "request_id", "must_exist")
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     AMOUNT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    MUST_EXIST_FIELD_NUMBER: _ClassVar[int]
     account: str
     amount: str
     request_id: str
-    def __init__(self, account: _Optional[str] = ..., amount: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    must_exist: bool
+    def __init__(self, account: _Optional[str] = ..., amount: _Optional[str] = ..., request_id: _Optional[str] = ..., must_exist: _Optional[bool] = ...) -> None: ...
 
 class Hold(_message.Message):
-    __slots__ = ("name", "account", "amount", "state", "paid")
+    __slots__ = ("name", "account", "amount", "state", "paid", "pot")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     AMOUNT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     PAID_FIELD_NUMBER: _ClassVar[int]
+    POT_FIELD_NUMBER: _ClassVar[int]
     name: str
     account: str
     amount: str
     state: HoldState
     paid: str
-    def __init__(self, name: _Optional[str] = ..., account: _Optional[str] = ..., amount: _Optional[str] = ..., state: _Optional[_Union[HoldState, str]] = ..., paid: _Optional[str] = ...) -> None: ...
+    pot: str
+    def __init__(self, name: _Optional[str] = ..., account: _Optional[str] = ..., amount: _Optional[str] = ..., state: _Optional[_Union[HoldState, str]] = ..., paid: _Optional[str] = ..., pot: _Optional[str] = ...) -> None: ...
 
 class ReserveRequest(_message.Message):
-    __slots__ = ("hold", "account", "amount")
+    __slots__ = ("hold", "account", "amount", "service", "provider")
     HOLD_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
     hold: str
     account: str
     amount: str
-    def __init__(self, hold: _Optional[str] = ..., account: _Optional[str] = ..., amount: _Optional[str] = ...) -> None: ...
+    service: str
+    provider: str
+    def __init__(self, hold: _Optional[str] = ..., account: _Optional[str] = ..., amount: _Optional[str] = ..., service: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
 
 class SettleRequest(_message.Message):
     __slots__ = ("hold", "receipt")
@@ -124,13 +145,377 @@ class GetTotalsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Totals(_message.Message):
-    __slots__ = ("accounts", "available", "held", "deposited")
+    __slots__ = ("accounts", "available", "held", "deposited", "in_sub_accounts", "paid_out")
     ACCOUNTS_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     DEPOSITED_FIELD_NUMBER: _ClassVar[int]
+    IN_SUB_ACCOUNTS_FIELD_NUMBER: _ClassVar[int]
+    PAID_OUT_FIELD_NUMBER: _ClassVar[int]
     accounts: int
     available: str
     held: str
     deposited: str
-    def __init__(self, accounts: _Optional[int] = ..., available: _Optional[str] = ..., held: _Optional[str] = ..., deposited: _Optional[str] = ...) -> None: ...
+    in_sub_accounts: str
+    paid_out: str
+    def __init__(self, accounts: _Optional[int] = ..., available: _Optional[str] = ..., held: _Optional[str] = ..., deposited: _Optional[str] = ..., in_sub_accounts: _Optional[str] = ..., paid_out: _Optional[str] = ...) -> None: ...
+
+class Ledger(_message.Message):
+    __slots__ = ("account", "available_balance", "total_balance", "held_balance", "inference_signer", "additional_info", "sub_accounts", "created")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_BALANCE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BALANCE_FIELD_NUMBER: _ClassVar[int]
+    HELD_BALANCE_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_SIGNER_FIELD_NUMBER: _ClassVar[int]
+    ADDITIONAL_INFO_FIELD_NUMBER: _ClassVar[int]
+    SUB_ACCOUNTS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    available_balance: str
+    total_balance: str
+    held_balance: str
+    inference_signer: _containers.RepeatedScalarFieldContainer[str]
+    additional_info: str
+    sub_accounts: _containers.RepeatedCompositeFieldContainer[SubAccount]
+    created: _timestamp_pb2.Timestamp
+    def __init__(self, account: _Optional[str] = ..., available_balance: _Optional[str] = ..., total_balance: _Optional[str] = ..., held_balance: _Optional[str] = ..., inference_signer: _Optional[_Iterable[str]] = ..., additional_info: _Optional[str] = ..., sub_accounts: _Optional[_Iterable[_Union[SubAccount, _Mapping]]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class SubAccount(_message.Message):
+    __slots__ = ("account", "service", "provider", "balance", "pending_refund", "claimable", "signer", "refunds")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    BALANCE_FIELD_NUMBER: _ClassVar[int]
+    PENDING_REFUND_FIELD_NUMBER: _ClassVar[int]
+    CLAIMABLE_FIELD_NUMBER: _ClassVar[int]
+    SIGNER_FIELD_NUMBER: _ClassVar[int]
+    REFUNDS_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    service: str
+    provider: str
+    balance: str
+    pending_refund: str
+    claimable: str
+    signer: str
+    refunds: _containers.RepeatedCompositeFieldContainer[PendingRefund]
+    def __init__(self, account: _Optional[str] = ..., service: _Optional[str] = ..., provider: _Optional[str] = ..., balance: _Optional[str] = ..., pending_refund: _Optional[str] = ..., claimable: _Optional[str] = ..., signer: _Optional[str] = ..., refunds: _Optional[_Iterable[_Union[PendingRefund, _Mapping]]] = ...) -> None: ...
+
+class PendingRefund(_message.Message):
+    __slots__ = ("index", "amount", "created", "release")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    amount: str
+    created: _timestamp_pb2.Timestamp
+    release: _timestamp_pb2.Timestamp
+    def __init__(self, index: _Optional[int] = ..., amount: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., release: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class AddLedgerRequest(_message.Message):
+    __slots__ = ("account", "amount", "additional_info", "inference_signer", "request_id")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    ADDITIONAL_INFO_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_SIGNER_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    amount: str
+    additional_info: str
+    inference_signer: _containers.RepeatedScalarFieldContainer[str]
+    request_id: str
+    def __init__(self, account: _Optional[str] = ..., amount: _Optional[str] = ..., additional_info: _Optional[str] = ..., inference_signer: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class GetLedgerRequest(_message.Message):
+    __slots__ = ("account",)
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    def __init__(self, account: _Optional[str] = ...) -> None: ...
+
+class ListLedgersRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListLedgersResponse(_message.Message):
+    __slots__ = ("ledgers", "next_page_token")
+    LEDGERS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ledgers: _containers.RepeatedCompositeFieldContainer[Ledger]
+    next_page_token: str
+    def __init__(self, ledgers: _Optional[_Iterable[_Union[Ledger, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class RefundRequest(_message.Message):
+    __slots__ = ("account", "amount", "request_id")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    amount: str
+    request_id: str
+    def __init__(self, account: _Optional[str] = ..., amount: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class TransferFundRequest(_message.Message):
+    __slots__ = ("account", "provider", "service", "amount", "request_id")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    provider: str
+    service: str
+    amount: str
+    request_id: str
+    def __init__(self, account: _Optional[str] = ..., provider: _Optional[str] = ..., service: _Optional[str] = ..., amount: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class RetrieveFundRequest(_message.Message):
+    __slots__ = ("account", "providers", "service", "request_id")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    providers: _containers.RepeatedScalarFieldContainer[str]
+    service: str
+    request_id: str
+    def __init__(self, account: _Optional[str] = ..., providers: _Optional[_Iterable[str]] = ..., service: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class RetrieveFundResponse(_message.Message):
+    __slots__ = ("results", "ledger")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[RetrieveResult]
+    ledger: Ledger
+    def __init__(self, results: _Optional[_Iterable[_Union[RetrieveResult, _Mapping]]] = ..., ledger: _Optional[_Union[Ledger, _Mapping]] = ...) -> None: ...
+
+class RetrieveResult(_message.Message):
+    __slots__ = ("provider", "released", "requested", "refused")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    RELEASED_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    released: str
+    requested: str
+    refused: str
+    def __init__(self, provider: _Optional[str] = ..., released: _Optional[str] = ..., requested: _Optional[str] = ..., refused: _Optional[str] = ...) -> None: ...
+
+class DeleteLedgerRequest(_message.Message):
+    __slots__ = ("account",)
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    def __init__(self, account: _Optional[str] = ...) -> None: ...
+
+class DeleteLedgerResponse(_message.Message):
+    __slots__ = ("paid_out",)
+    PAID_OUT_FIELD_NUMBER: _ClassVar[int]
+    paid_out: str
+    def __init__(self, paid_out: _Optional[str] = ...) -> None: ...
+
+class GetSubAccountRequest(_message.Message):
+    __slots__ = ("account", "service", "provider")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    service: str
+    provider: str
+    def __init__(self, account: _Optional[str] = ..., service: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
+
+class AcknowledgeSignerRequest(_message.Message):
+    __slots__ = ("account", "provider", "service", "signer")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    SIGNER_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    provider: str
+    service: str
+    signer: str
+    def __init__(self, account: _Optional[str] = ..., provider: _Optional[str] = ..., service: _Optional[str] = ..., signer: _Optional[str] = ...) -> None: ...
+
+class SettleFeeRequest(_message.Message):
+    __slots__ = ("account", "provider", "service", "receipt")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    provider: str
+    service: str
+    receipt: _receipt_pb2.Receipt
+    def __init__(self, account: _Optional[str] = ..., provider: _Optional[str] = ..., service: _Optional[str] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ...) -> None: ...
+
+class PaidReceipt(_message.Message):
+    __slots__ = ("name", "account", "pot", "operator", "price", "time", "standing", "settlement", "root", "proof", "leaf", "leaves")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    POT_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    SETTLEMENT_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    LEAF_FIELD_NUMBER: _ClassVar[int]
+    LEAVES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    account: str
+    pot: str
+    operator: str
+    price: str
+    time: _timestamp_pb2.Timestamp
+    standing: ReceiptStanding
+    settlement: str
+    root: bytes
+    proof: _containers.RepeatedScalarFieldContainer[bytes]
+    leaf: int
+    leaves: int
+    def __init__(self, name: _Optional[str] = ..., account: _Optional[str] = ..., pot: _Optional[str] = ..., operator: _Optional[str] = ..., price: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., standing: _Optional[_Union[ReceiptStanding, str]] = ..., settlement: _Optional[str] = ..., root: _Optional[bytes] = ..., proof: _Optional[_Iterable[bytes]] = ..., leaf: _Optional[int] = ..., leaves: _Optional[int] = ...) -> None: ...
+
+class SealSettlementRequest(_message.Message):
+    __slots__ = ("receipts",)
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    receipts: int
+    def __init__(self, receipts: _Optional[int] = ...) -> None: ...
+
+class Settlement(_message.Message):
+    __slots__ = ("name", "root", "receipts", "amount", "time")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    root: bytes
+    receipts: int
+    amount: str
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., root: _Optional[bytes] = ..., receipts: _Optional[int] = ..., amount: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListSettlementsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListSettlementsResponse(_message.Message):
+    __slots__ = ("settlements", "next_page_token")
+    SETTLEMENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    settlements: _containers.RepeatedCompositeFieldContainer[Settlement]
+    next_page_token: str
+    def __init__(self, settlements: _Optional[_Iterable[_Union[Settlement, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetPaidReceiptRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class FreezeReceiptRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ResolveReceiptRequest(_message.Message):
+    __slots__ = ("name", "upheld")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UPHELD_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    upheld: bool
+    def __init__(self, name: _Optional[str] = ..., upheld: _Optional[bool] = ...) -> None: ...
+
+class GetStatementRequest(_message.Message):
+    __slots__ = ("account", "month", "start", "end")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    MONTH_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    month: str
+    start: _timestamp_pb2.Timestamp
+    end: _timestamp_pb2.Timestamp
+    def __init__(self, account: _Optional[str] = ..., month: _Optional[str] = ..., start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Statement(_message.Message):
+    __slots__ = ("account", "start", "end", "pots", "movements")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    POTS_FIELD_NUMBER: _ClassVar[int]
+    MOVEMENTS_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    start: _timestamp_pb2.Timestamp
+    end: _timestamp_pb2.Timestamp
+    pots: _containers.RepeatedCompositeFieldContainer[PotStatement]
+    movements: _containers.RepeatedCompositeFieldContainer[Movement]
+    def __init__(self, account: _Optional[str] = ..., start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pots: _Optional[_Iterable[_Union[PotStatement, _Mapping]]] = ..., movements: _Optional[_Iterable[_Union[Movement, _Mapping]]] = ...) -> None: ...
+
+class PotStatement(_message.Message):
+    __slots__ = ("pot", "opening", "closing")
+    POT_FIELD_NUMBER: _ClassVar[int]
+    OPENING_FIELD_NUMBER: _ClassVar[int]
+    CLOSING_FIELD_NUMBER: _ClassVar[int]
+    pot: str
+    opening: str
+    closing: str
+    def __init__(self, pot: _Optional[str] = ..., opening: _Optional[str] = ..., closing: _Optional[str] = ...) -> None: ...
+
+class Movement(_message.Message):
+    __slots__ = ("reason", "pot", "lines", "credited", "debited")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    POT_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    CREDITED_FIELD_NUMBER: _ClassVar[int]
+    DEBITED_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    pot: str
+    lines: int
+    credited: str
+    debited: str
+    def __init__(self, reason: _Optional[str] = ..., pot: _Optional[str] = ..., lines: _Optional[int] = ..., credited: _Optional[str] = ..., debited: _Optional[str] = ...) -> None: ...
+
+class ListStatementsRequest(_message.Message):
+    __slots__ = ("account",)
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    def __init__(self, account: _Optional[str] = ...) -> None: ...
+
+class ListStatementsResponse(_message.Message):
+    __slots__ = ("statements",)
+    STATEMENTS_FIELD_NUMBER: _ClassVar[int]
+    statements: _containers.RepeatedCompositeFieldContainer[Statement]
+    def __init__(self, statements: _Optional[_Iterable[_Union[Statement, _Mapping]]] = ...) -> None: ...
+
+class CheckInvariantsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Invariants(_message.Message):
+    __slots__ = ("hold", "invariants", "lines")
+    HOLD_FIELD_NUMBER: _ClassVar[int]
+    INVARIANTS_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    hold: bool
+    invariants: _containers.RepeatedCompositeFieldContainer[Invariant]
+    lines: int
+    def __init__(self, hold: _Optional[bool] = ..., invariants: _Optional[_Iterable[_Union[Invariant, _Mapping]]] = ..., lines: _Optional[int] = ...) -> None: ...
+
+class Invariant(_message.Message):
+    __slots__ = ("name", "holds", "broken_by")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HOLDS_FIELD_NUMBER: _ClassVar[int]
+    BROKEN_BY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    holds: bool
+    broken_by: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., holds: _Optional[bool] = ..., broken_by: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -68,6 +68,96 @@ class BrokerStub:
                 request_serializer=aos_dot_v1_dot_broker__pb2.GetTotalsRequest.SerializeToString,
                 response_deserializer=aos_dot_v1_dot_broker__pb2.Totals.FromString,
                 _registered_method=True)
+        self.AddLedger = channel.unary_unary(
+                '/aos.v1.Broker/AddLedger',
+                request_serializer=aos_dot_v1_dot_broker__pb2.AddLedgerRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.Ledger.FromString,
+                _registered_method=True)
+        self.GetLedger = channel.unary_unary(
+                '/aos.v1.Broker/GetLedger',
+                request_serializer=aos_dot_v1_dot_broker__pb2.GetLedgerRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.Ledger.FromString,
+                _registered_method=True)
+        self.ListLedgers = channel.unary_unary(
+                '/aos.v1.Broker/ListLedgers',
+                request_serializer=aos_dot_v1_dot_broker__pb2.ListLedgersRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.ListLedgersResponse.FromString,
+                _registered_method=True)
+        self.Refund = channel.unary_unary(
+                '/aos.v1.Broker/Refund',
+                request_serializer=aos_dot_v1_dot_broker__pb2.RefundRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.Ledger.FromString,
+                _registered_method=True)
+        self.TransferFund = channel.unary_unary(
+                '/aos.v1.Broker/TransferFund',
+                request_serializer=aos_dot_v1_dot_broker__pb2.TransferFundRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.SubAccount.FromString,
+                _registered_method=True)
+        self.RetrieveFund = channel.unary_unary(
+                '/aos.v1.Broker/RetrieveFund',
+                request_serializer=aos_dot_v1_dot_broker__pb2.RetrieveFundRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.RetrieveFundResponse.FromString,
+                _registered_method=True)
+        self.DeleteLedger = channel.unary_unary(
+                '/aos.v1.Broker/DeleteLedger',
+                request_serializer=aos_dot_v1_dot_broker__pb2.DeleteLedgerRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.DeleteLedgerResponse.FromString,
+                _registered_method=True)
+        self.GetSubAccount = channel.unary_unary(
+                '/aos.v1.Broker/GetSubAccount',
+                request_serializer=aos_dot_v1_dot_broker__pb2.GetSubAccountRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.SubAccount.FromString,
+                _registered_method=True)
+        self.AcknowledgeSigner = channel.unary_unary(
+                '/aos.v1.Broker/AcknowledgeSigner',
+                request_serializer=aos_dot_v1_dot_broker__pb2.AcknowledgeSignerRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.SubAccount.FromString,
+                _registered_method=True)
+        self.SettleFee = channel.unary_unary(
+                '/aos.v1.Broker/SettleFee',
+                request_serializer=aos_dot_v1_dot_broker__pb2.SettleFeeRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.PaidReceipt.FromString,
+                _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/aos.v1.Broker/GetStatement',
+                request_serializer=aos_dot_v1_dot_broker__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.Statement.FromString,
+                _registered_method=True)
+        self.ListStatements = channel.unary_unary(
+                '/aos.v1.Broker/ListStatements',
+                request_serializer=aos_dot_v1_dot_broker__pb2.ListStatementsRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.ListStatementsResponse.FromString,
+                _registered_method=True)
+        self.CheckInvariants = channel.unary_unary(
+                '/aos.v1.Broker/CheckInvariants',
+                request_serializer=aos_dot_v1_dot_broker__pb2.CheckInvariantsRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.Invariants.FromString,
+                _registered_method=True)
+        self.SealSettlement = channel.unary_unary(
+                '/aos.v1.Broker/SealSettlement',
+                request_serializer=aos_dot_v1_dot_broker__pb2.SealSettlementRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.Settlement.FromString,
+                _registered_method=True)
+        self.ListSettlements = channel.unary_unary(
+                '/aos.v1.Broker/ListSettlements',
+                request_serializer=aos_dot_v1_dot_broker__pb2.ListSettlementsRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.ListSettlementsResponse.FromString,
+                _registered_method=True)
+        self.GetPaidReceipt = channel.unary_unary(
+                '/aos.v1.Broker/GetPaidReceipt',
+                request_serializer=aos_dot_v1_dot_broker__pb2.GetPaidReceiptRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.PaidReceipt.FromString,
+                _registered_method=True)
+        self.FreezeReceipt = channel.unary_unary(
+                '/aos.v1.Broker/FreezeReceipt',
+                request_serializer=aos_dot_v1_dot_broker__pb2.FreezeReceiptRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.PaidReceipt.FromString,
+                _registered_method=True)
+        self.ResolveReceipt = channel.unary_unary(
+                '/aos.v1.Broker/ResolveReceipt',
+                request_serializer=aos_dot_v1_dot_broker__pb2.ResolveReceiptRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.PaidReceipt.FromString,
+                _registered_method=True)
 
 
 class BrokerServicer:
@@ -126,6 +216,147 @@ class BrokerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddLedger(self, request, context):
+        """Adds a ledger to an account that has none, with a first deposit. Fails with LEDGER_EXISTS if it has one.
+
+        A project may add its own, with an amount of 0; money enters by the administrator's word alone. Safe to retry with the same
+        `request_id`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLedger(self, request, context):
+        """Returns a ledger with its sub-accounts. A project may see its own, the administrator any. Fails with LEDGER_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLedgers(self, request, context):
+        """Lists all ledgers by the names of their accounts. The administrator only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Refund(self, request, context):
+        """Pays available money out, at once. Not to be confused with RetrieveFund. Fails with INSUFFICIENT_BALANCE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TransferFund(self, request, context):
+        """Moves available money to the sub-account of a provider and service, which is made if it is not there.
+
+        What of it is on its way back is kept there before anything new is sent, so less than the amount may leave the ledger. Fails
+        with INSUFFICIENT_BALANCE, and with LEDGER_LIMIT for too many sub-accounts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetrieveFund(self, request, context):
+        """Brings money back from sub-accounts: makes available what was asked for before and is due, and asks for all the rest, which is
+        due after the lock time. One provider's failure is told in its result and keeps no other from theirs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteLedger(self, request, context):
+        """Deletes a ledger and pays out what is available. Fails with LEDGER_NOT_EMPTY while money is in sub-accounts or held for jobs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSubAccount(self, request, context):
+        """Returns a sub-account. Fails with ACCOUNT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeSigner(self, request, context):
+        """Takes an address's signatures for a provider's from now on, in place of the one before. Without one, a provider gets nothing from
+        the sub-account, whatever it does. Fails with ACCOUNT_NOT_FOUND before anything was transferred.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SettleFee(self, request, context):
+        """Pays a provider from a sub-account by a receipt, with nothing held before. The network's services only: they check that the
+        account's owner signed for it.
+
+        The free part of the sub-account pays first, then what is on its way back, newest first. A receipt is paid whole or not at all,
+        and once: again, or after a job's hold was paid by it, it fails with RECEIPT_USED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """Adds up what happened to an account in a time: by the month, or from one time to another. A project may see its own, the
+        administrator any.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStatements(self, request, context):
+        """Lists the months in which something happened to an account, each added up, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckInvariants(self, request, context):
+        """Compares every balance with the journal, and every sum with its parts. The administrator only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SealSettlement(self, request, context):
+        """Settles receipts that can no longer be disputed: puts them under one Merkle root and lets their operators have the money. The
+        administrator only. Fails with SETTLEMENT_NOT_FOUND if there are none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSettlements(self, request, context):
+        """Lists batches of settled receipts, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPaidReceipt(self, request, context):
+        """Returns what a receipt paid, and, once it is in a batch, the proof of that. A project may see those that it paid.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FreezeReceipt(self, request, context):
+        """Keeps an operator from the money of exactly one receipt while it is disputed. The network's services only. Fails with
+        RECEIPT_USED once it is too late.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveReceipt(self, request, context):
+        """Ends a dispute: the receipt is settled with the next batch, or its money goes back. The network's services only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BrokerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -158,6 +389,96 @@ def add_BrokerServicer_to_server(servicer, server):
                     servicer.GetTotals,
                     request_deserializer=aos_dot_v1_dot_broker__pb2.GetTotalsRequest.FromString,
                     response_serializer=aos_dot_v1_dot_broker__pb2.Totals.SerializeToString,
+            ),
+            'AddLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddLedger,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.AddLedgerRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.Ledger.SerializeToString,
+            ),
+            'GetLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLedger,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.GetLedgerRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.Ledger.SerializeToString,
+            ),
+            'ListLedgers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLedgers,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.ListLedgersRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.ListLedgersResponse.SerializeToString,
+            ),
+            'Refund': grpc.unary_unary_rpc_method_handler(
+                    servicer.Refund,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.RefundRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.Ledger.SerializeToString,
+            ),
+            'TransferFund': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransferFund,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.TransferFundRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.SubAccount.SerializeToString,
+            ),
+            'RetrieveFund': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetrieveFund,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.RetrieveFundRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.RetrieveFundResponse.SerializeToString,
+            ),
+            'DeleteLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteLedger,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.DeleteLedgerRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.DeleteLedgerResponse.SerializeToString,
+            ),
+            'GetSubAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSubAccount,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.GetSubAccountRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.SubAccount.SerializeToString,
+            ),
+            'AcknowledgeSigner': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeSigner,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.AcknowledgeSignerRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.SubAccount.SerializeToString,
+            ),
+            'SettleFee': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleFee,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.SettleFeeRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.PaidReceipt.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.GetStatementRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.Statement.SerializeToString,
+            ),
+            'ListStatements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStatements,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.ListStatementsRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.ListStatementsResponse.SerializeToString,
+            ),
+            'CheckInvariants': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckInvariants,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.CheckInvariantsRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.Invariants.SerializeToString,
+            ),
+            'SealSettlement': grpc.unary_unary_rpc_method_handler(
+                    servicer.SealSettlement,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.SealSettlementRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.Settlement.SerializeToString,
+            ),
+            'ListSettlements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSettlements,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.ListSettlementsRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.ListSettlementsResponse.SerializeToString,
+            ),
+            'GetPaidReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPaidReceipt,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.GetPaidReceiptRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.PaidReceipt.SerializeToString,
+            ),
+            'FreezeReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.FreezeReceipt,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.FreezeReceiptRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.PaidReceipt.SerializeToString,
+            ),
+            'ResolveReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveReceipt,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.ResolveReceiptRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.PaidReceipt.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -326,6 +647,492 @@ class Broker:
             '/aos.v1.Broker/GetTotals',
             aos_dot_v1_dot_broker__pb2.GetTotalsRequest.SerializeToString,
             aos_dot_v1_dot_broker__pb2.Totals.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/AddLedger',
+            aos_dot_v1_dot_broker__pb2.AddLedgerRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.Ledger.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/GetLedger',
+            aos_dot_v1_dot_broker__pb2.GetLedgerRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.Ledger.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLedgers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/ListLedgers',
+            aos_dot_v1_dot_broker__pb2.ListLedgersRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.ListLedgersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Refund(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/Refund',
+            aos_dot_v1_dot_broker__pb2.RefundRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.Ledger.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TransferFund(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/TransferFund',
+            aos_dot_v1_dot_broker__pb2.TransferFundRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.SubAccount.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetrieveFund(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/RetrieveFund',
+            aos_dot_v1_dot_broker__pb2.RetrieveFundRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.RetrieveFundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/DeleteLedger',
+            aos_dot_v1_dot_broker__pb2.DeleteLedgerRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.DeleteLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSubAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/GetSubAccount',
+            aos_dot_v1_dot_broker__pb2.GetSubAccountRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.SubAccount.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeSigner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/AcknowledgeSigner',
+            aos_dot_v1_dot_broker__pb2.AcknowledgeSignerRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.SubAccount.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SettleFee(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/SettleFee',
+            aos_dot_v1_dot_broker__pb2.SettleFeeRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.PaidReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/GetStatement',
+            aos_dot_v1_dot_broker__pb2.GetStatementRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.Statement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStatements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/ListStatements',
+            aos_dot_v1_dot_broker__pb2.ListStatementsRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.ListStatementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckInvariants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/CheckInvariants',
+            aos_dot_v1_dot_broker__pb2.CheckInvariantsRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.Invariants.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SealSettlement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/SealSettlement',
+            aos_dot_v1_dot_broker__pb2.SealSettlementRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.Settlement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSettlements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/ListSettlements',
+            aos_dot_v1_dot_broker__pb2.ListSettlementsRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.ListSettlementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPaidReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/GetPaidReceipt',
+            aos_dot_v1_dot_broker__pb2.GetPaidReceiptRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.PaidReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FreezeReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/FreezeReceipt',
+            aos_dot_v1_dot_broker__pb2.FreezeReceiptRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.PaidReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/ResolveReceipt',
+            aos_dot_v1_dot_broker__pb2.ResolveReceiptRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.PaidReceipt.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,65 @@ class BrokerStub:
     """Lists journal lines, oldest first. A project sees the lines of its own account, the administrator all."""
     GetTotals: _grpc.UnaryUnaryMultiCallable[_broker_pb2.GetTotalsRequest, _broker_pb2.Totals]
     """Adds up all accounts, and all that was ever deposited: what was put in is what is there. The administrator only."""
+    AddLedger: _grpc.UnaryUnaryMultiCallable[_broker_pb2.AddLedgerRequest, _broker_pb2.Ledger]
+    """Adds a ledger to an account that has none, with a first deposit. Fails with LEDGER_EXISTS if it has one.
+
+    A project may add its own, with an amount of 0; money enters by the administrator's word alone. Safe to retry with the same
+    `request_id`.
+    """
+    GetLedger: _grpc.UnaryUnaryMultiCallable[_broker_pb2.GetLedgerRequest, _broker_pb2.Ledger]
+    """Returns a ledger with its sub-accounts. A project may see its own, the administrator any. Fails with LEDGER_NOT_FOUND."""
+    ListLedgers: _grpc.UnaryUnaryMultiCallable[_broker_pb2.ListLedgersRequest, _broker_pb2.ListLedgersResponse]
+    """Lists all ledgers by the names of their accounts. The administrator only."""
+    Refund: _grpc.UnaryUnaryMultiCallable[_broker_pb2.RefundRequest, _broker_pb2.Ledger]
+    """Pays available money out, at once. Not to be confused with RetrieveFund. Fails with INSUFFICIENT_BALANCE."""
+    TransferFund: _grpc.UnaryUnaryMultiCallable[_broker_pb2.TransferFundRequest, _broker_pb2.SubAccount]
+    """Moves available money to the sub-account of a provider and service, which is made if it is not there.
+
+    What of it is on its way back is kept there before anything new is sent, so less than the amount may leave the ledger. Fails
+    with INSUFFICIENT_BALANCE, and with LEDGER_LIMIT for too many sub-accounts.
+    """
+    RetrieveFund: _grpc.UnaryUnaryMultiCallable[_broker_pb2.RetrieveFundRequest, _broker_pb2.RetrieveFundResponse]
+    """Brings money back from sub-accounts: makes available what was asked for before and is due, and asks for all the rest, which is
+    due after the lock time. One provider's failure is told in its result and keeps no other from theirs.
+    """
+    DeleteLedger: _grpc.UnaryUnaryMultiCallable[_broker_pb2.DeleteLedgerRequest, _broker_pb2.DeleteLedgerResponse]
+    """Deletes a ledger and pays out what is available. Fails with LEDGER_NOT_EMPTY while money is in sub-accounts or held for jobs."""
+    GetSubAccount: _grpc.UnaryUnaryMultiCallable[_broker_pb2.GetSubAccountRequest, _broker_pb2.SubAccount]
+    """Returns a sub-account. Fails with ACCOUNT_NOT_FOUND."""
+    AcknowledgeSigner: _grpc.UnaryUnaryMultiCallable[_broker_pb2.AcknowledgeSignerRequest, _broker_pb2.SubAccount]
+    """Takes an address's signatures for a provider's from now on, in place of the one before. Without one, a provider gets nothing from
+    the sub-account, whatever it does. Fails with ACCOUNT_NOT_FOUND before anything was transferred.
+    """
+    SettleFee: _grpc.UnaryUnaryMultiCallable[_broker_pb2.SettleFeeRequest, _broker_pb2.PaidReceipt]
+    """Pays a provider from a sub-account by a receipt, with nothing held before. The network's services only: they check that the
+    account's owner signed for it.
+
+    The free part of the sub-account pays first, then what is on its way back, newest first. A receipt is paid whole or not at all,
+    and once: again, or after a job's hold was paid by it, it fails with RECEIPT_USED.
+    """
+    GetStatement: _grpc.UnaryUnaryMultiCallable[_broker_pb2.GetStatementRequest, _broker_pb2.Statement]
+    """Adds up what happened to an account in a time: by the month, or from one time to another. A project may see its own, the
+    administrator any.
+    """
+    ListStatements: _grpc.UnaryUnaryMultiCallable[_broker_pb2.ListStatementsRequest, _broker_pb2.ListStatementsResponse]
+    """Lists the months in which something happened to an account, each added up, oldest first."""
+    CheckInvariants: _grpc.UnaryUnaryMultiCallable[_broker_pb2.CheckInvariantsRequest, _broker_pb2.Invariants]
+    """Compares every balance with the journal, and every sum with its parts. The administrator only."""
+    SealSettlement: _grpc.UnaryUnaryMultiCallable[_broker_pb2.SealSettlementRequest, _broker_pb2.Settlement]
+    """Settles receipts that can no longer be disputed: puts them under one Merkle root and lets their operators have the money. The
+    administrator only. Fails with SETTLEMENT_NOT_FOUND if there are none.
+    """
+    ListSettlements: _grpc.UnaryUnaryMultiCallable[_broker_pb2.ListSettlementsRequest, _broker_pb2.ListSettlementsResponse]
+    """Lists batches of settled receipts, oldest first."""
+    GetPaidReceipt: _grpc.UnaryUnaryMultiCallable[_broker_pb2.GetPaidReceiptRequest, _broker_pb2.PaidReceipt]
+    """Returns what a receipt paid, and, once it is in a batch, the proof of that. A project may see those that it paid."""
+    FreezeReceipt: _grpc.UnaryUnaryMultiCallable[_broker_pb2.FreezeReceiptRequest, _broker_pb2.PaidReceipt]
+    """Keeps an operator from the money of exactly one receipt while it is disputed. The network's services only. Fails with
+    RECEIPT_USED once it is too late.
+    """
+    ResolveReceipt: _grpc.UnaryUnaryMultiCallable[_broker_pb2.ResolveReceiptRequest, _broker_pb2.PaidReceipt]
+    """Ends a dispute: the receipt is settled with the next batch, or its money goes back. The network's services only."""
 
 @_typing.type_check_only
 class BrokerAsyncStub(BrokerStub):
@@ -89,6 +148,65 @@ class BrokerAsyncStub(BrokerStub):
     """Lists journal lines, oldest first. A project sees the lines of its own account, the administrator all."""
     GetTotals: _aio.UnaryUnaryMultiCallable[_broker_pb2.GetTotalsRequest, _broker_pb2.Totals]  # type: ignore[assignment]
     """Adds up all accounts, and all that was ever deposited: what was put in is what is there. The administrator only."""
+    AddLedger: _aio.UnaryUnaryMultiCallable[_broker_pb2.AddLedgerRequest, _broker_pb2.Ledger]  # type: ignore[assignment]
+    """Adds a ledger to an account that has none, with a first deposit. Fails with LEDGER_EXISTS if it has one.
+
+    A project may add its own, with an amount of 0; money enters by the administrator's word alone. Safe to retry with the same
+    `request_id`.
+    """
+    GetLedger: _aio.UnaryUnaryMultiCallable[_broker_pb2.GetLedgerRequest, _broker_pb2.Ledger]  # type: ignore[assignment]
+    """Returns a ledger with its sub-accounts. A project may see its own, the administrator any. Fails with LEDGER_NOT_FOUND."""
+    ListLedgers: _aio.UnaryUnaryMultiCallable[_broker_pb2.ListLedgersRequest, _broker_pb2.ListLedgersResponse]  # type: ignore[assignment]
+    """Lists all ledgers by the names of their accounts. The administrator only."""
+    Refund: _aio.UnaryUnaryMultiCallable[_broker_pb2.RefundRequest, _broker_pb2.Ledger]  # type: ignore[assignment]
+    """Pays available money out, at once. Not to be confused with RetrieveFund. Fails with INSUFFICIENT_BALANCE."""
+    TransferFund: _aio.UnaryUnaryMultiCallable[_broker_pb2.TransferFundRequest, _broker_pb2.SubAccount]  # type: ignore[assignment]
+    """Moves available money to the sub-account of a provider and service, which is made if it is not there.
+
+    What of it is on its way back is kept there before anything new is sent, so less than the amount may leave the ledger. Fails
+    with INSUFFICIENT_BALANCE, and with LEDGER_LIMIT for too many sub-accounts.
+    """
+    RetrieveFund: _aio.UnaryUnaryMultiCallable[_broker_pb2.RetrieveFundRequest, _broker_pb2.RetrieveFundResponse]  # type: ignore[assignment]
+    """Brings money back from sub-accounts: makes available what was asked for before and is due, and asks for all the rest, which is
+    due after the lock time. One provider's failure is told in its result and keeps no other from theirs.
+    """
+    DeleteLedger: _aio.UnaryUnaryMultiCallable[_broker_pb2.DeleteLedgerRequest, _broker_pb2.DeleteLedgerResponse]  # type: ignore[assignment]
+    """Deletes a ledger and pays out what is available. Fails with LEDGER_NOT_EMPTY while money is in sub-accounts or held for jobs."""
+    GetSubAccount: _aio.UnaryUnaryMultiCallable[_broker_pb2.GetSubAccountRequest, _broker_pb2.SubAccount]  # type: ignore[assignment]
+    """Returns a sub-account. Fails with ACCOUNT_NOT_FOUND."""
+    AcknowledgeSigner: _aio.UnaryUnaryMultiCallable[_broker_pb2.AcknowledgeSignerRequest, _broker_pb2.SubAccount]  # type: ignore[assignment]
+    """Takes an address's signatures for a provider's from now on, in place of the one before. Without one, a provider gets nothing from
+    the sub-account, whatever it does. Fails with ACCOUNT_NOT_FOUND before anything was transferred.
+    """
+    SettleFee: _aio.UnaryUnaryMultiCallable[_broker_pb2.SettleFeeRequest, _broker_pb2.PaidReceipt]  # type: ignore[assignment]
+    """Pays a provider from a sub-account by a receipt, with nothing held before. The network's services only: they check that the
+    account's owner signed for it.
+
+    The free part of the sub-account pays first, then what is on its way back, newest first. A receipt is paid whole or not at all,
+    and once: again, or after a job's hold was paid by it, it fails with RECEIPT_USED.
+    """
+    GetStatement: _aio.UnaryUnaryMultiCallable[_broker_pb2.GetStatementRequest, _broker_pb2.Statement]  # type: ignore[assignment]
+    """Adds up what happened to an account in a time: by the month, or from one time to another. A project may see its own, the
+    administrator any.
+    """
+    ListStatements: _aio.UnaryUnaryMultiCallable[_broker_pb2.ListStatementsRequest, _broker_pb2.ListStatementsResponse]  # type: ignore[assignment]
+    """Lists the months in which something happened to an account, each added up, oldest first."""
+    CheckInvariants: _aio.UnaryUnaryMultiCallable[_broker_pb2.CheckInvariantsRequest, _broker_pb2.Invariants]  # type: ignore[assignment]
+    """Compares every balance with the journal, and every sum with its parts. The administrator only."""
+    SealSettlement: _aio.UnaryUnaryMultiCallable[_broker_pb2.SealSettlementRequest, _broker_pb2.Settlement]  # type: ignore[assignment]
+    """Settles receipts that can no longer be disputed: puts them under one Merkle root and lets their operators have the money. The
+    administrator only. Fails with SETTLEMENT_NOT_FOUND if there are none.
+    """
+    ListSettlements: _aio.UnaryUnaryMultiCallable[_broker_pb2.ListSettlementsRequest, _broker_pb2.ListSettlementsResponse]  # type: ignore[assignment]
+    """Lists batches of settled receipts, oldest first."""
+    GetPaidReceipt: _aio.UnaryUnaryMultiCallable[_broker_pb2.GetPaidReceiptRequest, _broker_pb2.PaidReceipt]  # type: ignore[assignment]
+    """Returns what a receipt paid, and, once it is in a batch, the proof of that. A project may see those that it paid."""
+    FreezeReceipt: _aio.UnaryUnaryMultiCallable[_broker_pb2.FreezeReceiptRequest, _broker_pb2.PaidReceipt]  # type: ignore[assignment]
+    """Keeps an operator from the money of exactly one receipt while it is disputed. The network's services only. Fails with
+    RECEIPT_USED once it is too late.
+    """
+    ResolveReceipt: _aio.UnaryUnaryMultiCallable[_broker_pb2.ResolveReceiptRequest, _broker_pb2.PaidReceipt]  # type: ignore[assignment]
+    """Ends a dispute: the receipt is settled with the next batch, or its money goes back. The network's services only."""
 
 class BrokerServicer(metaclass=_abc_1.ABCMeta):
     """Keeps what projects have and what operators are owed. Every movement is a line in a journal that is only ever added to.
@@ -153,5 +271,172 @@ class BrokerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_broker_pb2.Totals, _abc.Awaitable[_broker_pb2.Totals]]:
         """Adds up all accounts, and all that was ever deposited: what was put in is what is there. The administrator only."""
+
+    @_abc_1.abstractmethod
+    def AddLedger(
+        self,
+        request: _broker_pb2.AddLedgerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.Ledger, _abc.Awaitable[_broker_pb2.Ledger]]:
+        """Adds a ledger to an account that has none, with a first deposit. Fails with LEDGER_EXISTS if it has one.
+
+        A project may add its own, with an amount of 0; money enters by the administrator's word alone. Safe to retry with the same
+        `request_id`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetLedger(
+        self,
+        request: _broker_pb2.GetLedgerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.Ledger, _abc.Awaitable[_broker_pb2.Ledger]]:
+        """Returns a ledger with its sub-accounts. A project may see its own, the administrator any. Fails with LEDGER_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListLedgers(
+        self,
+        request: _broker_pb2.ListLedgersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.ListLedgersResponse, _abc.Awaitable[_broker_pb2.ListLedgersResponse]]:
+        """Lists all ledgers by the names of their accounts. The administrator only."""
+
+    @_abc_1.abstractmethod
+    def Refund(
+        self,
+        request: _broker_pb2.RefundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.Ledger, _abc.Awaitable[_broker_pb2.Ledger]]:
+        """Pays available money out, at once. Not to be confused with RetrieveFund. Fails with INSUFFICIENT_BALANCE."""
+
+    @_abc_1.abstractmethod
+    def TransferFund(
+        self,
+        request: _broker_pb2.TransferFundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.SubAccount, _abc.Awaitable[_broker_pb2.SubAccount]]:
+        """Moves available money to the sub-account of a provider and service, which is made if it is not there.
+
+        What of it is on its way back is kept there before anything new is sent, so less than the amount may leave the ledger. Fails
+        with INSUFFICIENT_BALANCE, and with LEDGER_LIMIT for too many sub-accounts.
+        """
+
+    @_abc_1.abstractmethod
+    def RetrieveFund(
+        self,
+        request: _broker_pb2.RetrieveFundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.RetrieveFundResponse, _abc.Awaitable[_broker_pb2.RetrieveFundResponse]]:
+        """Brings money back from sub-accounts: makes available what was asked for before and is due, and asks for all the rest, which is
+        due after the lock time. One provider's failure is told in its result and keeps no other from theirs.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteLedger(
+        self,
+        request: _broker_pb2.DeleteLedgerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.DeleteLedgerResponse, _abc.Awaitable[_broker_pb2.DeleteLedgerResponse]]:
+        """Deletes a ledger and pays out what is available. Fails with LEDGER_NOT_EMPTY while money is in sub-accounts or held for jobs."""
+
+    @_abc_1.abstractmethod
+    def GetSubAccount(
+        self,
+        request: _broker_pb2.GetSubAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.SubAccount, _abc.Awaitable[_broker_pb2.SubAccount]]:
+        """Returns a sub-account. Fails with ACCOUNT_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def AcknowledgeSigner(
+        self,
+        request: _broker_pb2.AcknowledgeSignerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.SubAccount, _abc.Awaitable[_broker_pb2.SubAccount]]:
+        """Takes an address's signatures for a provider's from now on, in place of the one before. Without one, a provider gets nothing from
+        the sub-account, whatever it does. Fails with ACCOUNT_NOT_FOUND before anything was transferred.
+        """
+
+    @_abc_1.abstractmethod
+    def SettleFee(
+        self,
+        request: _broker_pb2.SettleFeeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.PaidReceipt, _abc.Awaitable[_broker_pb2.PaidReceipt]]:
+        """Pays a provider from a sub-account by a receipt, with nothing held before. The network's services only: they check that the
+        account's owner signed for it.
+
+        The free part of the sub-account pays first, then what is on its way back, newest first. A receipt is paid whole or not at all,
+        and once: again, or after a job's hold was paid by it, it fails with RECEIPT_USED.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStatement(
+        self,
+        request: _broker_pb2.GetStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.Statement, _abc.Awaitable[_broker_pb2.Statement]]:
+        """Adds up what happened to an account in a time: by the month, or from one time to another. A project may see its own, the
+        administrator any.
+        """
+
+    @_abc_1.abstractmethod
+    def ListStatements(
+        self,
+        request: _broker_pb2.ListStatementsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.ListStatementsResponse, _abc.Awaitable[_broker_pb2.ListStatementsResponse]]:
+        """Lists the months in which something happened to an account, each added up, oldest first."""
+
+    @_abc_1.abstractmethod
+    def CheckInvariants(
+        self,
+        request: _broker_pb2.CheckInvariantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.Invariants, _abc.Awaitable[_broker_pb2.Invariants]]:
+        """Compares every balance with the journal, and every sum with its parts. The administrator only."""
+
+    @_abc_1.abstractmethod
+    def SealSettlement(
+        self,
+        request: _broker_pb2.SealSettlementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.Settlement, _abc.Awaitable[_broker_pb2.Settlement]]:
+        """Settles receipts that can no longer be disputed: puts them under one Merkle root and lets their operators have the money. The
+        administrator only. Fails with SETTLEMENT_NOT_FOUND if there are none.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSettlements(
+        self,
+        request: _broker_pb2.ListSettlementsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.ListSettlementsResponse, _abc.Awaitable[_broker_pb2.ListSettlementsResponse]]:
+        """Lists batches of settled receipts, oldest first."""
+
+    @_abc_1.abstractmethod
+    def GetPaidReceipt(
+        self,
+        request: _broker_pb2.GetPaidReceiptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.PaidReceipt, _abc.Awaitable[_broker_pb2.PaidReceipt]]:
+        """Returns what a receipt paid, and, once it is in a batch, the proof of that. A project may see those that it paid."""
+
+    @_abc_1.abstractmethod
+    def FreezeReceipt(
+        self,
+        request: _broker_pb2.FreezeReceiptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.PaidReceipt, _abc.Awaitable[_broker_pb2.PaidReceipt]]:
+        """Keeps an operator from the money of exactly one receipt while it is disputed. The network's services only. Fails with
+        RECEIPT_USED once it is too late.
+        """
+
+    @_abc_1.abstractmethod
+    def ResolveReceipt(
+        self,
+        request: _broker_pb2.ResolveReceiptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.PaidReceipt, _abc.Awaitable[_broker_pb2.PaidReceipt]]:
+        """Ends a dispute: the receipt is settled with the next batch, or its money goes back. The network's services only."""
 
 def add_BrokerServicer_to_server(servicer: BrokerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

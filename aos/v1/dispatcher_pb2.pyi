@@ -325,7 +325,7 @@ class Outcome(_message.Message):
     def __init__(self, state: _Optional[_Union[JobState, str]] = ..., text: _Optional[str] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., stop: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[_types_pb2.ToolCall, _Mapping]]] = ..., content: _Optional[str] = ..., embeddings: _Optional[_Iterable[_Union[_types_pb2.Embedding, _Mapping]]] = ..., attested: _Optional[_Union[_attestation_pb2.Attested, _Mapping]] = ..., pictures: _Optional[_Iterable[_Union[_types_pb2.Picture, _Mapping]]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("name", "project", "request_id", "order", "user", "annotation", "state", "operator", "attempts", "clock", "created", "ended", "outcome", "priority", "tag", "position", "redundancy", "verdict", "verdict_reason", "deadline", "job_type")
+    __slots__ = ("name", "project", "request_id", "order", "user", "annotation", "state", "operator", "attempts", "clock", "created", "ended", "outcome", "priority", "tag", "position", "redundancy", "verdict", "verdict_reason", "deadline", "job_type", "provider")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -347,6 +347,7 @@ class Job(_message.Message):
     VERDICT_REASON_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_FIELD_NUMBER: _ClassVar[int]
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
     name: str
     project: str
     request_id: str
@@ -368,10 +369,11 @@ class Job(_message.Message):
     verdict_reason: str
     deadline: _timestamp_pb2.Timestamp
     job_type: str
-    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., request_id: _Optional[str] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., user: _Optional[str] = ..., annotation: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., operator: _Optional[str] = ..., attempts: _Optional[int] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ..., priority: _Optional[int] = ..., tag: _Optional[_Union[RiskTag, str]] = ..., position: _Optional[_Union[RiskPosition, str]] = ..., redundancy: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., verdict_reason: _Optional[str] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., job_type: _Optional[str] = ...) -> None: ...
+    provider: str
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., request_id: _Optional[str] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., user: _Optional[str] = ..., annotation: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., operator: _Optional[str] = ..., attempts: _Optional[int] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ..., priority: _Optional[int] = ..., tag: _Optional[_Union[RiskTag, str]] = ..., position: _Optional[_Union[RiskPosition, str]] = ..., redundancy: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., verdict_reason: _Optional[str] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., job_type: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
 
 class CreateJobRequest(_message.Message):
-    __slots__ = ("request_id", "order", "user", "annotation", "priority", "tag", "redundancy", "timeout", "job_type")
+    __slots__ = ("request_id", "order", "user", "annotation", "priority", "tag", "redundancy", "timeout", "job_type", "payment")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
@@ -381,6 +383,7 @@ class CreateJobRequest(_message.Message):
     REDUNDANCY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
+    PAYMENT_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     order: _types_pb2.Order
     user: str
@@ -390,7 +393,16 @@ class CreateJobRequest(_message.Message):
     redundancy: int
     timeout: _duration_pb2.Duration
     job_type: str
-    def __init__(self, request_id: _Optional[str] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., user: _Optional[str] = ..., annotation: _Optional[str] = ..., priority: _Optional[int] = ..., tag: _Optional[_Union[RiskTag, str]] = ..., redundancy: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., job_type: _Optional[str] = ...) -> None: ...
+    payment: ProviderPayment
+    def __init__(self, request_id: _Optional[str] = ..., order: _Optional[_Union[_types_pb2.Order, _Mapping]] = ..., user: _Optional[str] = ..., annotation: _Optional[str] = ..., priority: _Optional[int] = ..., tag: _Optional[_Union[RiskTag, str]] = ..., redundancy: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., job_type: _Optional[str] = ..., payment: _Optional[_Union[ProviderPayment, _Mapping]] = ...) -> None: ...
+
+class ProviderPayment(_message.Message):
+    __slots__ = ("provider", "max_fee")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MAX_FEE_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    max_fee: str
+    def __init__(self, provider: _Optional[str] = ..., max_fee: _Optional[str] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
     __slots__ = ("name",)

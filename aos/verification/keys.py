@@ -69,6 +69,10 @@ class OperatorKey:
         """Return the signature: r, s and v, 65 bytes."""
         return bytes(self._account.sign_message(statement).signature)
 
+    def sign_transaction(self, transaction: dict[str, Any]) -> bytes:
+        """Return the raw transaction, signed for the chain that it names."""
+        return bytes(self._account.sign_transaction(transaction).raw_transaction)
+
     def __repr__(self) -> str:
         return f"OperatorKey({self.address})"
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from eth_account.messages import SignableMessage
 from eth_utils.crypto import keccak
@@ -67,6 +67,11 @@ def address(receipt: Receipt) -> str:
 
 def receipt_statement(receipt: Receipt) -> SignableMessage:
     """Return what the operator signs. Raises BadReceipt for a field that does not fit its type."""
+    return statement("Receipt", FIELDS, receipt_message(receipt))
+
+
+def receipt_message(receipt: Receipt) -> dict[str, Any]:
+    """Return the values of FIELDS. Raises BadReceipt for a field that does not fit its type."""
     job = f"jobs/{receipt.job.hex()}"
     for name in DIGESTS:
         if len(getattr(receipt, name)) != DIGEST_BYTES:
@@ -86,31 +91,27 @@ def receipt_statement(receipt: Receipt) -> SignableMessage:
         if not NODE.fullmatch(node):
             raise BadReceipt(job, "clock", f"has a node whose id is not 1 to {NODE_CHARS} printable ASCII characters without `=`")
     counts = "".join(f"{node}={count}\n" for node, count in sorted(receipt.clock.counts.items()))
-    return statement(
-        "Receipt",
-        FIELDS,
-        {
-            "job": receipt.job,
-            "requestDigest": receipt.request_digest,
-            "modelDigest": receipt.model_digest,
-            "profile": receipt.profile,
-            "parameters": receipt.parameters,
-            "seed": receipt.seed,
-            "controllerDigest": receipt.controller_digest or UNCONTROLLED,
-            "argumentDigest": receipt.argument_digest or UNCONTROLLED,
-            "promptDigest": receipt.prompt_digest,
-            "outputDigest": receipt.output_digest,
-            "outputTokensDigest": receipt.output_tokens_digest,
-            "stateRoot": receipt.state_root,
-            "promptTokens": receipt.usage.prompt_tokens,
-            "completionTokens": receipt.usage.completion_tokens,
-            "finishReason": FinishReason.Name(receipt.finish_reason).removeprefix("FINISH_REASON_").lower(),
-            "price": int(receipt.price),
-            "clock": hashlib.sha256(counts.encode()).digest(),
-            "issuedAt": receipt.issued_at,
-            "operator": address(receipt),
-        },
-    )
+    return {
+        "job": receipt.job,
+        "requestDigest": receipt.request_digest,
+        "modelDigest": receipt.model_digest,
+        "profile": receipt.profile,
+        "parameters": receipt.parameters,
+        "seed": receipt.seed,
+        "controllerDigest": receipt.controller_digest or UNCONTROLLED,
+        "argumentDigest": receipt.argument_digest or UNCONTROLLED,
+        "promptDigest": receipt.prompt_digest,
+        "outputDigest": receipt.output_digest,
+        "outputTokensDigest": receipt.output_tokens_digest,
+        "stateRoot": receipt.state_root,
+        "promptTokens": receipt.usage.prompt_tokens,
+        "completionTokens": receipt.usage.completion_tokens,
+        "finishReason": FinishReason.Name(receipt.finish_reason).removeprefix("FINISH_REASON_").lower(),
+        "price": int(receipt.price),
+        "clock": hashlib.sha256(counts.encode()).digest(),
+        "issuedAt": receipt.issued_at,
+        "operator": address(receipt),
+    }
 
 
 def _check_controlled(receipt: Receipt, job: str) -> None:
@@ -125,7 +126,10 @@ def _check_controlled(receipt: Receipt, job: str) -> None:
 
 def digest(receipt: Receipt) -> bytes:
     """Return the receipt's 32-byte EIP-712 digest: its key in every store, ledger and dispute."""
-    said = receipt_statement(receipt)
+    return _digest(receipt_statement(receipt))
+
+
+def _digest(said: SignableMessage) -> bytes:
     return bytes(keccak(b"\x19" + said.version + said.header + said.body))
 
 
@@ -141,6 +145,12 @@ def sign(receipt: Receipt, key: OperatorKey) -> Receipt:
 def check_signature(receipt: Receipt) -> str:
     """Return the signing operator's address. Raises BadReceipt or BadSignature."""
     return signer(receipt_statement(receipt), receipt.signature, address(receipt))
+
+
+def check_and_digest(receipt: Receipt) -> tuple[str, bytes]:
+    """Return what ``check_signature`` and ``digest`` do, in little more than the time of one. Raises BadReceipt or BadSignature."""
+    said = receipt_statement(receipt)
+    return signer(said, receipt.signature, address(receipt)), _digest(said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ import pytest
 import pytest_asyncio
 
 from aos.broker.node import running_broker
+from aos.broker.settings import BrokerSettings
 from aos.rpc.auth import Caller, FixedTokens, Kind
 from aos.rpc.channel import channel
 from aos.rpc.server import Service, serving
-from aos.store.sqlite import sqlite_file
+from aos.store.sqlite import SqliteFile, sqlite_file
 from aos.testing.clock import ManualClock
 from aos.v1 import broker_pb2 as pb
 from aos.v1 import broker_pb2_grpc
@@ -30,11 +31,11 @@ HOLD = f"holds/{JOB.hex()}"
 class Harness:
     """The four kinds of caller, and short names for what they ask."""
 
-    def __init__(self, opened: dict[str, broker_pb2_grpc.BrokerAsyncStub], clock: ManualClock) -> None:
+    def __init__(self, opened: dict[str, broker_pb2_grpc.BrokerAsyncStub], clock: ManualClock, file: SqliteFile) -> None:
         self.project, self.other, self.admin, self.service, self.nobody, self.disguised = (
             opened[name] for name in ("project", "other", "admin", "service", "", "disguised")
         )
-        self.clock = clock
+        self.clock, self.file = clock, file
 
     async def deposit(self, amount: int, *, account: str = "accounts/p", request_id: str = "r1") -> pb.Account:
         return await self.admin.Deposit(pb.DepositRequest(account=account, amount=str(amount), request_id=request_id))
@@ -44,6 +45,25 @@ class Harness:
 
     async def settle(self, receipt: Receipt | None = None, *, hold: str = HOLD) -> pb.Hold:
         return await self.service.Settle(pb.SettleRequest(hold=hold, receipt=receipt))
+
+    async def transfer(self, amount: int, provider: str, *, service: str = "inference", request_id: str = "") -> pb.SubAccount:
+        request = pb.TransferFundRequest(provider=provider, service=service, amount=str(amount), request_id=request_id)
+        return await self.project.TransferFund(request)
+
+    async def acknowledge(self, provider: str, signer: str = "", *, service: str = "inference") -> pb.SubAccount:
+        request = pb.AcknowledgeSignerRequest(provider=provider, service=service, signer=signer or provider)
+        return await self.project.AcknowledgeSigner(request)
+
+    async def sub(self, provider: str, *, service: str = "inference") -> pb.SubAccount:
+        return await self.project.GetSubAccount(pb.GetSubAccountRequest(provider=provider, service=service))
+
+    async def ledger(self) -> pb.Ledger:
+        return await self.project.GetLedger(pb.GetLedgerRequest())
+
+    async def check(self) -> list[str]:
+        """The invariants that are broken."""
+        found = await self.admin.CheckInvariants(pb.CheckInvariantsRequest())
+        return [one.name for one in found.invariants if not one.holds]
 
     async def pots(self, account: str = "accounts/p") -> tuple[int, int]:
         found = await self.admin.GetAccount(pb.GetAccountRequest(name=account))
@@ -62,10 +82,15 @@ async def projects(token: str) -> Caller | None:
 
 
 @asynccontextmanager
-async def running(path: Path, *, clock: ManualClock | None = None) -> AsyncGenerator[Harness]:
+async def running(
+    path: Path | str, *, clock: ManualClock | None = None, settings: BrokerSettings | None = None
+) -> AsyncGenerator[Harness]:
     clock, ids = clock or ManualClock(), count(1)
     tokens = FixedTokens(admin="admin", service="service", otherwise=projects)
-    async with sqlite_file(path) as file, running_broker(file, clock=clock, new_id=lambda: f"t{next(ids)}") as node:
+    async with (
+        sqlite_file(path) as file,
+        running_broker(file, settings=settings, clock=clock, new_id=lambda: f"t{next(ids)}") as node,
+    ):
         service = Service(BROKER, broker_pb2_grpc.add_BrokerServicer_to_server, node.servicer)
         async with serving(service, authenticate=tokens, grace=0) as (port,):
             address = f"127.0.0.1:{port}"
@@ -80,7 +105,7 @@ async def running(path: Path, *, clock: ManualClock | None = None) -> AsyncGener
                 channels = {
                     "project": project, "other": other, "admin": admin, "service": own, "": nobody, "disguised": disguised,
                 }  # fmt: skip
-                yield Harness({name: broker_pb2_grpc.BrokerStub(one) for name, one in channels.items()}, clock)
+                yield Harness({name: broker_pb2_grpc.BrokerStub(one) for name, one in channels.items()}, clock, file)
 
 
 @pytest.fixture(scope="session")

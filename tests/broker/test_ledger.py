@@ -19,7 +19,6 @@ from aos.broker.accounts import Line, Pot, Reason, Transfer
 from aos.broker.node import running_broker
 from aos.errors import AosError, HoldNotFound, HoldSettled, InsufficientBalance, RequestIdReused
 from aos.store.sqlite import SqliteFile, sqlite_file
-from aos.store.sqlite_broker import SqliteBrokerStore, added_up
 from aos.testing.clock import START, ManualClock
 from aos.v1 import broker_pb2 as pb
 from aos.v1.receipt_pb2 import Receipt
@@ -190,11 +189,6 @@ class Ledger(RuleBasedStateMachine):
             bound = sum(int(hold.amount) for hold in self.holds.values() if (hold.account, hold.state) == (row["name"], HELD))
             assert balance == (self.available[row["name"]], bound)
         assert set(pots) <= {("external", "available")}
-
-    @invariant()
-    def totals_are_the_sums(self) -> None:
-        """The totals that are kept are those of all accounts and deposits, added up."""
-        assert self.runner.run(self.file.transact(added_up)) == self.runner.run(SqliteBrokerStore(self.file).totals())
 
     @invariant()
     def each_hold_ends_once(self) -> None:

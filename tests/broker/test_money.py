@@ -28,7 +28,9 @@ class TestTotals:
         await broker.settle(signed(price=11))
 
         found = await broker.admin.GetTotals(pb.GetTotalsRequest())
-        assert found == pb.Totals(accounts=3, available=str(10**38 + 80), held="20", deposited=str(10**38 + 100))
+        assert found == pb.Totals(
+            accounts=3, available=str(10**38 + 80), held="20", deposited=str(10**38 + 100), in_sub_accounts="0", paid_out="0"
+        )
 
     async def test_they_are_the_administrators(self, broker):
         """What others have is no project's business."""
@@ -103,7 +105,7 @@ class TestReserve:
         await broker.deposit(100)
         hold = await broker.reserve(60)
 
-        assert hold == pb.Hold(name=HOLD, account="accounts/p", amount="60", state=pb.HOLD_STATE_HELD, paid="0")
+        assert hold == pb.Hold(name=HOLD, account="accounts/p", amount="60", state=pb.HOLD_STATE_HELD, paid="0", pot="available")
         assert await broker.pots() == (40, 60)
         with refused("INSUFFICIENT_BALANCE", code="FAILED_PRECONDITION", project="projects/p", available="40", needed="41"):
             await broker.reserve(41, hold=OTHER_HOLD)

@@ -61,6 +61,22 @@ ROUTES = {
     ("GET", "/v1/{name=jobs/*}:explain", "aos.v1.Dispatcher.ExplainJob"),
     ("POST", "/v1/{name=jobs/*}:cancel", "aos.v1.Dispatcher.CancelJob"),
     ("GET", "/v1/{name=accounts/*}", "aos.v1.Broker.GetAccount"),
+    ("GET", "/v1/ledger", "aos.v1.Broker.GetLedger"),
+    ("POST", "/v1/ledger", "aos.v1.Broker.AddLedger"),
+    ("GET", "/v1/ledgers", "aos.v1.Broker.ListLedgers"),
+    ("POST", "/v1/ledger:deposit", "aos.v1.Broker.Deposit"),
+    ("POST", "/v1/ledger:refund", "aos.v1.Broker.Refund"),
+    ("POST", "/v1/ledger:transfer", "aos.v1.Broker.TransferFund"),
+    ("POST", "/v1/ledger:retrieve", "aos.v1.Broker.RetrieveFund"),
+    ("POST", "/v1/ledger:delete", "aos.v1.Broker.DeleteLedger"),
+    ("POST", "/v1/ledger:acknowledge", "aos.v1.Broker.AcknowledgeSigner"),
+    ("GET", "/v1/ledger/accounts/{service}/{provider}", "aos.v1.Broker.GetSubAccount"),
+    ("GET", "/v1/ledger:statement", "aos.v1.Broker.GetStatement"),
+    ("GET", "/v1/ledger:statements", "aos.v1.Broker.ListStatements"),
+    ("GET", "/v1/ledger:check", "aos.v1.Broker.CheckInvariants"),
+    ("POST", "/v1/ledger:settle", "aos.v1.Broker.SealSettlement"),
+    ("GET", "/v1/ledger:settlements", "aos.v1.Broker.ListSettlements"),
+    ("GET", "/v1/ledger/{name=receipts/*}", "aos.v1.Broker.GetPaidReceipt"),
 }
 """Where REST callers find what. A line may be added; changing one breaks somebody."""
 

@@ -19,7 +19,7 @@ from aos.testing.harness import running_aos
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
-PAGES = ("rest-jobs.md", "rest-models.md", "rest-opml.md", "rest-projects.md")
+PAGES = ("rest-jobs.md", "rest-models.md", "rest-opml.md", "rest-projects.md", "rest-ledger.md")
 BLOCK = re.compile(r"```(sh|json|text)\n(.*?)```", re.DOTALL)
 
 

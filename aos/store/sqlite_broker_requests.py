@@ -1,0 +1,88 @@
+"""Wallets and their nonces in SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlite_utils import Database, Migrations
+
+from aos.errors import LedgerLimit, RequestReplayed, WalletNotAuthorized
+from aos.store.sqlite import SqliteFile
+
+MIGRATIONS: Final = Migrations("wallets")
+_FORGOTTEN: Final = 64
+"""Nonces past their expiry that one use clears away at most: more than come in one."""
+
+
+@MIGRATIONS(name="0001_wallets")
+def _wallets(db: Database) -> None:
+    for sql in (
+        """CREATE TABLE broker_wallets (
+            account TEXT NOT NULL,
+            wallet TEXT NOT NULL,
+            PRIMARY KEY (account, wallet)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE broker_nonces (
+            wallet TEXT NOT NULL,
+            nonce INTEGER NOT NULL,
+            expiry INTEGER NOT NULL,
+            PRIMARY KEY (wallet, nonce)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX broker_nonces_expiry ON broker_nonces (expiry)",
+    ):
+        db.execute(sql)
+
+
+class SqliteWalletStore:
+    """A WalletStore in one file."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    async def authorize(self, account: str, wallet: str, *, most: int) -> Sequence[str]:
+        """Keep a wallet of an account, and return all of them. Raises LedgerLimit beyond ``most``."""
+
+        def work(db: Database) -> list[str]:
+            db.execute("INSERT OR IGNORE INTO broker_wallets VALUES (?, ?)", [account, wallet])
+            found = _found(db, account)
+            if len(found) > most:
+                raise LedgerLimit(account, "wallets", most)
+            return found
+
+        return await self._file.transact(work)
+
+    async def revoke(self, account: str, wallet: str) -> Sequence[str]:
+        """Forget a wallet of an account, and return those that are left."""
+
+        def work(db: Database) -> list[str]:
+            db.execute("DELETE FROM broker_wallets WHERE account = ? AND wallet = ?", [account, wallet])
+            return _found(db, account)
+
+        return await self._file.transact(work)
+
+    async def wallets(self, account: str) -> Sequence[str]:
+        """Return an account's wallets, in order."""
+        return await self._file.transact(lambda db: _found(db, account))
+
+    async def use(self, account: str, wallet: str, nonce: int, *, expiry: int, now: int) -> None:
+        """Keep that the wallet used the nonce. Raises WalletNotAuthorized, and RequestReplayed if it did before."""
+
+        def work(db: Database) -> None:
+            if wallet not in _found(db, account):
+                raise WalletNotAuthorized(account, wallet)
+            used = db.execute("SELECT 1 FROM broker_nonces WHERE wallet = ? AND nonce = ?", [wallet, nonce]).fetchone()
+            if used:
+                raise RequestReplayed(wallet, nonce)
+            # what is past its expiry is refused for that alone
+            old = "SELECT wallet, nonce FROM broker_nonces WHERE expiry < ? LIMIT ?"
+            sql = f"DELETE FROM broker_nonces WHERE (wallet, nonce) IN ({old})"  # noqa: S608  # fixed words
+            db.execute(sql, [now, _FORGOTTEN])
+            db.execute("INSERT INTO broker_nonces VALUES (?, ?, ?)", [wallet, nonce, expiry])
+
+        await self._file.transact(work)
+
+
+def _found(db: Database, account: str) -> list[str]:
+    rows = db.execute("SELECT wallet FROM broker_wallets WHERE account = ? ORDER BY wallet", [account]).fetchall()
+    return [row[0] for row in rows]
