@@ -34,6 +34,7 @@ bench: .venv/test ## measure, and print ratios; builds llama.cpp's own server fi
 	$(BIN)/python -m bench.first_token
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.exact
+	$(BIN)/python -m bench.controllers
 	$(BIN)/python -m bench.verify
 	$(BIN)/python -m bench.serving
 	$(BIN)/python -m bench.gateway

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 VOCABULARY = 32_000
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+WORDS = tuple(f"w{number:05}" for number in range(VOCABULARY - 256 - len(SPECIAL)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,14 @@ SIZES = {
 """The dimensions of llama2.c's models of those names, and of one more in their proportions."""
 
 
-def write(folder: Path, size: Size, context: int, kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q8_0) -> Path:
-    """Write the model, all matrices of one kind, and return its file. The output matrix is the embedding's, as in llama2.c."""
-    path = folder / f"random-{size.name}-{kind.name}.gguf"
+def write(folder: Path, size: Size, context: int, kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q8_0,
+          *, words: Sequence[str] = WORDS) -> Path:  # fmt: skip
+    """Write the model, all matrices of one kind, and return its file. The output matrix is the embedding's, as in llama2.c.
+
+    ``words``, in the letters of byte-level BPE, are its vocabulary behind the control tokens and the bytes.
+    """
+    vocabulary = len(SPECIAL) + 256 + len(words)
+    path = folder / f"random-{size.name}-{kind.name}-{vocabulary}.gguf"
     random, width, ff = np.random.default_rng(7), size.width, size.feed_forward
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(context)
@@ -43,17 +50,16 @@ def write(folder: Path, size: Size, context: int, kind: gguf.GGMLQuantizationTyp
     writer.add_head_count_kv(size.heads)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(width // size.heads)
-    writer.add_vocab_size(VOCABULARY)
+    writer.add_vocab_size(vocabulary)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    words = [f"w{number:05}" for number in range(VOCABULARY - 256 - len(SPECIAL))]
     writer.add_token_list([*SPECIAL, *_bytes(), *words])
-    writer.add_token_types([gguf.TokenType.CONTROL] * len(SPECIAL) + [gguf.TokenType.NORMAL] * (VOCABULARY - len(SPECIAL)))
+    writer.add_token_types([gguf.TokenType.CONTROL] * len(SPECIAL) + [gguf.TokenType.NORMAL] * (vocabulary - len(SPECIAL)))
     writer.add_token_merges(["Ġ Ġ"])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(2)
     writer.add_add_bos_token(False)
-    shapes = {"token_embd": (VOCABULARY, width)}
+    shapes = {"token_embd": (vocabulary, width)}
     for layer in range(size.layers):
         at = f"blk.{layer}"
         shapes |= {f"{at}.attn_{part}": (width, width) for part in ("q", "k", "v", "output")}

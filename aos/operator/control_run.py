@@ -18,6 +18,7 @@ from aos.operator.controllers import (
     FORKS,
     LATE,
     LATE_STEPS,
+    SETUP_TIMEOUT,
     STEP_MILLISECONDS,
     TEMPERATURE,
     TIMEOUT,
@@ -361,7 +362,10 @@ def _late_note(step: int) -> str:
 def _fail(branch: Branch, error: str) -> None:
     branch.end = BranchEnd.BRANCH_END_FAIL
     branch.step.error = error
-    branch.step.timed_out = TIMEOUT in error
+    logs = branch.step.logs
+    if not logs.endswith(f"{error}\n"):  # the session says so itself of what the controller did
+        branch.step.logs += f"{error}\n" if not logs or logs.endswith("\n") else f"\n{error}\n"
+    branch.step.timed_out = error in (TIMEOUT, SETUP_TIMEOUT)
 
 
 def _pure(choice: Choice) -> Splice | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from aos.operator.allowance import Allowance
 from aos.operator.controllers import (
     FORKS,
     LATE_STEPS,
@@ -64,7 +65,7 @@ class Session:
 
     def __init__(
         self,
-        begin: Callable[[Host, float], Instance],
+        begin: Callable[[Host, Allowance], Instance],
         submit: Callable[[Callable[[], None]], bool],
         abi: str,
         argument: bytes,
@@ -88,13 +89,13 @@ class Session:
     def setup(self, prompt: Sequence[int]) -> Setup:
         """Begin branch 0, and tell it the prompt."""
         host = Host(0, self._vocabulary, self._trie, self._argument, self._variables)
-        deadline = time.monotonic() + self._setup_seconds
+        allowance = Allowance(self._setup_seconds)
         if not self._enter():
             return Setup((), "", (), CLOSED)
         try:
-            instance = self._begin(host, deadline)
+            instance = self._begin(host, allowance)
             self._branches[0] = _Branch(instance)
-            answer = instance.tell("aici_init_prompt", init_prompt_argument(prompt), deadline)
+            answer = instance.tell("aici_init_prompt", init_prompt_argument(prompt), allowance)
             return Setup(read_prompt(answer, prompt, self._vocabulary.size), *host.told())
         except (Ended, BadResult) as error:
             return Setup((), *_failure("setup", host, str(error)))
@@ -169,9 +170,9 @@ class Session:
         if branch is None:
             return _ended(self._failed.get(number, DEAD))
         host, began = branch.instance.host, time.monotonic()
-        deadline = began + self._step_seconds * LATE_STEPS
+        allowance = Allowance(self._step_seconds * LATE_STEPS)
         try:
-            choices = self._choices(branch, applied, group, deadline)
+            choices = self._choices(branch, applied, group, allowance)
         except (Ended, BadResult) as error:
             self._failed[number] = DEAD
             self._drop(number)
@@ -180,26 +181,26 @@ class Session:
                 return Decision((), logs, writes, _micros(began), TIMEOUT, LATE_STEPS)
             logs, writes, reason = _failure("mid", host, str(error))
             return Decision((), logs, writes, _micros(began), reason)
-        late = min(LATE_STEPS - 1, int((time.monotonic() - began) / self._step_seconds))
+        late = min(LATE_STEPS - 1, int(allowance.spent / self._step_seconds))
         logs, writes = host.told()
         return Decision(choices, logs, writes, _micros(began), late=late)
 
-    def _choices(self, branch: _Branch, applied: Applied, group: tuple[int, ...], deadline: float) -> tuple[Choice, ...]:
+    def _choices(self, branch: _Branch, applied: Applied, group: tuple[int, ...], allowance: Allowance) -> tuple[Choice, ...]:
         host, size = branch.instance.host, self._vocabulary.size
         if self._abi == OLDEST:
-            return self._oldest(branch, applied, group, deadline)
-        result = branch.instance.tell("aici_mid_process", mid_argument(applied, group), deadline)
+            return self._oldest(branch, applied, group, allowance)
+        result = branch.instance.tell("aici_mid_process", mid_argument(applied, group), allowance)
         return read_decision(result, host.masks, size)
 
-    def _oldest(self, branch: _Branch, applied: Applied, group: tuple[int, ...], deadline: float) -> tuple[Choice, ...]:
+    def _oldest(self, branch: _Branch, applied: Applied, group: tuple[int, ...], allowance: Allowance) -> tuple[Choice, ...]:
         """Do the three callbacks of a step: what came of the last one, then what comes before a draw, then the draw."""
         instance, size = branch.instance, self._vocabulary.size
         if not branch.forked:
             told = branch.begun and (applied.tokens or applied.backtrack)
-            if told and read_stop(instance.tell("aici_post_process", post_argument(applied), deadline)):
+            if told and read_stop(instance.tell("aici_post_process", post_argument(applied), allowance)):
                 return ()
             branch.begun = True
-            before = read_before(instance.tell("aici_pre_process", b"{}", deadline), size)
+            before = read_before(instance.tell("aici_pre_process", b"{}", allowance), size)
             if not before.forks:
                 return ()
             if before.forks > 1:
@@ -212,7 +213,7 @@ class Session:
             if before.tokens:
                 return (Choice(None, (Splice(0, before.tokens),)),)
         branch.forked = False
-        result = instance.tell("aici_mid_process", old_mid_argument(group), deadline)
+        result = instance.tell("aici_mid_process", old_mid_argument(group), allowance)
         return read_old_decision(result, instance.host.masks.get(0), size, self._vocabulary.end)
 
     def _fork(self, parent: int, children: Sequence[int]) -> None:

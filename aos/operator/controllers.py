@@ -30,6 +30,10 @@ ARGUMENT_BYTES: Final = 1 << 20
 """Most bytes of the argument of a controller."""
 RESULT_BYTES: Final = 1 << 20
 """Most bytes of the JSON text that a callback returns."""
+RESULT_TOKENS: Final = 1 << 16
+"""Most tokens that it names; while it is parsed, in a millisecond for 10,000, nothing else of the process goes on."""
+RESULT_PARTS: Final = 1 << 12
+"""Most objects and lists in it."""
 MASKS: Final = 16
 """Most masks that a callback hands over."""
 TEMPERATURE: Final = 100.0
@@ -38,6 +42,8 @@ LATE: Final = "⏲ timeout [deadline: {limit}ms; step {step}/{steps}]\n"
 """What the log says of each step that a callback misses."""
 TIMEOUT: Final = "Worker: timeout"
 """Why a branch failed whose callback took too long."""
+SETUP_TIMEOUT: Final = f"Error (setup): {TIMEOUT}"
+"""Why a run failed that took too long to be set up."""
 TOO_MANY_FORKS: Final = f"Worker: too many forks (max={FORKS})"
 """Why a branch failed that wanted one fork too many."""
 CHOSEN: Final = {"backtrack": 1, "ff_tokens": 1, "fork": 1}
@@ -167,7 +173,7 @@ def post_argument(applied: Applied) -> bytes:
 
 def read_prompt(result: bytes, given: Sequence[int], vocabulary: int) -> tuple[int, ...]:
     """Return the prompt that ``aici_init_prompt`` wants, or what was given if it says nothing. Raises BadResult."""
-    said = _object(_parse(result), "the result")
+    said = _object(_parse(result, RESULT_TOKENS + len(given)), "the result")
     return tuple(given) if said.get("prompt") is None else _tokens(said["prompt"], "prompt", vocabulary)
 
 
@@ -278,9 +284,14 @@ def _splice(said: dict[str, Any], vocabulary: int) -> Splice:
     )
 
 
-def _parse(text: bytes) -> Any:
+def _parse(text: bytes, tokens: int = RESULT_TOKENS) -> Any:
     if len(text) > RESULT_BYTES:
         raise BadResult(f"the result has more than {RESULT_BYTES} bytes")
+    if text.count(b"{") + text.count(b"[") > RESULT_PARTS:
+        raise BadResult(f"the result has more than {RESULT_PARTS} objects and lists")
+    # each part has at most four members
+    if text.count(b",") > tokens + 4 * RESULT_PARTS:
+        raise BadResult(f"the result has more than {tokens} tokens")
     try:
         decoded = text.decode()
         if too_deep(decoded):
@@ -310,6 +321,8 @@ def _count(said: Any, what: str) -> int:
 
 def _tokens(said: Any, what: str, vocabulary: int) -> tuple[int, ...]:
     tokens = _list(said, what)
+    if not tokens or (set(map(type, tokens)) == {int} and min(tokens) >= 0 and max(tokens) < vocabulary):
+        return tuple(tokens)
     for token in tokens:
         if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < vocabulary:
             raise BadResult(f"{what} has {str(token)[:20]!r}, which is no token: there are {vocabulary}")

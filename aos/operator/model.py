@@ -86,6 +86,11 @@ class Model(Protocol):
         ...
 
     @property
+    def end(self) -> int:
+        """The one of ``ends`` that its file names as the end; -1: there is none."""
+        ...
+
+    @property
     def controls(self) -> Mapping[int, str]:
         """The tokens that stand for no text, with the names by which grammars call them."""
         ...

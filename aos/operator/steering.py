@@ -102,7 +102,9 @@ def opening(read: Callable[[bytes], Awaitable[bytes]], controllers: Controllers,
 
     async def opened(control: Control, model: Model) -> ControlSession:
         program = await controllers.program(control.controller, lambda: read(control.controller))
-        vocabulary = Vocabulary(model.digest, model.vocabulary, min(model.ends), model.piece, model.tokens_in)
+        if model.end < 0:
+            raise ModelUnsuitable(model.digest, "token that ends an answer")
+        vocabulary = Vocabulary(model.digest, model.vocabulary, model.end, model.piece, model.tokens_in)
         return await controllers.session(program, control.argument, vocabulary, patience=patience)
 
     return opened

@@ -20,6 +20,8 @@ WRITES: Final = 256
 """Most writes of a callback."""
 WRITTEN_BYTES: Final = 64 << 10
 """Most bytes of the names and values that a callback writes: those of all branches of a step go into one message."""
+COMMAND_PARTS: Final = 2 * NAME_BYTES
+"""Most brackets of a command, those in names included."""
 COMMAND_BYTES: Final = 2 * WRITTEN_BYTES + 8 * NAME_BYTES
 """Most bytes of a command: a value's two hex digits a byte, and room for the rest."""
 
@@ -94,7 +96,7 @@ def _parse(command: bytes) -> Any:
         raise BadCommand(f"it has more than {COMMAND_BYTES} bytes")
     try:
         text = command.decode()
-        if too_deep(text):
+        if text.count("{") + text.count("[") > COMMAND_PARTS or too_deep(text):
             raise BadCommand("it is nested too deeply")
         return json.loads(text)
     except ValueError as error:

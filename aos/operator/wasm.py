@@ -9,10 +9,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, cast
 
-from wasmtime import Func, Global, InstancePre, Linker, Memory, Module, Store, Trap, TrapCode, WasmtimeError
+from wasmtime import Func, Global, InstancePre, Linker, Memory, Module, Store, Trap, WasmtimeError
 
+from aos.operator.allowance import Allowance
 from aos.operator.controllers import TIMEOUT
-from aos.operator.wasm_calls import address, call
+from aos.operator.wasm_calls import address, call, overseen, overseer
 from aos.operator.wasm_host import Ended, Host, linker, running
 from aos.operator.wasm_memory import Frozen, copy, frozen, written_bytes
 from aos.wasm_modules import MEMORY_BYTES, NEW, OLDEST, PAGE, TABLE_ELEMENTS, TABLES, abi_of, new_engine
@@ -106,6 +107,7 @@ class Instance:
         self._base: Frozen | None = None
         """What its memory goes on from, if it shares pages with other instances."""
         self.store = Store(runtime.engine)
+        overseen(self.store, _OVERSEER)
         self.limit(MEMORY_BYTES)
         # segments of the module are copied into its memory now, and may be as large as it
         self.store.set_epoch_deadline(1 << 30)
@@ -127,38 +129,35 @@ class Instance:
         """How many bytes its memory has."""
         return self._memory.data_len(self.store)
 
-    def start(self, deadline: float) -> None:
+    def start(self, allowance: Allowance) -> None:
         """Set it up. Raises Ended; so does ``call``."""
         if START in self._functions:
-            self.call(START, deadline=deadline)
-        self.call("aici_init", deadline=deadline)
-        self.handle = self.call("aici_create", deadline=deadline)
+            self.call(START, allowance=allowance)
+        self.call("aici_init", allowance=allowance)
+        self.handle = self.call("aici_create", allowance=allowance)
 
-    def tell(self, name: str, argument: bytes, deadline: float) -> bytes:
+    def tell(self, name: str, argument: bytes, allowance: Allowance) -> bytes:
         """Call a callback that is told something; return what it answers."""
         self.host.begin(argument)
-        self.call(name, self.handle, deadline=deadline)
+        self.call(name, self.handle, allowance=allowance)
         if self.host.result is None:
             raise Ended("aici_host_return_process_result not called")
         return self.host.result
 
-    def call(self, name: str, *given: int, deadline: float) -> int:
-        """Call an export; return what it gives back. ``deadline``, on the monotonic clock, ends it."""
+    def call(self, name: str, *given: int, allowance: Allowance) -> int:
+        """Call an export; return what it gives back. It is ended when ``allowance``, which this thread made, is used up."""
         host = self.host
-        host.failure, host.deadline = "", deadline
-        left = deadline - time.monotonic()
-        if left <= 0:
+        host.failure, host.allowance = "", allowance
+        if (left := allowance.left) <= 0:
             raise Ended(TIMEOUT)
         running.host = host
-        self.store.set_epoch_deadline(int(left / TICK_SECONDS) + 2)
+        self.store.set_epoch_deadline(int(left / TICK_SECONDS) + 1)
         try:
             with self._runtime.counted():
                 return call(self.store, self._functions[name], *given)
         except (Trap, WasmtimeError) as error:
             if host.failure:
                 raise Ended(host.failure) from None
-            if isinstance(error, Trap) and error.trap_code is TrapCode.INTERRUPT:
-                raise Ended(TIMEOUT) from None
             raise Ended(_reason(error)) from None
         finally:
             running.host = None
@@ -188,6 +187,19 @@ class Instance:
     def close(self) -> None:
         """Give its memory back. Idempotent."""
         self.store.close()
+
+
+def _ticks() -> int:
+    """Return after how many ticks to look again at the call on this thread; 0: its time is over."""
+    host: Host = running.host
+    if (left := host.allowance.left) > 0:
+        return int(left / TICK_SECONDS) + 1
+    host.failure = TIMEOUT
+    return 0
+
+
+_OVERSEER: Final = overseer(_ticks)
+"""It lives as long as the process, as stores do that ask it."""
 
 
 def _reason(error: Exception) -> str:

@@ -19,11 +19,14 @@ _SLOTS: Final = 12
 """Most parameters of anything that is called."""
 _NO_FINALISER: Final = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
 _REFUSED: Final = b"the host refused"
+_OVER: Final = b"its time is over"
+_CONTINUE: Final = 0
 
 move: Final = ctypes.CDLL(None).memmove
 """C's; unlike that of ctypes it lets other threads run, and memories have megabytes."""
 move.argtypes, move.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t), ctypes.c_void_p
 
+_OVERSEER: Final = c._wasmtime_store_epoch_deadline_callback.argtypes[1]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 Callback = Any
 """A function as C calls it. It must live for as long as anything that may call it."""
 
@@ -45,6 +48,22 @@ def callback(act: Callable[..., int | None], takes: str) -> Callback:
     return c.wasmtime_func_unchecked_callback_t(call)
 
 
+def overseer(ticks: Callable[[], int]) -> Callback:
+    """Return what says, for C, how many ticks of the epoch a call may go on for; none, or an exception, end it."""
+
+    def ask(_context: object, _data: object, delta: Any, kind: Any) -> int:
+        try:
+            left = ticks()
+        except BaseException:  # nothing can be raised through C
+            left = 0
+        if left <= 0:
+            return ctypes.cast(c.wasmtime_error_new(_OVER), ctypes.c_void_p).value or 0
+        delta[0], kind[0] = left, _CONTINUE
+        return 0
+
+    return _OVERSEER(ask)
+
+
 def define(linker: Linker, source: str, name: str, made: Callback, takes: str, gives: str) -> None:
     """Let modules import a callback. Raises WasmtimeError."""
     sides = [[ValType.i32() if letter == "i" else ValType.i64() for letter in side] for side in (takes, gives)]
@@ -54,6 +73,11 @@ def define(linker: Linker, source: str, name: str, made: Callback, takes: str, g
     )
     if error:
         raise WasmtimeError._from_ptr(error)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def overseen(store: Store, made: Callback) -> None:
+    """Let an overseer be asked each time the store's epoch deadline is reached."""
+    c.wasmtime_store_epoch_deadline_callback(store.ptr(), made, None, _NO_FINALISER)
 
 
 def call(store: Store, function: Func, *given: int) -> int:

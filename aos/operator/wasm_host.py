@@ -10,13 +10,13 @@ import ctypes
 import logging
 import struct
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from wasmtime import Engine, Linker, Memory, Store
 
 from aos.errors import AosError
+from aos.operator.allowance import Allowance
 from aos.operator.controllers import CHOSEN, MASKS, RESULT_BYTES, TIMEOUT, Mask, Vocabulary, read_mask, words
 from aos.operator.variables import COMMAND_BYTES, BadCommand, Variables, Write
 from aos.operator.wasm_calls import callback, define, move
@@ -58,7 +58,8 @@ class Host:
         self.masks: dict[int, Mask] = {}
         self.result: bytes | None = None
         self.failure = ""
-        self.deadline = 0.0
+        self.allowance: Allowance
+        """The time of the callback that runs."""
         self.store: Store
         self.memory: Memory
         self.address = 0
@@ -84,7 +85,7 @@ class Host:
 
     def check_time(self) -> None:
         """Raise Ended if the time of the callback is over."""
-        if time.monotonic() > self.deadline:
+        if self.allowance.left <= 0:
             raise Ended(TIMEOUT)
 
     def write_log(self, data: bytes) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from aos.errors import InvalidField, ShuttingDown
+from aos.operator.allowance import Allowance
 from aos.operator.control_session import Session
 from aos.operator.controllers import ARGUMENT_BYTES, Vocabulary
 from aos.operator.token_trie import LEN_BITS, OLD_LEN_BITS, token_trie
@@ -127,7 +128,7 @@ class Controllers:
             return False
         return True
 
-    def _begin(self, program: Program, argument: bytes, host: Host, deadline: float) -> Instance:
+    def _begin(self, program: Program, argument: bytes, host: Host, allowance: Allowance) -> Instance:
         """Return an instance after ``aici_create``: a copy of one that is kept, or a new one. Raises Ended."""
         key = (program.digest, host.vocabulary.key, hashlib.sha256(argument).digest())
         with self._lock:
@@ -142,7 +143,7 @@ class Controllers:
             host.write_log(kept.logs)
             return instance
         instance = Instance(self._runtime, program, host)
-        instance.start(deadline)
+        instance.start(allowance)
         # variables belong to a run: who used them in `aici_create` starts anew each time
         if not host.stored:
             self._keep(key, instance)

@@ -104,7 +104,7 @@ class ScriptedModel:
         self.digest = hashlib.sha256(name.encode()).hexdigest()
         self.profile = f"scripted/{name}"
         self.vocabulary = VOCABULARY
-        self.ends = frozenset({END})
+        self.end, self.ends = END, frozenset({END})
         self.embedder: Embedder | None = None
         """None, unless the test gives it one."""
         self.controls = {END: "<end>", PROMPT_END: "<prompt_end>"}

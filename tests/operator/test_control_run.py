@@ -244,7 +244,11 @@ class TestEnds:
         run = Run(Setup(PROMPT, "log", (), "Error (setup): no"), LIMITS, piece)
         turn = run.decide({}, draws())
 
-        assert (first(turn).end, first(turn).error, first(turn).logs) == (END.BRANCH_END_FAIL, "Error (setup): no", "log")
+        assert (first(turn).end, first(turn).error, first(turn).logs) == (
+            END.BRANCH_END_FAIL,
+            "Error (setup): no",
+            "log\nError (setup): no\n",
+        )
         assert run.record.steps[0].branches[0].logs == ""
 
     def test_leading_splices_are_bounded(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from queue import SimpleQueue
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from aos.operator.control_session import CLOSED, DEAD
 from aos.operator.controllers import FORKS, LATE_STEPS, TIMEOUT, TOO_MANY_FORKS, Applied, Choice, Splice, packed
 from aos.operator.variables import Write
-from tests.operator.wasm_runs import END, VOCABULARY, Runs
+from tests.operator.wasm_runs import BYTES, END, VOCABULARY, Runs
 from tests.operator.wat import IMPORTS, NOOP, STOP, command, controller, module, printed, say
 
 NOTHING = Choice(None, (Splice(0, ()),))
@@ -220,6 +221,15 @@ class TestMisbehaviour:
         run = runs.begin(controller(loop), patience=0.1)
         run.setup()
         assert run.step().error == TIMEOUT
+
+    @pytest.mark.parametrize(("patience", "ended"), [(0.2, ""), (0.005, TIMEOUT)])
+    def test_a_busy_machine_is_not_its_doing(self, runs, patience, ended):
+        """What counts is what its thread computes. Time in which it waits counts only once it is twenty times the limit."""
+        waits = replace(BYTES, key="waits", tokenise=lambda _: [65] * threading.Event().wait(0.15))
+        run = runs.begin(controller('(drop (call $tokenize "x"))' + NOOP), vocabulary=waits, patience=patience)
+        run.setup()
+        decision = run.step()
+        assert (decision.error, decision.late) == (ended, LATE_STEPS if ended else 0)
 
     def test_lateness_is_counted(self, runs):
         """How many steps a callback missed is told, whether it decided after all or was interrupted."""

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from aos.operator.controllers import (
     FORKS,
     RESULT_BYTES,
+    RESULT_PARTS,
+    RESULT_TOKENS,
     TOO_MANY_FORKS,
     Applied,
     BadResult,
@@ -124,6 +126,20 @@ class TestDecisions:
         """Whatever bytes come, the answer is a reason."""
         with pytest.raises(BadResult):
             read_decision(result, {}, TOKENS)
+
+    @pytest.mark.parametrize(
+        ("result", "said"),
+        [
+            (decided({"splices": [spliced(0, [1] * (RESULT_TOKENS + 4 * RESULT_PARTS))]}), "65536 tokens"),
+            (b'{"branches":[' + b"[]," * RESULT_PARTS + b"[]]}", "4096 objects and lists"),
+        ],
+    )
+    def test_what_takes_long_to_read_is_refused(self, result, said):
+        """A result may fill the context, not the time of others."""
+        with pytest.raises(BadResult, match=said):
+            read_decision(result, {}, TOKENS)
+        most = {"splices": [spliced(0, [1] * RESULT_TOKENS)]}
+        assert len(read_decision(decided(most), {}, TOKENS)[0].splices[0].tokens) == RESULT_TOKENS
 
     def test_there_are_not_too_many_branches(self):
         """Sixteen may be; one more is refused in the words that clients know."""

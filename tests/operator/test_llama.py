@@ -67,6 +67,13 @@ class TestLoading:
 
         assert model.profile.endswith(" kv=f16 fa=on ubatch=256 block=64 determinism=exact")
 
+    def test_end(self, tiny):
+        """Of the tokens that end an answer, the one that the file names is the end."""
+        model = load(tiny)
+        model.close()
+
+        assert (model.end, sorted(model.ends)) == (2, [0, 2])
+
     @pytest.mark.parametrize(("asked", "given"), [(0, 512), (100, 100), (100_000, 512)])
     def test_context(self, tiny, asked, given):
         """The context is what is asked for, at most what the model was trained on, and in each slot."""

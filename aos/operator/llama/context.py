@@ -64,6 +64,7 @@ class LlamaModel:
         self.digest, self.adapter_digest = weights.digest, ""
         if adapter is not None:
             self.digest, self.adapter_digest = adapter.over(weights.digest), adapter.digest
+        self.end = weights.end
         self.ends, self.chat, self.reusable = weights.ends, weights.chat, weights.reusable
         self.context = min(context or DEFAULT_CONTEXT, weights.trained)
         self._pieces, self.controls, self.calls = weights.pieces, weights.controls, weights.calls

@@ -88,6 +88,8 @@ class Weights:
         self.vocabulary = int(c.llama_vocab_n_tokens(self._vocab))
         self.pieces = [self.read_piece(token, special=False) for token in range(self.vocabulary)]
         self.ends = frozenset(token for token in range(self.vocabulary) if c.llama_vocab_is_eog(self._vocab, token))
+        end = int(c.llama_vocab_eos(self._vocab))
+        self.end = end if end in self.ends else min(self.ends, default=-1)
         hidden = c.LLAMA_TOKEN_ATTR_CONTROL | c.LLAMA_TOKEN_ATTR_UNKNOWN
         self.controls = {
             token: c.llama_vocab_get_text(self._vocab, token).decode(errors="replace")
