@@ -7,6 +7,7 @@ from typing import Final
 from aos.failure import AosError as AosError
 from aos.failure import Violation as Violation
 from aos.money_errors import AccountNotFound as AccountNotFound
+from aos.money_errors import BadSettlement as BadSettlement
 from aos.money_errors import ChainRefused as ChainRefused
 from aos.money_errors import HoldNotFound as HoldNotFound
 from aos.money_errors import HoldSettled as HoldSettled
@@ -15,6 +16,7 @@ from aos.money_errors import LedgerExists as LedgerExists
 from aos.money_errors import LedgerLimit as LedgerLimit
 from aos.money_errors import LedgerNotEmpty as LedgerNotEmpty
 from aos.money_errors import LedgerNotFound as LedgerNotFound
+from aos.money_errors import NoChain as NoChain
 from aos.money_errors import ReceiptNotPaid as ReceiptNotPaid
 from aos.money_errors import ReceiptUsed as ReceiptUsed
 from aos.money_errors import SettlementNotFound as SettlementNotFound

@@ -160,3 +160,21 @@ class TransactionPending(AosError):
             f"The transaction for {key!r} was in no block within {limit:g} s; the same call goes on waiting for it.",
             key=key, limit=f"{limit:g}",
         )  # fmt: skip
+
+
+class NoChain(AosError):
+    """The network settles on no chain."""
+
+    reason, code = "NO_CHAIN", "FAILED_PRECONDITION"
+
+    def __init__(self) -> None:
+        super().__init__("This network settles on no chain; start it with --chain or --chain-rpc.")
+
+
+class BadSettlement(AosError):
+    """A settled receipt's proof does not lead where it should."""
+
+    reason, code = "BAD_SETTLEMENT", "INVALID_ARGUMENT"
+
+    def __init__(self, receipt: str, why: str) -> None:
+        super().__init__(f"The proof of {receipt!r} proves nothing: {why}.", receipt=receipt, why=why)

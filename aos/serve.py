@@ -15,6 +15,8 @@ from typing import Final
 import grpc
 
 from aos.addresses import Network
+from aos.broker.chain import ChainSettings
+from aos.broker.chain_store import SettlementChain
 from aos.broker.node import running_broker
 from aos.broker.settings import BrokerSettings
 from aos.clock import Clock
@@ -147,6 +149,8 @@ async def running_services(
     controllers: Path | None = None,
     picture_networks: Sequence[Network] = (),
     contract: Contract = EMBEDDED,
+    chain: SettlementChain | None = None,
+    chain_settings: ChainSettings | None = None,
     grace: float = 10.0,
 ) -> AsyncGenerator[Services]:
     """Serve Dispatcher, Registry, Broker and the REST dialects from one database until the block ends.
@@ -155,7 +159,7 @@ async def running_services(
     project that callers without a token act as. Jobs are traced with ``telemetry``. Pictures' files are kept within the limits
     ``blobs`` in a folder beside the database, or, if that is in memory, in ``folder``; so are controllers' modules. Those in the
     folder ``controllers`` are brought in if they are not there. Pictures are got from public URLs, and from ``picture_networks``.
-    Wallets sign requests for ``contract``.
+    Wallets sign requests for ``contract``. Receipts are settled on ``chain``, if there is one.
     """
     # not below `database`: the path of a unix socket has at most 107 characters
     with tempfile.TemporaryDirectory(prefix="aos-") as name:
@@ -171,7 +175,14 @@ async def running_services(
             sqlite_file(database) as file,
             running_registry(file, settings=registry or RegistrySettings(unsigned=bool(open_as)), clock=clock) as known,
             running_broker(
-                file, settings=broker, clock=clock, new_id=lambda: secrets.token_hex(16), metrics=metrics, contract=contract
+                file,
+                settings=broker,
+                clock=clock,
+                new_id=lambda: secrets.token_hex(16),
+                metrics=metrics,
+                contract=contract,
+                chain=chain,
+                chain_settings=chain_settings,
             ) as money,
         ):
             shared = (_registry(known.servicer), _broker(money.servicer), _requests(money.requests))

@@ -28,6 +28,7 @@ VRF_SUITES: Final = ("rfc9381", "draft04")
 SIMULATED: Final = "simulated"
 """The TEE for development: what it signs proves nothing."""
 TEES: Final = ("intel_tdx", "intel_sgx", "aws_nitro", SIMULATED)
+CONFIRMATIONS: Final = 1000
 ADDRESS: Final = re.compile("0x[0-9A-Fa-f]{40}")
 """A key's address."""
 NEURONS: Final = 10**18
@@ -122,6 +123,15 @@ class NetworkSettings:
     vrf_suite: str = VRF_SUITES[0]
     """By which ECVRF operators are drawn to check jobs: `rfc9381`, or `draft04` for networks that use it."""
 
+    chain: bool = False
+    """Receipts are settled on a chain: anvil, with its state in the data folder, unless ``chain_rpc`` names a node."""
+    chain_rpc: str = ""
+    """URL of a node whose chain is used."""
+    chain_payers: tuple[tuple[str, str], ...] = ()
+    """Projects, and the wallets that pay for them on the chain."""
+    chain_confirmations: int = 0
+    """Blocks that must be on top of a transaction's own before it counts."""
+
     def __post_init__(self) -> None:
         _within("port", self.port, 0, PORTS)
         _within("operators", self.operators, 1, 64)
@@ -148,6 +158,17 @@ class NetworkSettings:
         if self.dev and not is_loopback(self.host):
             raise ValueError(f"dev: lets everyone in without a token, so host must be a loopback address, not {self.host!r}")
         self._check_tee()
+        self._check_chain()
+
+    def _check_chain(self) -> None:
+        _within("chain-confirmations", self.chain_confirmations, 0, CONFIRMATIONS)
+        if not self.chain and (self.chain_payers or self.chain_rpc or self.chain_confirmations):
+            raise ValueError("chain-payer, chain-confirmations: go with chain or chain-rpc")
+        if self.chain_rpc and not self.chain_rpc.startswith(("http://", "https://")):
+            raise ValueError("chain-rpc: must be an http or https URL")
+        for project, wallet in self.chain_payers:
+            if not ADDRESS.fullmatch(wallet):
+                raise ValueError(f"chain-payer: {project} needs a wallet, 0x and 40 hex digits, not {wallet!r}")
 
     def _check_tee(self) -> None:
         if self.tee not in ("", *TEES):

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
@@ -32,6 +32,8 @@ from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2, dispatcher_pb2_g
 from aos.verification.attestation.policy import Policy
 from aos.verification.attestation.policy_file import POLICY_BYTES, read_policy
 from aos.verification.attestation.simulated import image
+from aos.verification.keys import OperatorKey
+from aos.verification.requests import EMBEDDED
 from aos.verification.vrf import Suite
 from gateway.envoy.run import EnvoyError, EnvoySettings, running_envoy
 
@@ -43,6 +45,9 @@ RESTART_SECONDS: Final = (0.2, 1.0, 5.0)
 """Pauses before a lost operator is started again; the last one repeats."""
 STEADY_SECONDS: Final = 60.0
 """An operator that ran so long is started again with the first pause."""
+
+if TYPE_CHECKING:
+    from aos.up_chain import ChainSide
 
 CHECK_SECONDS: Final = 3600.0
 """How long from one comparison of the ledgers with their journal to the next."""
@@ -63,6 +68,8 @@ class Network:
     """Their names; the first one is what examples ask."""
     operators: tuple[str, ...]
     """Their addresses."""
+    chain: ChainSide | None = None
+    """Where receipts are settled, if they are."""
 
     @property
     def model(self) -> str:
@@ -89,6 +96,13 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
         credentials = Credentials.load(data).with_admin()
         credentials.save(data)
         traces = await enter(telemetry("aos-dispatcher", os.environ))
+        chain = None
+        if settings.chain:
+            from aos.up_chain import running_chain  # slow: web3
+
+            told("starting the chain")
+            own = [await asyncio.to_thread(OperatorKey.load, _key_file(data, at)) for at in range(1, settings.operators + 1)]
+            chain = await enter(running_chain(settings, data, own))
         told("starting the services")
         services = await enter(
             running_services(
@@ -100,6 +114,9 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
                 dispatcher=DispatcherSettings(tee=tee, vrf_suite=Suite[settings.vrf_suite.upper()]),
                 registry=RegistrySettings(tee=tee, unsigned=settings.dev, api_networks=settings.api_networks),
                 broker=BrokerSettings(check_seconds=CHECK_SECONDS),
+                contract=chain.contract if chain else EMBEDDED,
+                chain=chain.settler if chain else None,
+                chain_settings=chain.settings if chain else None,
                 telemetry=traces,
                 controllers=bundled_controllers(),
                 grace=settings.grace,
@@ -134,7 +151,7 @@ async def running_network(settings: NetworkSettings, *, told: Told = lambda _: N
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         credentials = replace(credentials, url=f"http://{host}:{port}", grpc=f"{host}:{port}")
         credentials.save(data)
-        yield Network(credentials, tuple(one.name for one in (*settings.models, *settings.adapters)), operators)
+        yield Network(credentials, tuple(one.name for one in (*settings.models, *settings.adapters)), operators, chain)
         told("stopping: running jobs end or are given back")
 
 
@@ -172,6 +189,10 @@ async def _welcome(admin: grpc.aio.Channel, credentials: Credentials, settings: 
         with suppress(RequestIdReused):  # it was welcomed with another amount
             await answered(broker.Deposit(welcome))
     return credentials
+
+
+def _key_file(data: Path, number: int) -> Path:
+    return data / f"operator-{number}.key"
 
 
 @contextmanager
@@ -244,7 +265,7 @@ async def _operator(
     command = [
         *(sys.executable, "-m", "aos", "operator", "--die-with-parent"),
         *("--connect", services.address, "--listen", listen),
-        *("--key", str(data / f"operator-{number}.key")),
+        *("--key", str(_key_file(data, number))),
         *(word for one in settings.models for word in ("--model", str(one))),
         *(word for one in settings.adapters for word in ("--adapter", str(one))),
         *("--memory", str(settings.memory or default_memory(settings.operators) // MEBIBYTE), "--slots", str(settings.slots)),

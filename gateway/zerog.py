@@ -87,7 +87,7 @@ class ZerogServicer(zerog_pb2_grpc.ZerogServicer):
             raise RequestSignature(headers.get(ADDRESS.lower()) or "anybody", "there is none, and an address proves nothing")
         signed, fields = read_headers(headers), (await read(request.body)).fields
         await asyncio.to_thread(_check_body, signed, fields)
-        if {signed.service, request.service or signed.service} != {fields.get("model")}:
+        if any(one != fields.get("model") for one in (signed.service, request.service or signed.service)):
             raise BadHeader(SERVICE, "must be the model that the body, and the path if it has one, names")
         if fields.get("n") not in (None, 1):
             raise InvalidField("n", "must be 1: one request pays for one answer", value=fields["n"], limit=1)

@@ -54,6 +54,8 @@ EXAMPLES: dict[type[AosError], AosError] = {
         errors.SettlementNotFound("settlements/1"),
         errors.ChainRefused("ledger: exists already"),
         errors.TransactionPending("batch/1", 60),
+        errors.NoChain(),
+        errors.BadSettlement("receipts/1", "it leads to another root"),
         errors.BadHeader("Nonce", "is missing"),
         errors.RequestReplayed("0x1", 7),
         errors.RequestExpired(100, 200, 86_400),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -21,6 +21,9 @@ from aos.errors import PermissionDenied
 from aos.rpc.auth import Kind, caller, own_project
 from aos.v1 import broker_pb2 as pb
 from aos.v1 import broker_pb2_grpc
+
+if TYPE_CHECKING:
+    from aos.broker.chain_calls import OnChain
 
 OWN: Final = "accounts/-"
 STATES: Final = {
@@ -48,9 +51,11 @@ class Calls(broker_pb2_grpc.BrokerServicer):
         clock: Clock,
         new_id: Callable[[], str],
         metrics: BrokerMetrics,
+        on_chain: OnChain | None = None,
     ) -> None:
         self._store, self._ledgers, self._settings, self._rules = store, ledgers, settings, settings.rules
         self._clock, self._new_id, self._metrics = clock, new_id, metrics
+        self._on_chain = on_chain
 
     def _movement(self) -> Movement:
         return Movement(self._new_id(), self._clock.now())

@@ -1,7 +1,7 @@
 """Settlement on a chain: which receipts go into which batch, and what is known of it. Pure.
 
-A batch is one provider's; a line of it is one user's receipts, under the root of a sum tree (aos/verification/sums.py). Its nonce is
-good once on the chain, however often the batch is sent: that is why no receipt is paid twice.
+A batch is one provider's; a line of it is one user's receipts, under the root of a sum tree (aos/verification/sums.py). Its nonce
+is good once on the chain, however often the batch is sent: that is why no receipt is paid twice.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from aos.broker.accounts import EXTERNAL, Line, Movement, Pot, Reason, Transfer
 from aos.broker.settlement import Earned, leaves
@@ -171,7 +170,7 @@ class ChainSettings:
 
     payers: Mapping[str, str]
     """By account: the wallet that pays for it on the chain. Receipts of other accounts stay off it. The administrator's to say."""
-    seconds: float = 15.0
+    seconds: float = 5.0
     """From one round to the next."""
     receipts: int = RECEIPTS
     """Most receipts of one batch."""
@@ -185,106 +184,6 @@ class ChainSettings:
             raise ValueError(f"receipts: must be from 1 to {RECEIPTS}, not {self.receipts}")
         if self.valid_seconds < 1:
             raise ValueError(f"valid_seconds: must be above 0, not {self.valid_seconds}")
-
-
-class SettlementChain(Protocol):
-    """A chain, for as long as it answers. What it says is as of the last block that is deep enough, unless it says otherwise.
-
-    Each method raises ServiceUnavailable if the chain does not answer.
-    """
-
-    @property
-    def site(self) -> Site:
-        """Where the contracts are."""
-        ...
-
-    @property
-    def providers(self) -> Sequence[str]:
-        """Whose receipts can be signed for here: addresses in lower case."""
-        ...
-
-    def identity(self, provider: str, nonce: int) -> str:
-        """Return the contract's name for this provider's batch of this nonce."""
-        ...
-
-    async def height(self) -> int:
-        """Return the number of the last block that is deep enough."""
-        ...
-
-    async def time(self) -> int:
-        """Return that block's time."""
-        ...
-
-    async def funds(self, user: str, provider: str) -> Funds:
-        """Return what a user can pay a provider, as of the latest block."""
-        ...
-
-    async def wallet(self, user: str) -> Wallet:
-        """Return what a user has, as of the latest block."""
-        ...
-
-    async def send(self, batch: ChainBatch) -> None:
-        """Send the batch, or go on waiting for it. Raises ChainRefused and TransactionPending."""
-        ...
-
-    async def find(self, batch: ChainBatch) -> Found | None:
-        """Return the batch as the chain has it; None if it has none."""
-        ...
-
-    async def disputes(self, cursor: Cursor | None) -> tuple[Cursor, Sequence[Dispute]]:
-        """Return what happened behind the cursor, and how far that is. A cursor before the given one: begin again behind that."""
-        ...
-
-
-class ChainStore(Protocol):
-    """Keeps which receipt is in which batch. Each method is one transaction and returns only once it is durable."""
-
-    async def waiting(self, provider: str, payers: Sequence[str], limit: int) -> Sequence[Earned]:
-        """Return paid receipts of these accounts that are in no batch, oldest first."""
-        ...
-
-    async def make(self, drafted: Drafted, identity: str, by: Movement) -> ChainBatch | None:
-        """Keep a batch; its money leaves the provider's account here. None, and nothing is kept, if that has too little."""
-        ...
-
-    async def batches(self, progress: Progress, limit: int) -> Sequence[ChainBatch]:
-        """Return batches that are so far; of settled ones the latest first, of others the oldest."""
-        ...
-
-    async def settled(self, batch: ChainBatch, found: Found, by: Movement) -> None:
-        """Keep that the chain has it. Receipts of refused lines wait again, and their money comes back."""
-        ...
-
-    async def unsettled(self, batch: ChainBatch) -> None:
-        """Keep that the chain has it not, after all, or that what was sent failed: it is to be sent anew."""
-        ...
-
-    async def release(self, batch: ChainBatch, by: Movement) -> None:
-        """Keep that it can never be settled: its receipts wait again, and their money comes back."""
-        ...
-
-    async def placed(self, receipt: str) -> Placed | None:
-        """Return where a receipt is; None if it is in no batch."""
-        ...
-
-    async def counted(self, account: str) -> Counted:
-        """Return what became of an account's receipts."""
-        ...
-
-    async def paid(self, account: str, start: datetime | None, end: datetime | None, limit: int) -> Sequence[ChainBatch]:
-        """Return the latest batches with receipts of the account, as its payer or as their provider, that were paid in that time.
-
-        Only lines of the account are in them.
-        """
-        ...
-
-    async def cursor(self) -> Cursor | None:
-        """Return how far events were read."""
-        ...
-
-    async def follow(self, cursor: Cursor, disputes: Sequence[Dispute]) -> None:
-        """Keep what happened and how far that was read; what was kept of later blocks is forgotten."""
-        ...
 
 
 def draft(

@@ -9,9 +9,10 @@ from typing import Final
 
 from aos.broker import chain as rules
 from aos.broker.accounts import Movement
-from aos.broker.chain import ChainBatch, ChainSettings, ChainStore, Cursor, Funds, Progress, SettlementChain
+from aos.broker.chain import ChainBatch, ChainSettings, Cursor, Funds, Progress
+from aos.broker.chain_store import ChainStore, SettlementChain
 from aos.broker.store import BrokerStore
-from aos.errors import AosError, ChainRefused, ServiceUnavailable
+from aos.errors import AosError, ChainRefused, ServiceUnavailable, TransactionPending
 
 RECHECKED: Final = 32
 """How many of the latest settled batches are looked up again in each round: a reorganisation may have undone them."""
@@ -42,11 +43,15 @@ class ChainSettlement:
     async def round(self) -> None:
         """Look at what was settled, finish what was begun, and settle what is new. Raises ServiceUnavailable."""
         for batch in await self._store.batches(Progress.SETTLED, RECHECKED):
-            if await self._chain.find(batch) is None:
+            if not await self._chain.has(batch):
                 log.warning("batch %d is no longer on the chain", batch.number)
                 await self._store.unsettled(batch)
         for batch in await self._store.batches(Progress.MADE, OPEN):
             await self._attempt(batch)
+        try:
+            await self._chain.resume()
+        except (ChainRefused, TransactionPending) as error:
+            log.warning("an earlier transaction is not finished yet: %s", error)
         for provider in self._chain.providers:
             batch = await self._next(provider)
             if batch is not None:
@@ -71,19 +76,16 @@ class ChainSettlement:
         if found is None and any(line.refused for line in batch.lines):
             return  # its refused receipts are in another batch by now: it comes back as it was, or is released
         if found is None:
-            try:
-                await self._chain.send(batch)
-            except ChainRefused:
-                # the transaction is spent, or was never sent; the contract takes the batch once, so that another can follow
-                await self._store.unsettled(batch)
-                if await self._chain.find(batch) is None:
-                    raise
+            sent = await self._chain.send(batch)
             found = await self._chain.find(batch)
+            if not sent and found is None:
+                # the contract takes a batch once, so that another transaction can follow
+                await self._store.unsettled(batch)
         if found is not None:
             await self._store.settled(batch, found, self._movement())
 
     async def _next(self, provider: str) -> ChainBatch | None:
-        """Return a new batch of a provider's receipts, which is kept; None if there is nothing to settle, or another is under way."""
+        """Return a new batch of a provider's receipts; None if there is nothing to settle, or another is under way."""
         account, payers = f"accounts/{provider}", self.settings.payers
         if any(one.provider == provider for one in await self._store.batches(Progress.MADE, OPEN)):
             return None  # what it takes from the users is not known yet

@@ -12,6 +12,7 @@ from aos.broker.requests_store import WalletStore
 from aos.broker.settings import BrokerSettings
 from aos.broker.store import LedgerStore
 from aos.clock import Clock
+from aos.errors import WalletNotAuthorized
 from aos.v1 import requests_pb2 as pb
 from aos.v1 import requests_pb2_grpc
 from aos.verification.requests import check_request
@@ -58,11 +59,12 @@ class RequestsServicer(requests_pb2_grpc.RequestsServicer):
         check_amount(request.max_fee, "max_fee", least=0, most=self._settings.largest)
         now = self._clock.now()
         seconds = int(now.timestamp())
-        # in a thread: recovering a key takes milliseconds
+        user = check_address(request.user, "user")
+        # first: strangers are not to make the network recover keys, which takes milliseconds, and so a thread
+        if user not in await self._wallets.wallets(account):
+            raise WalletNotAuthorized(account, user)
         await asyncio.to_thread(check_request, request, self._contract, now=seconds)
-        user = request.user.lower()
         # who is not acknowledged could not be paid for its work; operators sign with their own keys
-        if user in await self._wallets.wallets(account):
-            check_signer((await self._ledgers.books(account)).sub(key), key.provider, now)
+        check_signer((await self._ledgers.books(account)).sub(key), key.provider, now)
         await self._wallets.use(account, user, request.nonce, expiry=request.expiry, now=seconds)
         return pb.AdmittedRequest(project=f"projects/{account.removeprefix('accounts/')}")

@@ -9,6 +9,7 @@ from typing import Any
 from aos.broker import accounts
 from aos.broker.accounts import Balance, Claim, Deposit, Hold, Movement, Pot, State
 from aos.broker.calls import OWN, account_shown, entry_shown, hold_shown, visible
+from aos.broker.chain_calls import ChainCalls
 from aos.broker.ledger import Ledger, SubAccount, check_signer
 from aos.broker.ledger_calls import LedgerCalls, open_ledger
 from aos.broker.requests import check_account, check_amount, check_hold, check_key, check_project_account, check_request_id
@@ -23,7 +24,7 @@ from aos.v1.receipt_pb2 import Receipt
 from aos.verification.receipts import check_and_digest
 
 
-class BrokerServicer(LedgerCalls, SettlementCalls):
+class BrokerServicer(LedgerCalls, SettlementCalls, ChainCalls):
     """The Broker service over its stores: here accounts, holds and the journal."""
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: Any) -> pb.Account:

@@ -69,6 +69,9 @@ class SettlementCalls(Calls):
             leaf = next(at for at, one in enumerate(receipts) if one.receipt == said)
             shown.root, shown.leaf, shown.leaves = batch.root, leaf, len(receipts)
             shown.proof.extend(settlement.prove(receipts, leaf))
+        placed = await self._on_chain.proof(said) if self._on_chain else None
+        if placed is not None:
+            shown.chain.CopyFrom(placed)
         return shown
 
     async def FreezeReceipt(self, request: pb.FreezeReceiptRequest, context: Any) -> pb.PaidReceipt:
@@ -97,14 +100,20 @@ class SettlementCalls(Calls):
         account = visible(request.account or "accounts/-", "account")
         statement = Statement(_period(request))
         await self._read(account, statement)
-        return _statement_shown(account, statement)
+        return await self._statement(account, statement)
 
     async def ListStatements(self, request: pb.ListStatementsRequest, context: Any) -> pb.ListStatementsResponse:
         """Add up what happened to an account, month by month."""
         account = visible(request.account or "accounts/-", "account")
         months = Months()
         await self._read(account, months)
-        return pb.ListStatementsResponse(statements=[_statement_shown(account, one) for one in months.statements])
+        return pb.ListStatementsResponse(statements=[await self._statement(account, one) for one in months.statements])
+
+    async def _statement(self, account: str, statement: Statement) -> pb.Statement:
+        shown, period = _statement_shown(account, statement), statement.period
+        if self._on_chain:
+            shown.chain_payments.extend(await self._on_chain.payments(account, period.start, period.end))
+        return shown
 
     async def _read(self, account: str, into: Statement | Months) -> None:
         last = 0

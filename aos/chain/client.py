@@ -56,6 +56,10 @@ class Chain:
         """Return what an address has, in neurons."""
         return int(await self.ask(self.web3.eth.get_balance(checked(address))))
 
+    async def has_code(self, address: str) -> bool:
+        """Return whether there is a contract at this address."""
+        return bool(await self.ask(self.web3.eth.get_code(checked(address))))
+
     async def now(self) -> int:
         """Return the latest block's time, seconds since 1970: the clock that contracts go by."""
         block = await self.ask(self.web3.eth.get_block("latest"))

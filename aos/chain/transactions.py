@@ -37,7 +37,7 @@ class Patience:
     each: float = 30.0
     """For one form, before it is made dearer."""
     forms: int = 6
-    """How many forms of one transaction at most."""
+    """How many forms of one transaction at most, and how many times ``each`` a call waits; more only while blocks are dearer."""
     confirmations: int = 0
     """How many blocks must be on top of the transaction's own, so that a reorganisation does not undo it."""
 
@@ -64,6 +64,11 @@ class Sender:
         """Finish what an earlier run left unfinished, in the order of the nonces. Raises as send does."""
         return [await self._finish(sent) for sent in await self._outbox.unfinished()]
 
+    async def is_spent(self, key: str) -> bool:
+        """Return whether the transaction that this key stands for is in a block, good or refused."""
+        sent = await self._outbox.find(key)
+        return sent is not None and bool(sent.mined)
+
     async def first_nonce(self, key: str) -> int:
         """Return the nonce of the transaction that this key stands for; of the next one, if it was not sent yet."""
         sent = await self._outbox.find(key)
@@ -89,6 +94,7 @@ class Sender:
     async def _finish(self, sent: Sent) -> TxReceipt:
         if sent.mined:
             return self._outcome(await self._receipt(sent.mined))
+        waited = 0
         while True:
             await self._broadcast(sent)
             if (receipt := await self._wait(sent)) is not None:
@@ -99,12 +105,14 @@ class Sender:
                 async with self._numbering:
                     sent = self._signed(replace(sent, nonce=await self._next_nonce(), forms=()))
                     await self._outbox.keep(sent)
-            elif len(sent.forms) >= self._patience.forms:
+                continue
+            waited, fair = waited + 1, await self._fair_fee()
+            # beyond its forms it is made dearer only as blocks are: waiting for a chain that stands still costs nothing
+            if waited >= self._patience.forms or (len(sent.forms) >= self._patience.forms and fair <= sent.fee):
                 raise TransactionPending(sent.key, self._patience.each * self._patience.forms)
-            else:
-                fee = max(sent.fee * RAISE[0] // RAISE[1] + 1, await self._fair_fee())
-                sent = self._signed(replace(sent, fee=fee, tip=sent.tip * RAISE[0] // RAISE[1] + 1))
-                await self._outbox.keep(sent)
+            fee = max(sent.fee * RAISE[0] // RAISE[1] + 1, fair)
+            sent = self._signed(replace(sent, fee=fee, tip=sent.tip * RAISE[0] // RAISE[1] + 1))
+            await self._outbox.keep(sent)
 
     async def _broadcast(self, sent: Sent) -> None:
         try:
@@ -150,8 +158,12 @@ class Sender:
         return int(await self.chain.ask(self.chain.web3.eth.get_transaction_count(self.address)))  # pyright: ignore[reportArgumentType]
 
     async def _next_nonce(self) -> int:
-        unfinished = await self._outbox.unfinished()
-        return max([await self._count(), *(sent.nonce + 1 for sent in unfinished)])
+        taken = {sent.nonce for sent in await self._outbox.unfinished()}
+        nonce = await self._count()
+        # the lowest that is free: a gap, as a reorganisation leaves one, would hold up all behind it
+        while nonce in taken:
+            nonce += 1
+        return nonce
 
     async def _fair_fee(self) -> int:
         block = await self.chain.ask(self.chain.web3.eth.get_block("latest"))

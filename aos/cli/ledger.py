@@ -14,6 +14,7 @@ from google.protobuf.json_format import MessageToJson
 from rich.markup import escape
 from rich.table import Table
 
+from aos.cli.chain import prove, show_chain, show_payments
 from aos.cli.keeping import administrator
 from aos.cli.main import ERR, OUT, Where, run, show_table
 from aos.client import CALL_SECONDS
@@ -72,6 +73,8 @@ def show(where: Where, as_json: bool) -> None:
     async def work() -> None:
         async with opened(where) as broker:
             _show(await broker.ledger.get_ledger(), as_json=as_json)
+        if not as_json:
+            await show_chain(where)
 
     run(work())
 
@@ -175,6 +178,47 @@ def acknowledge(where: Where, provider: str, signer: str, service: ServiceType) 
 
 
 @ledger.command()
+@click.argument("wallet")
+@click.pass_obj
+def authorize(where: Where, wallet: str) -> None:
+    """Let WALLET, an address, sign requests that the project's sub-accounts pay."""
+
+    async def work() -> None:
+        async with opened(where) as broker:
+            await broker.inference.authorize_wallet(wallet)
+        OUT.print(f"{wallet} may sign")
+
+    run(work())
+
+
+@ledger.command()
+@click.argument("wallet")
+@click.pass_obj
+def revoke(where: Where, wallet: str) -> None:
+    """Let WALLET sign no longer; what it signed and what was not used is void."""
+
+    async def work() -> None:
+        async with opened(where) as broker:
+            await broker.inference.revoke_wallet(wallet)
+        OUT.print(f"{wallet} may not sign")
+
+    run(work())
+
+
+@ledger.command()
+@click.pass_obj
+def wallets(where: Where) -> None:
+    """List the wallets that may sign for the project."""
+
+    async def work() -> None:
+        async with opened(where) as broker:
+            for one in await broker.inference.list_wallets():
+                OUT.print(one)
+
+    run(work())
+
+
+@ledger.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def delete(where: Where, yes: bool) -> None:
@@ -265,6 +309,7 @@ def _show(found: Ledger, *, as_json: bool = False) -> None:
 def _show_statement(found: Statement) -> None:
     period = " to ".join("now" if time is None else f"{time:%Y-%m-%d}" for time in (found.start, found.end))
     OUT.print(f"[bold]{escape(found.account)}[/bold] {period if found.start else 'all that happened'}")
+    show_payments(found.chain_payments)
     table = Table("pot", "reason", "lines", "came", "went", box=None)
     for pot, closing in found.closing.items():
         table.add_row(pot, "opening", "", coins(found.opening[pot]), "")
@@ -290,4 +335,5 @@ def _plain(found: Any) -> Any:
             return found
 
 
+ledger.add_command(prove)
 COMMANDS = (ledger,)

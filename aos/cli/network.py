@@ -11,8 +11,9 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from aos.settings import SIMULATED, SPLIT_MODES, TEES, VRF_SUITES, NetworkSettin
 
 if TYPE_CHECKING:
     from aos.up import Network
+    from aos.up_chain import ChainSide
 
 PR_SET_PDEATHSIG = 1
 
@@ -108,12 +110,21 @@ def settings_of(options: dict[str, Any], **more: Any) -> NetworkSettings:
 @click.option("--dev", is_flag=True, help="Let callers in without a token. On loopback only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready, and nothing else.")
 @click.option("--vrf-suite", type=click.Choice(VRF_SUITES), default=VRF_SUITES[0], help="The ECVRF that operators are drawn with.")
+@click.option("--chain", is_flag=True, help="Settle receipts on a development chain, anvil, that is kept in the data folder.")
+@click.option(
+    "--chain-rpc", default="", metavar="URL", help="Settle them on the chain of this node; its key: AOS_CHAIN_KEY, or a file."
+)
+@click.option("--chain-payer", "payers", multiple=True, metavar="PROJECT=WALLET", help="Which wallet pays for a project there.")
+@click.option("--chain-confirmations", type=int, default=0, show_default=True, help="Blocks on top before a transaction counts.")
 @click.option("--tee-policy", type=click.Path(dir_okay=False, path_type=Path), help="JSON file: which TEE evidence is taken.")
 @tee_options
 @model_options
 @click.pass_obj
 def up(where: Where, data: Path | None, as_json: bool, **options: Any) -> None:
     """Run a whole network on this machine until Ctrl-C."""
+    options["chain"] = options["chain"] or bool(options["chain_rpc"])
+    pairs = [text.partition("=") for text in options.pop("payers")]
+    options["chain_payers"] = tuple((project, wallet) for project, _, wallet in pairs)
     try:
         settings = settings_of(options, data=(data or where.data).expanduser())
     except ValueError as error:
@@ -167,7 +178,7 @@ async def asked_to_stop() -> AsyncGenerator[asyncio.Event]:
     yield stop  # the handlers stay: a second Ctrl-C counts while the network stops, too
 
 
-def ready_line(network: Network) -> dict[str, object]:
+def ready_line(network: Network) -> Mapping[str, object]:
     """Return what `aos up --json` prints for scripts."""
     kept = network.credentials
     return {
@@ -179,7 +190,12 @@ def ready_line(network: Network) -> dict[str, object]:
         "model": network.model,
         "models": list(network.models),
         "operators": list(network.operators),
-    }
+    } | ({} if network.chain is None else {"chain": chain_line(network.chain)})
+
+
+def chain_line(side: ChainSide) -> Mapping[str, object]:
+    """Return what scripts are told of the chain."""
+    return {"rpc": side.url} | asdict(side.site) | {"wallet": side.wallet}
 
 
 def show_network(network: Network, settings: NetworkSettings) -> None:
@@ -195,6 +211,7 @@ def show_network(network: Network, settings: NetworkSettings) -> None:
         ("models", ", ".join(network.models)),
         ("operators", ", ".join(network.operators)),
         ("data", str(settings.data)),
+        *(() if network.chain is None else ((f"chain: {name}", str(value)) for name, value in chain_line(network.chain).items())),
     ):
         table.add_row(f"[bold]{name}[/bold]", value)
     OUT.print(table)

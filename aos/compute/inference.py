@@ -23,7 +23,13 @@ from aos.v1 import requests_pb2_grpc
 from aos.v1.broker_pb2 import GetAccountRequest
 from aos.v1.dispatcher_pb2 import GetReceiptRequest
 from aos.v1.registry_pb2 import GetModelRequest
-from aos.v1.requests_pb2 import AuthorizeWalletRequest, GetRequestDomainRequest, RevokeWalletRequest, SignedRequest
+from aos.v1.requests_pb2 import (
+    AuthorizeWalletRequest,
+    GetRequestDomainRequest,
+    ListWalletsRequest,
+    RevokeWalletRequest,
+    SignedRequest,
+)
 from aos.verification.keys import OperatorKey
 from aos.verification.requests import LONGEST_SECONDS, body_hash, headers_of, statement_of
 from aos.verification.wallets import Contract
@@ -98,6 +104,11 @@ class WalletInference(InferenceBroker):
         request = RevokeWalletRequest(wallet=wallet or self._key().address)
         with told():
             return list((await self._requests.RevokeWallet(request, timeout=CALL_SECONDS)).wallets)
+
+    async def list_wallets(self) -> list[str]:
+        """Return the wallets that may sign for the account."""
+        with told():
+            return list((await self._requests.ListWallets(ListWalletsRequest(), timeout=CALL_SECONDS)).wallets)
 
     async def get_service_metadata(self, provider: str, model: str = "") -> ServiceMetadata:
         """Return where the provider's model is asked; without a ``model``, its first. Raises OtherProvider if it offers none."""

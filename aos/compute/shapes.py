@@ -94,6 +94,19 @@ class Movement:
 
 
 @dataclass(frozen=True, slots=True)
+class ChainPayment:
+    """Receipts of one payer that one transaction settled. ``root`` is in hex."""
+
+    transaction: str
+    block: int
+    user: str
+    provider: str
+    root: str
+    receipts: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """What happened in a time: opening balances and movements add up to closing balances."""
 
@@ -104,6 +117,8 @@ class Statement:
     """By pot: `available`, `held`, and one a sub-account."""
     closing: dict[str, int]
     movements: tuple[Movement, ...]
+    chain_payments: tuple[ChainPayment, ...] = ()
+    """What was settled on a chain, the latest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,4 +184,8 @@ def statement(message: pb.Statement) -> Statement:
         opening={one.pot: int(one.opening) for one in message.pots},
         closing={one.pot: int(one.closing) for one in message.pots},
         movements=tuple(Movement(one.reason, one.pot, one.lines, int(one.credited), int(one.debited)) for one in message.movements),
+        chain_payments=tuple(
+            ChainPayment(one.transaction, one.block, one.user, one.provider, one.root.hex(), one.receipts, int(one.amount))
+            for one in message.chain_payments
+        ),
     )

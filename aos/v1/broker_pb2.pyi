@@ -351,7 +351,7 @@ class SettleFeeRequest(_message.Message):
     def __init__(self, account: _Optional[str] = ..., provider: _Optional[str] = ..., service: _Optional[str] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ...) -> None: ...
 
 class PaidReceipt(_message.Message):
-    __slots__ = ("name", "account", "pot", "operator", "price", "time", "standing", "settlement", "root", "proof", "leaf", "leaves")
+    __slots__ = ("name", "account", "pot", "operator", "price", "time", "standing", "settlement", "root", "proof", "leaf", "leaves", "chain")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     POT_FIELD_NUMBER: _ClassVar[int]
@@ -364,6 +364,7 @@ class PaidReceipt(_message.Message):
     PROOF_FIELD_NUMBER: _ClassVar[int]
     LEAF_FIELD_NUMBER: _ClassVar[int]
     LEAVES_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
     name: str
     account: str
     pot: str
@@ -376,7 +377,44 @@ class PaidReceipt(_message.Message):
     proof: _containers.RepeatedScalarFieldContainer[bytes]
     leaf: int
     leaves: int
-    def __init__(self, name: _Optional[str] = ..., account: _Optional[str] = ..., pot: _Optional[str] = ..., operator: _Optional[str] = ..., price: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., standing: _Optional[_Union[ReceiptStanding, str]] = ..., settlement: _Optional[str] = ..., root: _Optional[bytes] = ..., proof: _Optional[_Iterable[bytes]] = ..., leaf: _Optional[int] = ..., leaves: _Optional[int] = ...) -> None: ...
+    chain: ChainProof
+    def __init__(self, name: _Optional[str] = ..., account: _Optional[str] = ..., pot: _Optional[str] = ..., operator: _Optional[str] = ..., price: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., standing: _Optional[_Union[ReceiptStanding, str]] = ..., settlement: _Optional[str] = ..., root: _Optional[bytes] = ..., proof: _Optional[_Iterable[bytes]] = ..., leaf: _Optional[int] = ..., leaves: _Optional[int] = ..., chain: _Optional[_Union[ChainProof, _Mapping]] = ...) -> None: ...
+
+class ChainProof(_message.Message):
+    __slots__ = ("chain_id", "contract", "transaction", "block", "batch", "nonce", "line", "user", "provider", "root", "total", "leaves", "leaf", "proof", "dispute", "closes_at")
+    CHAIN_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    TRANSACTION_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    LEAVES_FIELD_NUMBER: _ClassVar[int]
+    LEAF_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    DISPUTE_FIELD_NUMBER: _ClassVar[int]
+    CLOSES_AT_FIELD_NUMBER: _ClassVar[int]
+    chain_id: int
+    contract: str
+    transaction: str
+    block: int
+    batch: bytes
+    nonce: str
+    line: int
+    user: str
+    provider: str
+    root: bytes
+    total: str
+    leaves: int
+    leaf: int
+    proof: _containers.RepeatedScalarFieldContainer[bytes]
+    dispute: str
+    closes_at: int
+    def __init__(self, chain_id: _Optional[int] = ..., contract: _Optional[str] = ..., transaction: _Optional[str] = ..., block: _Optional[int] = ..., batch: _Optional[bytes] = ..., nonce: _Optional[str] = ..., line: _Optional[int] = ..., user: _Optional[str] = ..., provider: _Optional[str] = ..., root: _Optional[bytes] = ..., total: _Optional[str] = ..., leaves: _Optional[int] = ..., leaf: _Optional[int] = ..., proof: _Optional[_Iterable[bytes]] = ..., dispute: _Optional[str] = ..., closes_at: _Optional[int] = ...) -> None: ...
 
 class SealSettlementRequest(_message.Message):
     __slots__ = ("receipts",)
@@ -447,18 +485,72 @@ class GetStatementRequest(_message.Message):
     def __init__(self, account: _Optional[str] = ..., month: _Optional[str] = ..., start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Statement(_message.Message):
-    __slots__ = ("account", "start", "end", "pots", "movements")
+    __slots__ = ("account", "start", "end", "pots", "movements", "chain_payments")
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     POTS_FIELD_NUMBER: _ClassVar[int]
     MOVEMENTS_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_PAYMENTS_FIELD_NUMBER: _ClassVar[int]
     account: str
     start: _timestamp_pb2.Timestamp
     end: _timestamp_pb2.Timestamp
     pots: _containers.RepeatedCompositeFieldContainer[PotStatement]
     movements: _containers.RepeatedCompositeFieldContainer[Movement]
-    def __init__(self, account: _Optional[str] = ..., start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pots: _Optional[_Iterable[_Union[PotStatement, _Mapping]]] = ..., movements: _Optional[_Iterable[_Union[Movement, _Mapping]]] = ...) -> None: ...
+    chain_payments: _containers.RepeatedCompositeFieldContainer[ChainPayment]
+    def __init__(self, account: _Optional[str] = ..., start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pots: _Optional[_Iterable[_Union[PotStatement, _Mapping]]] = ..., movements: _Optional[_Iterable[_Union[Movement, _Mapping]]] = ..., chain_payments: _Optional[_Iterable[_Union[ChainPayment, _Mapping]]] = ...) -> None: ...
+
+class ChainPayment(_message.Message):
+    __slots__ = ("transaction", "block", "account", "user", "provider", "root", "receipts", "amount")
+    TRANSACTION_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    transaction: str
+    block: int
+    account: str
+    user: str
+    provider: str
+    root: bytes
+    receipts: int
+    amount: str
+    def __init__(self, transaction: _Optional[str] = ..., block: _Optional[int] = ..., account: _Optional[str] = ..., user: _Optional[str] = ..., provider: _Optional[str] = ..., root: _Optional[bytes] = ..., receipts: _Optional[int] = ..., amount: _Optional[str] = ...) -> None: ...
+
+class GetChainRequest(_message.Message):
+    __slots__ = ("account",)
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    def __init__(self, account: _Optional[str] = ...) -> None: ...
+
+class ChainState(_message.Message):
+    __slots__ = ("chain_id", "ledger", "inference", "fine_tuning", "wallet", "available", "total", "receipts_waiting", "receipts_sent", "receipts_settled", "amount_settled")
+    CHAIN_ID_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_FIELD_NUMBER: _ClassVar[int]
+    FINE_TUNING_FIELD_NUMBER: _ClassVar[int]
+    WALLET_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    RECEIPTS_WAITING_FIELD_NUMBER: _ClassVar[int]
+    RECEIPTS_SENT_FIELD_NUMBER: _ClassVar[int]
+    RECEIPTS_SETTLED_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_SETTLED_FIELD_NUMBER: _ClassVar[int]
+    chain_id: int
+    ledger: str
+    inference: str
+    fine_tuning: str
+    wallet: str
+    available: str
+    total: str
+    receipts_waiting: int
+    receipts_sent: int
+    receipts_settled: int
+    amount_settled: str
+    def __init__(self, chain_id: _Optional[int] = ..., ledger: _Optional[str] = ..., inference: _Optional[str] = ..., fine_tuning: _Optional[str] = ..., wallet: _Optional[str] = ..., available: _Optional[str] = ..., total: _Optional[str] = ..., receipts_waiting: _Optional[int] = ..., receipts_sent: _Optional[int] = ..., receipts_settled: _Optional[int] = ..., amount_settled: _Optional[str] = ...) -> None: ...
 
 class PotStatement(_message.Message):
     __slots__ = ("pot", "opening", "closing")

@@ -148,6 +148,11 @@ class BrokerStub:
                 request_serializer=aos_dot_v1_dot_broker__pb2.GetPaidReceiptRequest.SerializeToString,
                 response_deserializer=aos_dot_v1_dot_broker__pb2.PaidReceipt.FromString,
                 _registered_method=True)
+        self.GetChain = channel.unary_unary(
+                '/aos.v1.Broker/GetChain',
+                request_serializer=aos_dot_v1_dot_broker__pb2.GetChainRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.ChainState.FromString,
+                _registered_method=True)
         self.FreezeReceipt = channel.unary_unary(
                 '/aos.v1.Broker/FreezeReceipt',
                 request_serializer=aos_dot_v1_dot_broker__pb2.FreezeReceiptRequest.SerializeToString,
@@ -342,6 +347,14 @@ class BrokerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetChain(self, request, context):
+        """Returns what an account has on the chain, and what became of its receipts there. A project may see its own, the administrator
+        any. Fails with NO_CHAIN on a network without one, and with SERVICE_UNAVAILABLE while it does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FreezeReceipt(self, request, context):
         """Keeps an operator from the money of exactly one receipt while it is disputed. The network's services only. Fails with
         RECEIPT_USED once it is too late.
@@ -469,6 +482,11 @@ def add_BrokerServicer_to_server(servicer, server):
                     servicer.GetPaidReceipt,
                     request_deserializer=aos_dot_v1_dot_broker__pb2.GetPaidReceiptRequest.FromString,
                     response_serializer=aos_dot_v1_dot_broker__pb2.PaidReceipt.SerializeToString,
+            ),
+            'GetChain': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChain,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.GetChainRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.ChainState.SerializeToString,
             ),
             'FreezeReceipt': grpc.unary_unary_rpc_method_handler(
                     servicer.FreezeReceipt,
@@ -1079,6 +1097,33 @@ class Broker:
             '/aos.v1.Broker/GetPaidReceipt',
             aos_dot_v1_dot_broker__pb2.GetPaidReceiptRequest.SerializeToString,
             aos_dot_v1_dot_broker__pb2.PaidReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/GetChain',
+            aos_dot_v1_dot_broker__pb2.GetChainRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.ChainState.FromString,
             options,
             channel_credentials,
             insecure,

@@ -111,6 +111,10 @@ class BrokerStub:
     """Lists batches of settled receipts, oldest first."""
     GetPaidReceipt: _grpc.UnaryUnaryMultiCallable[_broker_pb2.GetPaidReceiptRequest, _broker_pb2.PaidReceipt]
     """Returns what a receipt paid, and, once it is in a batch, the proof of that. A project may see those that it paid."""
+    GetChain: _grpc.UnaryUnaryMultiCallable[_broker_pb2.GetChainRequest, _broker_pb2.ChainState]
+    """Returns what an account has on the chain, and what became of its receipts there. A project may see its own, the administrator
+    any. Fails with NO_CHAIN on a network without one, and with SERVICE_UNAVAILABLE while it does not answer.
+    """
     FreezeReceipt: _grpc.UnaryUnaryMultiCallable[_broker_pb2.FreezeReceiptRequest, _broker_pb2.PaidReceipt]
     """Keeps an operator from the money of exactly one receipt while it is disputed. The network's services only. Fails with
     RECEIPT_USED once it is too late.
@@ -201,6 +205,10 @@ class BrokerAsyncStub(BrokerStub):
     """Lists batches of settled receipts, oldest first."""
     GetPaidReceipt: _aio.UnaryUnaryMultiCallable[_broker_pb2.GetPaidReceiptRequest, _broker_pb2.PaidReceipt]  # type: ignore[assignment]
     """Returns what a receipt paid, and, once it is in a batch, the proof of that. A project may see those that it paid."""
+    GetChain: _aio.UnaryUnaryMultiCallable[_broker_pb2.GetChainRequest, _broker_pb2.ChainState]  # type: ignore[assignment]
+    """Returns what an account has on the chain, and what became of its receipts there. A project may see its own, the administrator
+    any. Fails with NO_CHAIN on a network without one, and with SERVICE_UNAVAILABLE while it does not answer.
+    """
     FreezeReceipt: _aio.UnaryUnaryMultiCallable[_broker_pb2.FreezeReceiptRequest, _broker_pb2.PaidReceipt]  # type: ignore[assignment]
     """Keeps an operator from the money of exactly one receipt while it is disputed. The network's services only. Fails with
     RECEIPT_USED once it is too late.
@@ -420,6 +428,16 @@ class BrokerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_broker_pb2.PaidReceipt, _abc.Awaitable[_broker_pb2.PaidReceipt]]:
         """Returns what a receipt paid, and, once it is in a batch, the proof of that. A project may see those that it paid."""
+
+    @_abc_1.abstractmethod
+    def GetChain(
+        self,
+        request: _broker_pb2.GetChainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.ChainState, _abc.Awaitable[_broker_pb2.ChainState]]:
+        """Returns what an account has on the chain, and what became of its receipts there. A project may see its own, the administrator
+        any. Fails with NO_CHAIN on a network without one, and with SERVICE_UNAVAILABLE while it does not answer.
+        """
 
     @_abc_1.abstractmethod
     def FreezeReceipt(

@@ -103,7 +103,7 @@ class RequestsServicer:
     def AdmitRequest(self, request, context):
         """Takes a signed request, once. The network's services only: what it allows is theirs to do.
 
-        Fails with OTHER_CHAIN, REQUEST_EXPIRED, SIGNATURE_HIGH_S, REQUEST_SIGNATURE, WALLET_NOT_AUTHORIZED, ACCOUNT_NOT_FOUND or
+        Fails with WALLET_NOT_AUTHORIZED, OTHER_CHAIN, REQUEST_EXPIRED, SIGNATURE_HIGH_S, REQUEST_SIGNATURE, ACCOUNT_NOT_FOUND or
         SIGNER_NOT_ACKNOWLEDGED, each of which leaves the nonce unused, and with REQUEST_REPLAYED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

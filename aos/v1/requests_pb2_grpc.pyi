@@ -48,7 +48,7 @@ class RequestsStub:
     AdmitRequest: _grpc.UnaryUnaryMultiCallable[_requests_pb2.SignedRequest, _requests_pb2.AdmittedRequest]
     """Takes a signed request, once. The network's services only: what it allows is theirs to do.
 
-    Fails with OTHER_CHAIN, REQUEST_EXPIRED, SIGNATURE_HIGH_S, REQUEST_SIGNATURE, WALLET_NOT_AUTHORIZED, ACCOUNT_NOT_FOUND or
+    Fails with WALLET_NOT_AUTHORIZED, OTHER_CHAIN, REQUEST_EXPIRED, SIGNATURE_HIGH_S, REQUEST_SIGNATURE, ACCOUNT_NOT_FOUND or
     SIGNER_NOT_ACKNOWLEDGED, each of which leaves the nonce unused, and with REQUEST_REPLAYED.
     """
 
@@ -72,7 +72,7 @@ class RequestsAsyncStub(RequestsStub):
     AdmitRequest: _aio.UnaryUnaryMultiCallable[_requests_pb2.SignedRequest, _requests_pb2.AdmittedRequest]  # type: ignore[assignment]
     """Takes a signed request, once. The network's services only: what it allows is theirs to do.
 
-    Fails with OTHER_CHAIN, REQUEST_EXPIRED, SIGNATURE_HIGH_S, REQUEST_SIGNATURE, WALLET_NOT_AUTHORIZED, ACCOUNT_NOT_FOUND or
+    Fails with WALLET_NOT_AUTHORIZED, OTHER_CHAIN, REQUEST_EXPIRED, SIGNATURE_HIGH_S, REQUEST_SIGNATURE, ACCOUNT_NOT_FOUND or
     SIGNER_NOT_ACKNOWLEDGED, each of which leaves the nonce unused, and with REQUEST_REPLAYED.
     """
 
@@ -123,7 +123,7 @@ class RequestsServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_requests_pb2.AdmittedRequest, _abc.Awaitable[_requests_pb2.AdmittedRequest]]:
         """Takes a signed request, once. The network's services only: what it allows is theirs to do.
 
-        Fails with OTHER_CHAIN, REQUEST_EXPIRED, SIGNATURE_HIGH_S, REQUEST_SIGNATURE, WALLET_NOT_AUTHORIZED, ACCOUNT_NOT_FOUND or
+        Fails with WALLET_NOT_AUTHORIZED, OTHER_CHAIN, REQUEST_EXPIRED, SIGNATURE_HIGH_S, REQUEST_SIGNATURE, ACCOUNT_NOT_FOUND or
         SIGNER_NOT_ACKNOWLEDGED, each of which leaves the nonce unused, and with REQUEST_REPLAYED.
         """
 

@@ -53,11 +53,19 @@ class OperatorKey:
         return cls._read(path)
 
     @classmethod
-    def _read(cls, path: Path) -> OperatorKey:
-        text = path.read_text().strip()
+    def from_hex(cls, digits: str) -> OperatorKey:
+        """Return the key of 64 hex digits. Raises ValueError, which does not repeat them, for what is none."""
         try:
-            return cls(Account.from_key(bytes.fromhex(text.removeprefix("0x"))))
+            return cls(Account.from_key(bytes.fromhex(digits.strip().removeprefix("0x"))))
         except Exception:  # eth-keys raises several kinds, some with the key in their words
+            raise ValueError("a key must be 64 hex digits") from None
+
+    @classmethod
+    def _read(cls, path: Path) -> OperatorKey:
+        text = path.read_text()
+        try:
+            return cls.from_hex(text)
+        except ValueError:
             raise ValueError(f"{path} holds no key: 64 hex digits are needed") from None
 
     @property

@@ -10,11 +10,14 @@ import base64
 import re
 from typing import Any, Final
 
+from aos.verification.requests import HEADERS
 from gateway.descriptors import SERVICES, Rest, descriptor_set, rest, streaming
 from gateway.envoy.replies import mappers
 from gateway.envoy.settings import EnvoySettings
 from gateway.http import ORIGIN, STATUS
 
+ALLOWED: Final = ("authorization", "content-type", "idempotency-key", "x-request-id", "grpc-timeout", "x-grpc-web", "x-user-agent")
+"""Headers that pages may send, besides those of signed requests."""
 HEALTH: Final = "/healthz"
 RESPONSE_BYTES: Final = 64 << 20
 """Largest response of a call that does not stream: a page of jobs can have a thousand prompts."""
@@ -233,8 +236,8 @@ def _cors(settings: EnvoySettings) -> dict[str, Any]:
         "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy",
         "allow_origin_string_match": [{"exact": origin} for origin in settings.origins],
         "allow_methods": "GET, POST",
-        "allow_headers": "authorization, content-type, idempotency-key, x-request-id, grpc-timeout, x-grpc-web, x-user-agent",
-        "expose_headers": "x-request-id, retry-after, grpc-status, grpc-message, grpc-status-details-bin",
+        "allow_headers": ", ".join((*ALLOWED, *(name.lower() for name in HEADERS))),
+        "expose_headers": "x-request-id, retry-after, zg-res-key, grpc-status, grpc-message, grpc-status-details-bin",
         "max_age": "600",
     }
 

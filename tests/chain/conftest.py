@@ -8,13 +8,14 @@ import pytest
 from eth_account import Account
 
 from aos.chain.client import Chain, connected
-from aos.chain.deploy import Terms, deploy
+from aos.chain.deploy import Addresses, Terms, deploy
 from aos.chain.ledger import LedgerContract
 from aos.chain.outbox import FolderOutbox
 from aos.chain.serving import FineTuningContract, InferenceContract
 from aos.chain.transactions import Patience, Sender
 from aos.testing.anvil import KEYS, Anvil
 from aos.verification.keys import OperatorKey
+from tests.chain.shop import PAYER, QUICK, Shop, fund, open_shop
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Deployment:
 
     chain: Chain
     folder: Path
+    addresses: Addresses
     ledger: LedgerContract
     inference: InferenceContract
     fine_tuning: FineTuningContract
@@ -50,8 +52,15 @@ async def deployment(anvil: Anvil, tmp_path: Path) -> AsyncIterator[Deployment]:
         outbox = FolderOutbox(tmp_path / "0")
         addresses = await deploy(Sender(chain, OperatorKey(Account.from_key(KEYS[0])), outbox), Terms(lock_time=100, window=50))
         yield Deployment(
-            chain, tmp_path, LedgerContract(chain, addresses.ledger), InferenceContract(chain, addresses.inference),
+            chain, tmp_path, addresses, LedgerContract(chain, addresses.ledger), InferenceContract(chain, addresses.inference),
             FineTuningContract(chain, addresses.fine_tuning),
         )  # fmt: skip
         await chain.web3.provider.make_request("evm_setAutomine", [True])
         await chain.web3.provider.make_request("evm_revert", [before])
+
+
+@pytest.fixture
+async def shop(deployment: Deployment) -> AsyncIterator[Shop]:
+    await fund(deployment, PAYER, 1000)
+    async with open_shop(deployment.chain, deployment.folder, deployment.addresses, patience=QUICK) as opened:
+        yield opened

@@ -94,3 +94,12 @@ class TestBooks:
         assert (checked.code, checked.out.count("holds  ")) == (0, 7)
         settled = await as_admin("ledger", "settle")
         assert json.loads(settled.out)["receipts"] == 1, settled.err
+
+
+class TestWallets:
+    async def test_are_let_in_and_out(self, as_admin):
+        """Who was authorized is listed until it is revoked."""
+        assert f"{PROVIDER} may sign" in (await as_admin("ledger", "authorize", PROVIDER)).out
+        assert (await as_admin("ledger", "wallets")).out.split() == [PROVIDER]
+        assert f"{PROVIDER} may not sign" in (await as_admin("ledger", "revoke", PROVIDER)).out
+        assert (await as_admin("ledger", "wallets")).out == ""

@@ -1,4 +1,4 @@
-"""The customer's whole way, as the how-to tells it: fund, acknowledge, ask with the `openai` client, verify; real model, real Envoy."""
+"""The customer's whole way: fund, acknowledge, ask with the `openai` client, verify; real model, real Envoy."""
 
 from __future__ import annotations
 
@@ -76,9 +76,16 @@ class TestAsking:
             answers = [await client.chat.completions.create(**ASKED | {"model": meta.model}) for _ in range(2)]
         assert len({answer.id for answer in answers}) == 2
 
-    async def test_only_what_is_missing_is_transferred(self, network, broker):
+    async def test_only_what_is_missing_is_transferred(self):
         """Headers find the money there, or bring what is not; whoever asks for several at once does so once."""
-        provider = network.operators[0]
+        async with (
+            running_aos(name=MODEL, clock=SystemClock()) as network,
+            create_broker(network.address, network.token, wallet=OperatorKey.create()) as broker,
+        ):
+            await self._ask_again_and_again(broker, network.operators[0])
+
+    @staticmethod
+    async def _ask_again_and_again(broker: ComputeBroker, provider: str) -> None:
         await broker.inference.get_request_headers(provider, ASKED, max_fee=50_000)
         before = await broker.inference.get_account(provider)
         await asyncio.gather(*(broker.inference.get_request_headers(provider, ASKED, max_fee=50_000) for _ in range(5)))

@@ -8,8 +8,8 @@ from itertools import combinations
 from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
-from aos.v1 import broker_pb2, controllers_pb2, dispatcher_pb2, operator_pb2, registry_pb2
-from gateway.v1 import ai_projects_pb2, aici_pb2, jobs_pb2, metrics_pb2, models_pb2, operators_pb2, projects_pb2
+from aos.v1 import broker_pb2, controllers_pb2, dispatcher_pb2, operator_pb2, registry_pb2, requests_pb2
+from gateway.v1 import ai_projects_pb2, aici_pb2, jobs_pb2, metrics_pb2, models_pb2, operators_pb2, projects_pb2, zerog_pb2
 from tools import protos
 
 MODULES = (
@@ -18,6 +18,8 @@ MODULES = (
     dispatcher_pb2,
     operator_pb2,
     registry_pb2,
+    requests_pb2,
+    zerog_pb2,
     jobs_pb2,
     metrics_pb2,
     models_pb2,
@@ -49,6 +51,13 @@ ROUTES = {
     ("GET", "/**/v1/controllers/tags", "gateway.v1.Aici.ListControllers"),
     ("POST", "/v1/run", "gateway.v1.Aici.RunController"),
     ("POST", "/**/v1/run", "gateway.v1.Aici.RunController"),
+    ("POST", "/v1/proxy/chat/completions", "gateway.v1.Zerog.CreateProxyCompletion"),
+    ("POST", "/v1/proxy/{service}/chat/completions", "gateway.v1.Zerog.CreateProxyCompletion"),
+    ("GET", "/v1/proxy/signature/{chat}", "gateway.v1.Zerog.GetChatSignature"),
+    ("POST", "/v1/ledger:authorize", "aos.v1.Requests.AuthorizeWallet"),
+    ("POST", "/v1/ledger:revoke", "aos.v1.Requests.RevokeWallet"),
+    ("GET", "/v1/ledger:wallets", "aos.v1.Requests.ListWallets"),
+    ("GET", "/v1/ledger:domain", "aos.v1.Requests.GetRequestDomain"),
     ("GET", "/metrics", "gateway.v1.Metrics.GetMetrics"),
     ("GET", "/v1/models", "gateway.v1.Models.ListModels"),
     ("GET", "/v1/models/{model=**}", "gateway.v1.Models.GetModel"),
@@ -76,6 +85,7 @@ ROUTES = {
     ("GET", "/v1/ledger:check", "aos.v1.Broker.CheckInvariants"),
     ("POST", "/v1/ledger:settle", "aos.v1.Broker.SealSettlement"),
     ("GET", "/v1/ledger:settlements", "aos.v1.Broker.ListSettlements"),
+    ("GET", "/v1/ledger:chain", "aos.v1.Broker.GetChain"),
     ("GET", "/v1/ledger/{name=receipts/*}", "aos.v1.Broker.GetPaidReceipt"),
 }
 """Where REST callers find what. A line may be added; changing one breaks somebody."""

@@ -58,7 +58,7 @@ class TestTheModel:
         assert len(set(texts)) == 3
 
     async def test_the_prompt_is_computed_once(self, client):
-        """All answers but one reuse what was computed for it, at least its whole blocks; all of it is paid for, as each job says."""
+        """All answers but one reuse what was computed for it, at least whole blocks; all of it is paid for, as each job says."""
         words = " ".join(f"word{number}" for number in range(40))
         answer = await client.completions.create(model="demo", prompt=words, n=4, max_tokens=4, temperature=1, seed=1)
         each = answer.usage.prompt_tokens // 4

@@ -12,7 +12,7 @@ from openai import AsyncOpenAI
 
 from aos.rpc.channel import channel
 from aos.testing.harness import MODEL
-from aos.v1.broker_pb2 import GetSubAccountRequest
+from aos.v1.broker_pb2 import GetAccountRequest, GetSubAccountRequest
 from aos.v1.dispatcher_pb2 import GetJobRequest
 from aos.v1.requests_pb2_grpc import RequestsStub
 from aos.verification.requests import exchange_signer
@@ -36,7 +36,11 @@ async def sdk(aos_rest):
         yield client
 
 
-async def spendable(aos) -> int:
+async def at_rest(aos) -> int:
+    """What the sub-account has, once no job holds anything of it."""
+    async with asyncio.timeout(10):
+        while (await aos.broker.GetAccount(GetAccountRequest(name="accounts/-"))).held != "0":
+            pass
     found = await aos.broker.GetSubAccount(GetSubAccountRequest(provider=aos.operators[0], service="inference"))
     return int(found.balance)
 
@@ -70,15 +74,13 @@ class TestPaidChats:
 
     async def test_the_sub_account_pays_what_the_receipt_says(self, aos_rest, bare, wallet):
         """Not a neuron more is gone, and none from what is available."""
-        account = await aos_rest.client.broker.GetAccount(_own())
-        before = await spendable(aos_rest)
+        before = await at_rest(aos_rest)
+        account = await aos_rest.broker.GetAccount(GetAccountRequest(name="accounts/-"))
         reply = await bare.post(PATH, json=ASKED, headers=wallet.headers(ASKED))
         receipt = (await aos_rest.client.outcome(reply.json()["aos"]["job"])).receipt
-        async with asyncio.timeout(10):
-            while await spendable(aos_rest) != before - int(receipt.price):
-                await asyncio.sleep(0)
+        assert await at_rest(aos_rest) == before - int(receipt.price)
         assert int(receipt.price) > 0
-        after = await aos_rest.client.broker.GetAccount(_own())
+        after = await aos_rest.client.broker.GetAccount(GetAccountRequest(name="accounts/-"))
         assert (after.available, after.held) == (account.available, "0")
         assert before <= FUNDS
 
@@ -106,9 +108,3 @@ class TestSignatures:
         """An answer that nobody knows, or that went too long ago."""
         reply = await bare.get("/v1/proxy/signature/cmpl-1")
         assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
-
-
-def _own():
-    from aos.v1.broker_pb2 import GetAccountRequest
-
-    return GetAccountRequest(name="accounts/-")

@@ -124,6 +124,12 @@ class TestRefusals:
         """Nothing is begun that could cost more than was signed for."""
         assert await refused(wallet.headers(ASKED, max_fee="1")) == (402, "fee_too_low", "Fee")
 
+    @pytest.mark.parametrize("model", [[], {}, 1, None, "another"])
+    async def test_a_model_that_is_not_the_service(self, wallet, refused, model):
+        """The body's model is the service that was signed for, whatever stands in its place."""
+        body = ASKED | {"model": model}
+        assert await refused(wallet.headers(body, service=MODEL), body) == (400, "bad_header", "X-AOS-Service")
+
     async def test_several_answers_for_one_fee(self, wallet, refused):
         """One request pays for one answer."""
         body = ASKED | {"n": 2}
@@ -176,4 +182,4 @@ class TestDevelopment:
             assert (await client.get(f"/v1/proxy/signature/{reply.headers['zg-res-key']}")).status_code == 200
             # a signature that is there is checked all the same
             bad = Wallet("accounts/demo", network.operators[0], OperatorKey.create(), now=0).headers(ASKED)
-            assert (await client.post(PATH, json=ASKED, headers=bad)).status_code == 401
+            assert (await client.post(PATH, json=ASKED, headers=bad)).status_code == 403

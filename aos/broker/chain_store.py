@@ -1,0 +1,122 @@
+"""What settlement needs of a chain, and where its batches live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from aos.broker.accounts import Movement
+from aos.broker.chain import ChainBatch, Counted, Cursor, Dispute, Drafted, Found, Funds, Placed, Progress, Site, Wallet
+from aos.broker.settlement import Earned
+
+
+class SettlementChain(Protocol):
+    """A chain, for as long as it answers. What it says is as of the last block that is deep enough, unless it says otherwise.
+
+    Each method raises ServiceUnavailable if the chain does not answer.
+    """
+
+    @property
+    def site(self) -> Site:
+        """Where the contracts are."""
+        ...
+
+    @property
+    def providers(self) -> Sequence[str]:
+        """Whose receipts can be signed for here: addresses in lower case."""
+        ...
+
+    def identity(self, provider: str, nonce: int) -> str:
+        """Return the contract's name for this provider's batch of this nonce."""
+        ...
+
+    async def height(self) -> int:
+        """Return the number of the last block that is deep enough."""
+        ...
+
+    async def time(self) -> int:
+        """Return that block's time."""
+        ...
+
+    async def funds(self, user: str, provider: str) -> Funds:
+        """Return what a user can pay a provider, as of the latest block."""
+        ...
+
+    async def wallet(self, user: str) -> Wallet:
+        """Return what a user has, as of the latest block."""
+        ...
+
+    async def send(self, batch: ChainBatch) -> bool:
+        """Send the batch, or go on waiting for it. False: this attempt's transaction is in a block, and was refused there.
+
+        Raises ChainRefused if nothing was sent, and TransactionPending.
+        """
+        ...
+
+    async def resume(self) -> None:
+        """Finish what was sent and has no batch any more, so that nothing waits behind it. Raises as ``send`` does."""
+        ...
+
+    async def has(self, batch: ChainBatch) -> bool:
+        """Return whether the chain has the batch, by its state alone."""
+        ...
+
+    async def find(self, batch: ChainBatch) -> Found | None:
+        """Return the batch as the chain has it, by its state, and what its events say of it; None if it has none."""
+        ...
+
+    async def disputes(self, cursor: Cursor | None) -> tuple[Cursor, Sequence[Dispute]]:
+        """Return what happened behind the cursor, and how far that is. A cursor before the given one: begin again behind that."""
+        ...
+
+
+class ChainStore(Protocol):
+    """Keeps which receipt is in which batch. Each method is one transaction and returns only once it is durable."""
+
+    async def waiting(self, provider: str, payers: Sequence[str], limit: int) -> Sequence[Earned]:
+        """Return paid receipts of these accounts that are in no batch, oldest first."""
+        ...
+
+    async def make(self, drafted: Drafted, identity: str, by: Movement) -> ChainBatch | None:
+        """Keep a batch; its money leaves the provider's account here. None, and nothing is kept, if that has too little."""
+        ...
+
+    async def batches(self, progress: Progress, limit: int) -> Sequence[ChainBatch]:
+        """Return batches that are so far; of settled ones the latest first, of others the oldest."""
+        ...
+
+    async def settled(self, batch: ChainBatch, found: Found, by: Movement) -> None:
+        """Keep that the chain has it. Receipts of refused lines wait again, and their money comes back."""
+        ...
+
+    async def unsettled(self, batch: ChainBatch) -> None:
+        """Keep that the chain has it not, after all, or that what was sent failed: it is to be sent anew."""
+        ...
+
+    async def release(self, batch: ChainBatch, by: Movement) -> None:
+        """Keep that it can never be settled: its receipts wait again, and their money comes back."""
+        ...
+
+    async def placed(self, receipt: str) -> Placed | None:
+        """Return where a receipt is; None if it is in no batch."""
+        ...
+
+    async def counted(self, account: str) -> Counted:
+        """Return what became of an account's receipts."""
+        ...
+
+    async def paid(self, account: str, start: datetime | None, end: datetime | None, limit: int) -> Sequence[ChainBatch]:
+        """Return the latest batches with receipts of the account, as its payer or as their provider, that were paid in that time.
+
+        Only lines of the account are in them.
+        """
+        ...
+
+    async def cursor(self) -> Cursor | None:
+        """Return how far events were read."""
+        ...
+
+    async def follow(self, cursor: Cursor, disputes: Sequence[Dispute]) -> None:
+        """Keep what happened and how far that was read; what was kept of later blocks is forgotten."""
+        ...

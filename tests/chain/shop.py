@@ -1,0 +1,149 @@
+"""A network's books and the settlement of its receipts on a chain, over files: a process may end at any time and another go on.
+
+``python -m tests.chain.shop URL FOLDER LEDGER INFERENCE FINE_TUNING`` settles what there is, and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from eth_account import Account
+
+from aos.broker.accounts import Movement
+from aos.broker.chain import ChainBatch, ChainSettings, Progress
+from aos.broker.chain_calls import OnChain
+from aos.broker.chain_settlement import ChainSettlement
+from aos.broker.metrics import BrokerMetrics
+from aos.broker.servicer import BrokerServicer
+from aos.broker.settings import BrokerSettings
+from aos.chain.client import Chain, connected
+from aos.chain.deploy import Addresses
+from aos.chain.outbox import FolderOutbox
+from aos.chain.settling import ChainSettler
+from aos.chain.transactions import Patience, Sender
+from aos.clock import SystemClock
+from aos.metrics import CollectorRegistry
+from aos.rpc.auth import Caller, Kind
+from aos.rpc.local import LocalChannel
+from aos.rpc.server import Service
+from aos.store.sqlite import sqlite_file
+from aos.store.sqlite_broker import SqliteBrokerStore
+from aos.store.sqlite_broker_chain import MIGRATIONS as CHAIN
+from aos.store.sqlite_broker_chain import SqliteChainStore
+from aos.store.sqlite_broker_ledger import SqliteLedgerStore
+from aos.store.sqlite_broker_tables import MIGRATIONS
+from aos.testing.anvil import KEYS
+from aos.v1 import broker_pb2 as pb
+from aos.v1 import broker_pb2_grpc
+from aos.verification.keys import OperatorKey
+from aos.verification.receipts import digest, sign
+from tests.receipts import a_receipt
+
+SETTLER, PAYER, OTHER, OPERATOR = 5, 1, 2, 3
+"""Which of anvil's keys send batches, pay for ``accounts/p`` and ``accounts/q``, and sign receipts."""
+QUICK = Patience(each=0.3, forms=2)
+
+
+def a_key(at: int) -> OperatorKey:
+    return OperatorKey(Account.from_key(KEYS[at]))
+
+
+PROVIDER = a_key(OPERATOR).address
+
+
+async def fund(deployment, at: int, amount: int, *, acknowledged: bool = True) -> None:
+    """Give a wallet a sub-account with the operator."""
+    user = deployment.sender(at)
+    await deployment.ledger.add(user, "add", 10_000)
+    await deployment.ledger.transfer(user, "transfer", PROVIDER, "inference", amount)
+    if acknowledged:
+        await deployment.inference.acknowledge(user, "ack", PROVIDER, PROVIDER)
+
+
+async def left(deployment, at: int) -> int:
+    return (await deployment.inference.balance(a_key(at).address, PROVIDER))[0]
+
+
+@dataclass
+class Shop:
+    settlement: ChainSettlement
+    settler: ChainSettler
+    store: SqliteChainStore
+    broker: broker_pb2_grpc.BrokerAsyncStub
+
+    async def pay(self, *prices: int, account: str = "accounts/p", first: int = 1) -> list[str]:
+        """Run jobs of these prices to their end; return their receipts' names."""
+        names = []
+        for number, price in enumerate(prices, first):
+            job = f"{account}/{number}".encode().rjust(32, b"\0")
+            receipt = sign(a_receipt(job=job, price=str(price)), a_key(OPERATOR))
+            await self.broker.Reserve(pb.ReserveRequest(hold=f"holds/{job.hex()}", account=account, amount="1000"))
+            await self.broker.Settle(pb.SettleRequest(hold=f"holds/{job.hex()}", receipt=receipt))
+            names.append(f"receipts/{digest(receipt).hex()}")
+        return names
+
+    async def paid(self, name: str) -> pb.PaidReceipt:
+        return await self.broker.GetPaidReceipt(pb.GetPaidReceiptRequest(name=name))
+
+    async def earned(self) -> int:
+        """What the operator's account here has."""
+        found = await self.broker.GetAccount(pb.GetAccountRequest(name=f"accounts/{a_key(OPERATOR).address.lower()}"))
+        return int(found.available)
+
+    async def batches(self, progress: Progress = Progress.SETTLED) -> list[ChainBatch]:
+        return list(await self.store.batches(progress, 100))
+
+    async def is_sound(self) -> bool:
+        return (await self.broker.CheckInvariants(pb.CheckInvariantsRequest())).hold
+
+
+@asynccontextmanager
+async def open_shop(
+    chain: Chain,
+    folder: Path,
+    addresses: Addresses,
+    *,
+    patience: Patience | None = None,
+    confirmations: int = 0,
+    valid: int = 86_400,
+) -> AsyncIterator[Shop]:
+    ids, operator, clock = count(1), a_key(OPERATOR), SystemClock()
+    sender = Sender(chain, a_key(SETTLER), FolderOutbox(folder / "outbox"), patience)
+    settler = ChainSettler(sender, addresses, {operator.address: operator}, confirmations=confirmations)
+    settings = ChainSettings(payers={"accounts/p": a_key(PAYER).address, "accounts/q": a_key(OTHER).address}, valid_seconds=valid)
+
+    async def service(token: str) -> Caller:
+        del token
+        return Caller(Kind.SERVICE)
+
+    async with sqlite_file(folder / "aos.db") as file:
+        await file.transact(MIGRATIONS.apply)
+        await file.transact(CHAIN.apply)
+        money, store = SqliteBrokerStore(file), SqliteChainStore(file)
+        servicer = BrokerServicer(
+            money, SqliteLedgerStore(file), settings=BrokerSettings(), clock=clock, new_id=lambda: f"{folder}/{next(ids)}",
+            metrics=BrokerMetrics(CollectorRegistry()), on_chain=OnChain(settler, store, settings),
+        )  # fmt: skip
+        served = Service(pb.DESCRIPTOR.services_by_name["Broker"], broker_pb2_grpc.add_BrokerServicer_to_server, servicer)
+        broker = broker_pb2_grpc.BrokerStub(LocalChannel(served, authenticate=service))
+        settlement = ChainSettlement(
+            settler, store, money, settings=settings, movement=lambda: Movement(f"{folder}/chain/{next(ids)}", clock.now())
+        )
+        for account in settings.payers:
+            await broker.Deposit(pb.DepositRequest(account=account, amount=str(10**6), request_id=account))
+        yield Shop(settlement, settler, store, broker)
+
+
+async def main(url: str, folder: str, *addresses: str) -> None:
+    async with connected(url) as chain, open_shop(chain, Path(folder), Addresses(*addresses)) as shop:
+        await shop.settlement.round()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
