@@ -161,7 +161,7 @@ class TestConnecting:
         async with network.attached(script) as (_, session):
             for _ in range(3):
                 async with asyncio.timeout(SECONDS):
-                    await network.clock.until_asleep(2)
+                    await network.clock.until_asleep(3)
                 network.clock.advance(seconds=HEARTBEAT / 3)
                 assert (await session.hear()).WhichOneof("message") == "heartbeat"
 
