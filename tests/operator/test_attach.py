@@ -68,7 +68,7 @@ class TestRegistration:
             before = (await network.info()).expires.ToDatetime()
             for _ in range(6):
                 async with asyncio.timeout(SECONDS):
-                    await network.clock.until_asleep(2)
+                    await network.clock.until_asleep(3)
                 network.clock.advance(seconds=10)
                 await network.until_routable()
                 async with asyncio.timeout(SECONDS):
@@ -80,7 +80,7 @@ class TestRegistration:
         """A registration that lapsed is taken anew."""
         async with network.attached(script):
             async with asyncio.timeout(SECONDS):
-                await network.clock.until_asleep(2)
+                await network.clock.until_asleep(3)
             network.clock.advance(hours=1)
 
             assert (await network.until_routable()).offers
