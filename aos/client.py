@@ -126,15 +126,8 @@ class Client:
 
     async def models(self) -> list[Model]:
         """Return all models by name, also those that no operator can run now."""
-        found: list[Model] = []
-        request = ListModelsRequest(page_size=1000)
-        while True:
-            with told():
-                page = await self.registry.ListModels(request, timeout=CALL_SECONDS)
-            found += page.models
-            if not page.next_page_token:
-                return found
-            request = ListModelsRequest(page_size=1000, page_token=page.next_page_token)
+        with told():
+            return await all_models(self.registry)
 
 
 @asynccontextmanager
@@ -145,6 +138,18 @@ async def connect(address: str, token: str = "") -> AsyncGenerator[Client]:
     """
     async with channel(address, token) as opened:
         yield Client(opened)
+
+
+async def all_models(registry: registry_pb2_grpc.RegistryAsyncStub, *, metadata: tuple[tuple[str, str], ...] = ()) -> list[Model]:
+    """Return all models by name, page by page, also those that no operator can run now. Raises grpc's errors."""
+    found: list[Model] = []
+    request = ListModelsRequest(page_size=1000)
+    while True:
+        page = await registry.ListModels(request, metadata=metadata, timeout=CALL_SECONDS)
+        found += page.models
+        if not page.next_page_token:
+            return found
+        request = ListModelsRequest(page_size=1000, page_token=page.next_page_token)
 
 
 def _name(job: Job | str) -> str:

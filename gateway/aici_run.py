@@ -10,7 +10,7 @@ from typing import Final
 import grpc
 from google.api.httpbody_pb2 import HttpBody
 
-from aos.client import CALL_SECONDS, outcome_error, watch
+from aos.client import CALL_SECONDS, all_models, outcome_error, watch
 from aos.clock import Clock
 from aos.controller_names import read_digest
 from aos.errors import AosError, ContextOverflow
@@ -18,7 +18,6 @@ from aos.rpc.status import answered
 from aos.v1 import controllers_pb2_grpc, dispatcher_pb2_grpc, registry_pb2_grpc
 from aos.v1.controllers_pb2 import GetControllerRequest
 from aos.v1.dispatcher_pb2 import Job, JobEvent
-from aos.v1.registry_pb2 import ListModelsRequest, Model
 from aos.v1.types_pb2 import Order
 from gateway.aici_errors import failure, text
 from gateway.aici_requests import NONE, RunRequest, choose_model, open_fields, order_of, prefix
@@ -72,18 +71,8 @@ class AiciRuns:
             wanted = GetControllerRequest(name=asked.controller)
             found = await answered(self._controllers.GetController(wanted, metadata=metadata, timeout=CALL_SECONDS))
             digest = read_digest(found.name, "controller")
-        models = [] if asked.model else await self._models(metadata)
+        models = [] if asked.model else await answered(all_models(self._registry, metadata=metadata))
         return order_of(asked, choose_model(models, asked=asked.model, before=before, controlled=bool(digest)), digest)
-
-    async def _models(self, metadata: Metadata) -> list[Model]:
-        found: list[Model] = []
-        request = ListModelsRequest(page_size=1000)
-        while True:
-            page = await answered(self._registry.ListModels(request, metadata=metadata, timeout=CALL_SECONDS))
-            found += page.models
-            if not page.next_page_token:
-                return found
-            request = ListModelsRequest(page_size=1000, page_token=page.next_page_token)
 
     async def _events(self, order: Order, metadata: Metadata) -> AsyncGenerator[bytes]:
         """Yield the stream's parts. Until it has begun, a failure still has its HTTP status, so it begins with the first step."""

@@ -11,14 +11,14 @@ from typing import Final, Generic, TypeVar
 import grpc
 from google.api.httpbody_pb2 import HttpBody
 
-from aos.client import CALL_SECONDS, outcome_error, watch
+from aos.client import CALL_SECONDS, all_models, outcome_error, watch
 from aos.clock import Clock
 from aos.errors import ModelNotFound
 from aos.rpc.status import answered
 from aos.v1 import dispatcher_pb2_grpc, registry_pb2_grpc
 from aos.v1.dispatcher_pb2 import Job, JobEvent, Outcome, ProviderPayment
 from aos.v1.operator_pb2 import TokenLogprob
-from aos.v1.registry_pb2 import AiProject, GetModelRequest, ListAiProjectsRequest, ListModelsRequest, Model
+from aos.v1.registry_pb2 import AiProject, GetModelRequest, ListAiProjectsRequest
 from aos.v1.types_pb2 import Order
 from gateway import chat, completions, embeddings
 from gateway.answers import PING, Answered, Choice, Chunks, broken_off, completion
@@ -142,7 +142,7 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
         try:
             metadata = passed_on(context)
             replicas = registered(await self._projects(metadata))
-            listed = listing(await self._models(metadata), replicas, request.project)
+            listed = listing(await answered(all_models(self._registry, metadata=metadata)), replicas, request.project)
             reply = Reply(dump(listed).encode())
         except Exception as error:
             reply = failure(known(error))
@@ -164,16 +164,6 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
         except Exception as error:
             reply = failure(known(error))
         return await send(context, reply)
-
-    async def _models(self, metadata: Metadata) -> list[Model]:
-        found: list[Model] = []
-        request = ListModelsRequest(page_size=1000)
-        while True:
-            page = await answered(self._registry.ListModels(request, metadata=metadata, timeout=CALL_SECONDS))
-            found += page.models
-            if not page.next_page_token:
-                return found
-            request = ListModelsRequest(page_size=1000, page_token=page.next_page_token)
 
     async def _projects(self, metadata: Metadata, model: str = "") -> list[AiProject]:
         found: list[AiProject] = []

@@ -17,6 +17,16 @@ async def paid(deployment, user) -> int:
     return (await deployment.ledger.get(user)).available_balance
 
 
+async def stuck(deployment):
+    """A sender whose deposit of 5, behind 10, no block takes for now."""
+    sender = deployment.sender(1, SHORT)
+    await deployment.ledger.add(sender, "add", 10)
+    await deployment.rpc("evm_setAutomine", False)
+    with pytest.raises(TransactionPending):
+        await deployment.ledger.deposit(sender, "d", 5)
+    return sender
+
+
 class TestOnce:
     async def test_a_key_is_one_transaction(self, deployment):
         """Sent twice with one key, money moves once, and both calls have the same receipt."""
@@ -67,11 +77,7 @@ class TestTrouble:
 
     async def test_a_dropped_transaction_is_sent_again(self, deployment):
         """What a node forgot is told it anew by the same call."""
-        sender = deployment.sender(1, SHORT)
-        await deployment.ledger.add(sender, "add", 10)
-        await deployment.rpc("evm_setAutomine", False)
-        with pytest.raises(TransactionPending):
-            await deployment.ledger.deposit(sender, "d", 5)
+        sender = await stuck(deployment)
         await deployment.rpc("anvil_dropAllTransactions")
         await deployment.rpc("evm_setAutomine", True)
         await deployment.ledger.deposit(sender, "d", 5)
@@ -79,11 +85,7 @@ class TestTrouble:
 
     async def test_a_nonce_that_somebody_took_is_given_up(self, deployment):
         """If another program used the nonce, ours can never count: it goes out under a new one, once."""
-        sender = deployment.sender(1, SHORT)
-        await deployment.ledger.add(sender, "add", 10)
-        await deployment.rpc("evm_setAutomine", False)
-        with pytest.raises(TransactionPending):
-            await deployment.ledger.deposit(sender, "d", 5)
+        sender = await stuck(deployment)
         await deployment.rpc("anvil_dropAllTransactions")
         await deployment.rpc("evm_setAutomine", True)
         other = deployment.sender(1)
