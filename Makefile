@@ -11,9 +11,10 @@ help: ## say what each target does
 demo: .venv/run ## run the whole network once: a job over REST, its answer, its receipt, the check
 	$(BIN)/aos demo
 
-test: .venv/test check ## everything that CI runs; as root, installs Chromium for it if there is none
+test: .venv/test check ## everything that CI runs; as root, installs Chromium and PostgreSQL for it if there are none
 	$(BIN)/python tools/install.py browser
 	$(BIN)/python tools/install.py anvil
+	$(BIN)/python tools/install.py postgres
 	$(BIN)/python -m pytest
 
 check: .venv/test ## formatting, lint, types, protos; no tests
@@ -61,7 +62,7 @@ clean: ## remove what these targets made
 	$(BIN)/python tools/install.py run
 	@touch $@
 
-.venv/test: requirements/run.txt requirements/test.txt pyproject.toml tools/install.py | .venv/bin/python
+.venv/test: requirements/run.txt requirements/postgres.txt requirements/test.txt pyproject.toml tools/install.py | .venv/bin/python
 	$(BIN)/python tools/install.py test
 	@touch .venv/run $@
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,9 @@ from aos.operator.shelf import Lora, Shelf
 from aos.operator.source import Source
 from aos.operator.tee import make_tee
 from aos.operator.upstream_settings import UpstreamSettings
-from aos.rpc.channel import channel
+from aos.rpc.several import several_channels
 from aos.serve_operator import serving_operator
-from aos.settings import NetworkSettings, StartError, is_loopback, own_names
+from aos.settings import NetworkSettings, StartError, is_near, own_names
 from aos.telemetry import telemetry
 from aos.verification.keys import OperatorKey, load_vrf_key
 from gateway.envoy.run import EnvoyError, EnvoySettings, running_envoy
@@ -44,14 +44,16 @@ class Node:
 async def running_node(
     settings: NetworkSettings,
     *,
-    connect: str,
+    connect: Sequence[str],
     listen: str,
     key: Path,
     token: str,
     questions: QuestionSettings | None = None,
     rest: bool = False,
 ) -> AsyncGenerator[Node]:
-    """Attach an operator to the network at ``connect``, to none if it is empty, and serve it at ``listen`` until the block ends.
+    """Attach an operator to a network, to none if ``connect`` is empty, and serve it at ``listen`` until the block ends.
+
+    ``connect`` are the addresses of the network's dispatchers: it is attached to one, and to the next once that one is gone.
 
     With ``rest``, an Envoy of its own serves it at the settings' host and port, too. Its questions are kept beside its key.
     Raises StartError.
@@ -63,7 +65,7 @@ async def running_node(
             await asyncio.to_thread(try_model, one.path, one.name)
     clock, random_ = SystemClock(), random.SystemRandom().random
     async with (
-        channel(connect) if connect else nullcontext() as network,
+        several_channels(connect) if connect else nullcontext() as network,
         telemetry("aos-operator", os.environ) as traces,
         running_operator(
             own,
@@ -82,7 +84,7 @@ async def running_node(
             upstreams=UpstreamSettings(networks=settings.api_networks, owners=settings.host_for, slots=settings.slots),
             controllers=key.with_name(f"{key.name}.controllers"),
             # what was registered without a key was so in development mode, on the registry's machine: it is there
-            unaddressed=connect.startswith("unix:") or is_loopback(connect.rpartition(":")[0].strip("[]")),
+            unaddressed=bool(connect) and all(map(is_near, connect)),
         ) as operator,
         serving_operator(
             operator,

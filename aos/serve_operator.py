@@ -18,8 +18,8 @@ from aos.operator.settings import QuestionSettings
 from aos.rpc.channel import channel
 from aos.rpc.server import Service, serving
 from aos.serve import operator_auth, operator_service
+from aos.store.questions import MIGRATIONS, SqlQuestionStore
 from aos.store.sqlite import sqlite_file
-from aos.store.sqlite_questions import MIGRATIONS, SqliteQuestionStore
 from aos.v1 import questions_pb2, questions_pb2_grpc
 from gateway.opml import OpmlServicer
 from gateway.v1 import opml_pb2, opml_pb2_grpc
@@ -51,7 +51,7 @@ async def serving_operator(
             answering(
                 QuestionQueue(
                     runner,
-                    SqliteQuestionStore(file),
+                    SqlQuestionStore(file),
                     Callbacks(outward, runner.key, settings),
                     clock=clock,
                     random=random,

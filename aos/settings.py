@@ -199,6 +199,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_near(address: str) -> bool:
+    """Say whether `host:port` or `unix:path` is on this machine and reached from nowhere else."""
+    return address.startswith("unix:") or is_loopback(address.rpartition(":")[0].strip("[]"))
+
+
 def own_names(host: str) -> tuple[str, ...]:
     """Return the names by which callers of this machine call a server that listens on a loopback address."""
     own = f"[{host}]" if ":" in host else host

@@ -1,3 +1,3 @@
-"""The project's own tests use the kit that users use."""
+"""The project's own tests use the kit that users use, and both databases."""
 
-pytest_plugins = ["aos.testing.plugin"]
+pytest_plugins = ["aos.testing.plugin", "tests.databases"]

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COMPILED = "llama_cpp_python"
 PIP = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
 CHROMIUM = Path("/usr/bin/chromium")
-APT = ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]
+APT = ["apt-get", "install", "--yes", "--no-install-recommends"]
+POSTGRES = "postgresql-15"
 APT_SECONDS = 300
 """How long each of its steps may take."""
 STEP = re.compile(r"\[(\d+)/(\d+)\]")
@@ -81,14 +82,36 @@ def browser() -> None:
     if CHROMIUM.exists():
         return
     print("installing Chromium, in which the status page is tested ...", flush=True)
+    if not debian("chromium", CHROMIUM.exists):
+        command = " ".join([*APT, "chromium"])
+        print(f"{CHROMIUM} is missing. Without it the tests in tests/browser fail. On Debian, as root: {command}", flush=True)
+
+
+def debian(package: str, there: Callable[[], bool]) -> bool:
+    """Install a package of Debian's, as root and where there is apt-get. Returns whether it is ``there`` then."""
     if os.geteuid() == 0 and shutil.which(APT[0]):
         quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        install = [*APT, package]
         with suppress(subprocess.TimeoutExpired):
-            for command in (APT, ["apt-get", "update"], APT):  # a list of packages that is old or missing is got once
+            for command in (install, ["apt-get", "update"], install):  # a list of packages that is old or missing is got once
                 subprocess.run(command, env=quiet, stdout=subprocess.DEVNULL, timeout=APT_SECONDS, check=False)
-                if CHROMIUM.exists():
-                    return
-    print(f"{CHROMIUM} is missing. Without it the tests in tests/browser fail. On Debian, as root: {' '.join(APT)}", flush=True)
+                if there():
+                    return True
+    return there()
+
+
+def postgres() -> None:
+    """Install Debian's PostgreSQL unless there is one. Where that cannot be, say what to do: its tests fail without it."""
+
+    def there() -> bool:
+        return any(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or shutil.which("initdb") is not None
+
+    if there():
+        return
+    print("installing PostgreSQL, on which the stores are tested ...", flush=True)
+    if not debian(POSTGRES, there):
+        command = " ".join([*APT, POSTGRES])
+        print(f"PostgreSQL is missing. Without it its tests in tests/ fail. On Debian, as root: {command}", flush=True)
 
 
 def anvil() -> None:
@@ -117,6 +140,8 @@ def main() -> None:
         browser()
     elif sys.argv[1] == "anvil":
         anvil()
+    elif sys.argv[1] == "postgres":
+        postgres()
     else:
         packages()
 

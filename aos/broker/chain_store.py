@@ -74,6 +74,14 @@ class SettlementChain(Protocol):
 class ChainStore(Protocol):
     """Keeps which receipt is in which batch. Each method is one transaction and returns only once it is durable."""
 
+    async def turn(self, holder: str, seconds: float) -> bool:
+        """Say whether this broker is the one to settle, for so long from now. False while it is another's turn."""
+        ...
+
+    async def leave(self, holder: str) -> None:
+        """Let another broker settle."""
+        ...
+
     async def waiting(self, provider: str, payers: Sequence[str], limit: int) -> Sequence[Earned]:
         """Return paid receipts of these accounts that are in no batch, oldest first."""
         ...

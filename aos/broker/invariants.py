@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from aos.broker.accounts import EXTERNAL, Pot
+from aos.broker.accounts import EXTERNAL, Balance, Pot, Reason, Totals
 from aos.broker.store import Entry, Standings
 
 SHOWN: Final = 10
@@ -28,6 +28,7 @@ class Audit:
 
     sequence: int = 0
     _pots: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    _outside: Counter[str] = field(default_factory=Counter[str])
     _transfers: Counter[str] = field(default_factory=Counter[str])
     _gaps: list[str] = field(default_factory=list[str])
 
@@ -38,6 +39,8 @@ class Audit:
                 self._gaps.append(f"line {self.sequence + 1}")
             self.sequence = entry.sequence
             self._pots[entry.line.account, entry.line.pot] += entry.line.amount
+            if entry.line.account == EXTERNAL:
+                self._outside[entry.line.reason] += entry.line.amount
             # those that cancel out are let go of, so that what is kept does not grow with the journal
             self._transfers[entry.transfer] += entry.line.amount
             if not self._transfers[entry.transfer]:
@@ -63,6 +66,7 @@ class Audit:
             _invariant("the journal has no gaps", self._gaps),
             _invariant("the lines of each transfer cancel out", sorted(self._transfers)),
             _invariant("every balance is the sum of its lines", differ),
+            _invariant("the totals are the sums of the lines", self._totals_differ(now)),
             _invariant("no balance is below 0", overdrawn),
             _invariant("what is held is what holds and disputable receipts hold", unbound),
             _invariant("no refund is larger than its sub-account", pending),
@@ -70,6 +74,16 @@ class Audit:
                 "what came in is there or was paid out", [] if outside == inside else [f"{outside} came in, {inside} is there"]
             ),
         ]
+
+    def _totals_differ(self, now: Standings) -> list[str]:
+        inside: Counter[str] = Counter()
+        for (account, pot), amount in self._pots.items():
+            if account != EXTERNAL:
+                inside[pot] += amount
+        balance = Balance(inside.pop(Pot.AVAILABLE, 0), inside.pop(Pot.HELD, 0))
+        deposited, paid_out = -self._outside[Reason.DEPOSIT], self._outside[Reason.REFUND]
+        found = Totals(len({account for account, _ in now.pots}), balance, deposited, inside.total(), paid_out)
+        return [] if found == now.totals else [f"{now.totals} is kept, {found} is there"]
 
 
 def _invariant(name: str, broken_by: list[str]) -> Invariant:

@@ -20,14 +20,11 @@ from aos.broker.settings import BrokerSettings
 from aos.broker.settlement_calls import BATCH
 from aos.clock import Clock
 from aos.metrics import CollectorRegistry
-from aos.store.sqlite import SqliteFile
-from aos.store.sqlite_broker import SqliteBrokerStore
-from aos.store.sqlite_broker_chain import MIGRATIONS as CHAIN
-from aos.store.sqlite_broker_chain import SqliteChainStore
-from aos.store.sqlite_broker_ledger import SqliteLedgerStore
-from aos.store.sqlite_broker_requests import MIGRATIONS as WALLETS
-from aos.store.sqlite_broker_requests import SqliteWalletStore
-from aos.store.sqlite_broker_tables import MIGRATIONS
+from aos.store.broker import SqlBrokerStore
+from aos.store.broker_chain import SqlChainStore
+from aos.store.broker_ledger import SqlLedgerStore
+from aos.store.broker_wallets import SqlWalletStore
+from aos.store.sql import SqlDatabase
 from aos.verification.requests import EMBEDDED
 from aos.verification.wallets import Contract
 
@@ -44,7 +41,7 @@ class BrokerNode:
 
 @asynccontextmanager
 async def running_broker(
-    file: SqliteFile,
+    database: SqlDatabase,
     *,
     settings: BrokerSettings | None = None,
     clock: Clock,
@@ -54,22 +51,22 @@ async def running_broker(
     chain: SettlementChain | None = None,
     chain_settings: ChainSettings | None = None,
 ) -> AsyncGenerator[BrokerNode]:
-    """Give a broker that keeps its journal in the file. ``new_id`` names transfers; it never gives the same twice.
+    """Give a broker that keeps its journal in the database. ``new_id`` names transfers; it never gives the same twice.
 
-    It settles and checks its books by itself as often as its settings say, and counts what it finds in ``metrics``.
+    Several brokers may share a database. Each settles and checks the books by itself as often as its settings say, and counts what
+    it finds in ``metrics``.
     Wallets sign requests for ``contract``. With a ``chain``, receipts of the accounts that its settings name are settled there.
     """
     limits = settings or BrokerSettings()
-    await file.transact(MIGRATIONS.apply)
-    await file.transact(WALLETS.apply)
+    await database.migrate("broker", "wallets")
     counted = BrokerMetrics(metrics or CollectorRegistry())
-    store, ledgers = SqliteBrokerStore(file), SqliteLedgerStore(file)
+    store, ledgers = SqlBrokerStore(database), SqlLedgerStore(database)
     on_chain = None
     if chain is not None and chain_settings is not None:
-        await file.transact(CHAIN.apply)
-        on_chain = OnChain(chain, SqliteChainStore(file), chain_settings)
+        await database.migrate("chain")
+        on_chain = OnChain(chain, SqlChainStore(database), chain_settings)
     servicer = BrokerServicer(store, ledgers, settings=limits, clock=clock, new_id=new_id, metrics=counted, on_chain=on_chain)
-    requests = RequestsServicer(SqliteWalletStore(file), ledgers, settings=limits, contract=contract, clock=clock)
+    requests = RequestsServicer(SqlWalletStore(database), ledgers, settings=limits, contract=contract, clock=clock)
     async with AsyncExitStack() as stack:
         if limits.settle_seconds:
             await stack.enter_async_context(_again_and_again(lambda: _settle(servicer), clock, limits.settle_seconds))
@@ -77,7 +74,7 @@ async def running_broker(
             settling = ChainSettlement(
                 on_chain.chain, on_chain.store, store, settings=on_chain.settings, movement=lambda: Movement(new_id(), clock.now())
             )
-            await stack.enter_async_context(_again_and_again(settling.round, clock, on_chain.settings.seconds))
+            await stack.enter_async_context(_again_and_again(settling.in_turn, clock, on_chain.settings.seconds))
         if limits.check_seconds:
             await stack.enter_async_context(_again_and_again(lambda: _check(servicer), clock, limits.check_seconds))
         yield BrokerNode(servicer, requests)
@@ -96,7 +93,7 @@ async def _check(servicer: BrokerServicer) -> None:
 
 
 @asynccontextmanager
-async def _again_and_again(work: Callable[[], Awaitable[None]], clock: Clock, seconds: float) -> AsyncGenerator[None]:
+async def _again_and_again(work: Callable[[], Awaitable[object]], clock: Clock, seconds: float) -> AsyncGenerator[None]:
     async def forever() -> None:
         while True:
             try:

@@ -38,6 +38,8 @@ class Standings:
     """By account: what its holds, and receipts that it may yet lose, say is held."""
     pending: dict[tuple[str, str], int]
     """By account and pot: open refunds."""
+    totals: Totals
+    """The sums that are kept of all accounts."""
 
 
 class BrokerStore(Protocol):

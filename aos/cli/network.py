@@ -11,7 +11,7 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +25,7 @@ from aos.cli.main import ERR, OUT, Where, run
 from aos.cli.worker_file import UNUSED, WorkerFile, load_worker_file
 from aos.offered import AdapterFile, ModelFile
 from aos.operator.settings import QuestionSettings
-from aos.settings import SIMULATED, SPLIT_MODES, TEES, VRF_SUITES, NetworkSettings, bundled_models, is_loopback
+from aos.settings import SIMULATED, SPLIT_MODES, TEES, VRF_SUITES, NetworkSettings, bundled_models, is_loopback, is_near
 
 if TYPE_CHECKING:
     from aos.up import Network
@@ -238,7 +238,12 @@ def demo(question: str, **options: Any) -> None:
 
 
 @click.command()
-@click.option("--connect", help="The network: HOST:PORT or unix:PATH.")
+@click.option(
+    "--connect",
+    multiple=True,
+    metavar="ADDRESS",
+    help="The network: HOST:PORT or unix:PATH; as often as there are dispatchers, or with commas between them.",
+)
 @click.option("--listen", default="127.0.0.1:0", show_default=True, help="Where this operator itself is served, as gRPC.")
 @click.option("--key", type=click.Path(dir_okay=False, path_type=Path), help="Key file; made if it is not there.")
 @click.option(
@@ -254,7 +259,7 @@ def demo(question: str, **options: Any) -> None:
 @click.pass_obj
 def operator(
     where: Where,
-    connect: str | None,
+    connect: tuple[str, ...],
     listen: str,
     key: Path | None,
     config: Path | None,
@@ -269,7 +274,7 @@ def operator(
     if die_with_parent:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     token = os.environ.get("AOS_OPERATOR_TOKEN", "")
-    if config is None and (connect is None or key is None):
+    if config is None and (not connect or key is None):
         raise click.UsageError("--connect and --key are needed, or --config")
     try:
         file = load_worker_file(config) if config else WorkerFile()
@@ -277,7 +282,9 @@ def operator(
             options["models"] = (str(file.model),)
         settings = settings_of(options, **({"host": file.host, "port": file.port} if config else {}))
         questions = question_settings(networks, listen, dev=settings.dev)
-        check_simulated(settings, file.dispatcher if connect is None else connect)
+        dispatchers = read_addresses(connect or (file.dispatcher,))
+        for one in dispatchers:
+            check_simulated(settings, one)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if config and not token and not settings.dev:
@@ -294,7 +301,7 @@ def operator(
             log.warning("%s in %s has no effect: %s", name, config, UNUSED[name])
         node = running_node(
             settings,
-            connect=file.dispatcher if connect is None else connect,
+            connect=dispatchers,
             listen=listen,
             key=kept,
             token=token,
@@ -309,10 +316,17 @@ def operator(
     run(work())
 
 
+def read_addresses(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the addresses, each of which may have several with commas between them. Raises ValueError for one that comes twice."""
+    found = [one.strip() for text in texts for one in text.split(",") if one.strip()]
+    if twice := next((one for one in found if found.count(one) > 1), ""):
+        raise ValueError(f"connect: {twice!r} comes twice")
+    return tuple(found)
+
+
 def check_simulated(settings: NetworkSettings, connect: str) -> None:
     """Raise ValueError for simulated evidence that would go to a network elsewhere, which refuses it."""
-    host = connect.rpartition(":")[0].strip("[]")
-    if settings.tee == SIMULATED and connect and not connect.startswith("unix:") and not is_loopback(host):
+    if settings.tee == SIMULATED and not is_near(connect):
         raise ValueError(f"tee: simulated evidence proves nothing, so connect must be a loopback address, not {connect!r}")
 
 

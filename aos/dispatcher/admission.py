@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, NoReturn
 
@@ -14,6 +14,7 @@ from aos.dispatcher.jobs import OPML, Job, Submission
 from aos.dispatcher.quotas import Limits, Tokens, check_tokens
 from aos.dispatcher.risk import Tag
 from aos.dispatcher.settings import DispatcherSettings
+from aos.dispatcher.taking_in import take_over
 from aos.errors import FeeTooLow, InvalidField, ModelUnavailable, ModelUnsuitable, OtherProvider, QueueFull, RequestIdReused
 from aos.nesting import DEPTH, too_deep
 from aos.order import canonical_order, canonical_sampling, check_order, cost, digest_order, draws, with_defaults
@@ -273,13 +274,16 @@ def same(existing: Record, contents: bytes) -> Record:
     return existing
 
 
-def admit(new: Record, existing: Record | None, load: Load, limits: Limits, *, queue_jobs: int) -> Record:
+def admit(new: Record, existing: Record | None, load: Load, limits: Limits, *, queue_jobs: int, node: str) -> Record:
     """Return the record to keep: the first with its request_id. Raises RequestIdReused, QueueFull or QuotaExceeded.
 
-    ``limits`` are the project's, ``queue_jobs`` is how many jobs of all projects may be unfinished.
+    ``limits`` are the project's, ``queue_jobs`` is how many jobs of all projects may be unfinished. ``node`` is the dispatcher that
+    takes it in, from another one if need be; raises ServiceUnavailable while that one releases its hold.
     """
     if existing is not None:
-        return same(existing, new.submission.contents)
+        kept = same(existing, new.submission.contents)
+        job = take_over(kept.job, node)
+        return kept if job is kept.job else replace(kept, job=job)
     job = new.job
     if load.project >= limits.unfinished_jobs:
         raise QueueFull(f"unfinished jobs of {job.project}", limits.unfinished_jobs)

@@ -2,7 +2,8 @@
 
 The job's row is written before the broker is asked, and marked after the broker answered. So whatever a crash cuts off is found
 again: a PENDING row is a hold that may be there and that nobody waits for; a job that has ended and is still HELD is a hold to
-settle. The broker takes both questions twice without harm.
+settle. The broker takes both questions twice without harm, so several dispatchers of one database may settle the same hold. A hold
+that may be there is released by one of them: the one that took the job in, or, when that is gone, the one that claims it first.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from aos.clock import Clock
@@ -20,10 +22,12 @@ from aos.dispatcher import jobs
 from aos.dispatcher.admission import Record
 from aos.dispatcher.jobs import At, Job, Money
 from aos.dispatcher.log import EventLog
+from aos.dispatcher.nodes import Nodes
 from aos.dispatcher.peers import ask, refused
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Row
-from aos.errors import AosError, BadReceipt, BadSignature, HoldNotFound, HoldSettled
+from aos.dispatcher.taking_in import release, taken_in_by
+from aos.errors import AosError, BadReceipt, BadSignature, HoldNotFound, HoldSettled, JobNotFound
 from aos.v1 import broker_pb2_grpc
 from aos.v1.broker_pb2 import HoldState, ReserveRequest, SettleRequest
 from aos.v1.receipt_pb2 import Receipt
@@ -51,9 +55,15 @@ class Holds:
     """Asks the broker. One dispatcher has one."""
 
     def __init__(
-        self, log: EventLog, broker: broker_pb2_grpc.BrokerAsyncStub, *, settings: DispatcherSettings, clock: Clock
+        self,
+        log: EventLog,
+        broker: broker_pb2_grpc.BrokerAsyncStub,
+        *,
+        nodes: Nodes,
+        settings: DispatcherSettings,
+        clock: Clock,
     ) -> None:
-        self._log, self._broker, self._settings, self._clock = log, broker, settings, clock
+        self._log, self._broker, self._nodes, self._settings, self._clock = log, broker, nodes, settings, clock
         self._busy: dict[str, _Turn] = {}
         self._ended = asyncio.Event()
 
@@ -93,7 +103,11 @@ class Holds:
             await self._log.store.forget(job.id)
             raise HoldGone
         at = At(self._clock.now(), self._settings.node)
-        return await self._log.accept(job.id, lambda view: jobs.accept(view, at))
+        try:
+            return await self._log.accept(job.id, lambda view: jobs.accept(view, at))
+        except JobNotFound as error:  # a retry with another dispatcher was refused, and forgot it
+            await self._end(job, None)
+            raise HoldGone from error
 
     def ended(self) -> None:
         """Say that a job has ended."""
@@ -155,16 +169,18 @@ class Holds:
                 log.error("%s: %s", job.name, error)  # noqa: TRY400  # what the broker says is all there is to know
 
     async def _release_pending(self) -> None:
+        if self._nodes.replaced:  # what has this name is another dispatcher's
+            return
         for record in await self._log.store.pending(limit=BATCH):
             job = record.job
             # a Reserve that timed out may still be on its way; releasing before it arrives would leave its hold for good
             on_its_way = self._clock.now() - job.created < timedelta(seconds=2 * self._settings.rpc_seconds)
             key = lock_key(record)
-            if on_its_way or key in self._busy:
+            if on_its_way or key in self._busy or not self._ours(job):
                 continue
             async with self.alone(key):
-                # a retry may have accepted it since the list was made
-                if await self._log.store.money(job.id) is not Money.PENDING:
+                # a retry may have accepted it since the list was made, or may be about to with another dispatcher
+                if not await self._claimed(job):
                     continue
                 try:
                     await self._end(job, None)
@@ -174,6 +190,19 @@ class Holds:
                         continue
                     return
                 await self._log.store.forget(job.id)
+
+    def _ours(self, job: Job) -> bool:
+        """Say whether to release the job's hold is this dispatcher's part: it took the job in, or the one that did is gone."""
+        node = taken_in_by(job)
+        return node == self._nodes.node or node not in self._nodes.others
+
+    async def _claimed(self, job: Job) -> bool:
+        """Claim the release of the job's hold; False if another has it, or the job was accepted or is gone."""
+        decide = partial(release, node=self._nodes.node, held_by=job.node)
+        try:
+            return await self._log.store.change(job.id, decide) is not None
+        except JobNotFound:
+            return False
 
 
 def lock_key(record: Record) -> str:

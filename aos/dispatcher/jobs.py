@@ -129,6 +129,8 @@ class Job:
     """Whether a controller steers its answer."""
     provider: str = ""
     """The only operator that it may go to, paid from the sub-account with it; empty: any, from available money."""
+    node: str = ""
+    """The dispatcher that is busy with it, because it takes it in or has given it to an operator; empty: none."""
 
     @property
     def name(self) -> str:
@@ -183,7 +185,7 @@ def accept(view: View, at: At) -> Move | None:
     """The money is there: the job is a job."""
     if view.job.money is not Money.PENDING:
         return None
-    return _to(State.QUEUED, replace(view.job, money=Money.HELD), view, at)
+    return _to(State.QUEUED, replace(view.job, money=Money.HELD, node=""), view, at)
 
 
 def assign(view: View, at: At, *, operator: str, price: Price) -> Move | None:
@@ -192,7 +194,7 @@ def assign(view: View, at: At, *, operator: str, price: Price) -> Move | None:
     if job.state is not State.QUEUED or job.money is not Money.HELD:
         return None
     attempts = job.attempts + 1
-    leased = replace(job, operator=operator, price=price, attempts=attempts, lease=f"{job.id}/{attempts}")
+    leased = replace(job, operator=operator, price=price, attempts=attempts, lease=f"{job.id}/{attempts}", node=at.node)
     return _to(State.ASSIGNED, leased, view, at)
 
 
@@ -307,14 +309,14 @@ def retry(view: View, at: At, *, lease: str, max_attempts: int, error: AosError)
     failed = replace(job, failures=job.failures + 1)
     if failed.failures >= max_attempts:
         return fail(replace(view, job=failed), at, lease=lease, error=job_error(error))
-    return _to(State.QUEUED, replace(failed, lease=""), view, at)
+    return _to(State.QUEUED, replace(failed, lease="", node=""), view, at)
 
 
 def give_back(view: View, at: At, *, lease: str) -> Move | None:
     """Nobody's fault: the job waits again, and the attempt does not count against it."""
     if view.job.lease != lease or not view.job.state.leased:
         return None
-    return _to(State.QUEUED, replace(view.job, lease=""), view, at)
+    return _to(State.QUEUED, replace(view.job, lease="", node=""), view, at)
 
 
 def fail(view: View, at: At, *, lease: str, error: JobError) -> Move | None:
@@ -375,7 +377,7 @@ def _end(state: State, outcome: Outcome, view: View, at: At) -> Move:
         if output.run:
             last = output.run[-1]
             outcome.usage.CopyFrom(Usage(prompt_tokens=last.ff_tokens, completion_tokens=last.sampled_tokens))
-    job = replace(view.job, state=state, lease="", ended=at.now, clock=_tick(view, at))
+    job = replace(view.job, state=state, lease="", node="", ended=at.now, clock=_tick(view, at))
     return Move(job, (JobEvent(outcome=outcome),), outcome)
 
 

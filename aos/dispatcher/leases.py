@@ -34,6 +34,8 @@ MESSAGE_CHARS: Final = 1000
 """Most characters of an operator's error message that are kept."""
 FACTS: Final = 16
 """Most entries of an operator's error metadata that are kept."""
+UNKNOWN: Final = 4
+"""Most events of a lease that are kept and not known to be."""
 AGAIN_SECONDS: Final = 1.0
 """After a failure of the store, how long until the next try."""
 NOBODYS_FAULT: Final = frozenset({"SHUTTING_DOWN", "DEADLINE", "QUEUE_FULL", "JOB_CANCELLED"})
@@ -120,6 +122,8 @@ class LeaseRun:
         """
         self.job = leased.change.job
         self.id = self.job.lease
+        self.began_at = leased.change.events[-1].sequence
+        """The sequence of the event that the lease began with."""
         self.operator = operator
         self.said_last = False
         """Whether the operator ended it, so that it need not be told."""
@@ -129,6 +133,10 @@ class LeaseRun:
         """What the operator did wrong, if that says something of how well it works."""
         self.first: float | None = None
         """Seconds until the first output; None: there was none yet."""
+        self._last = self.began_at
+        """The sequence of the last output that is known to be kept."""
+        self._doubtful = False
+        """Whether a write failed, so that it may have been kept or not."""
         self._given = clock.now()
         self._order = leased.submission.order
         self._risk, self._proves, self._checkable = leased.risk, proves, checkable
@@ -196,6 +204,7 @@ class LeaseRun:
                         return None
                     except Exception:
                         log.exception("could not write lease %s, will try again", self.id)
+                        self._doubtful = True
                         await self._clock.sleep(AGAIN_SECONDS)
                 if over:
                     return change
@@ -244,11 +253,25 @@ class LeaseRun:
         if self.job.job_type == jobs.TEE:  # nobody sees it before it is verified
             self._held.append(kept)
             return None, False
-        if await self._log.extend(More(self.job.id, self.id, kept)):
+        if self._doubtful and await self._was_kept(kept):
+            return None, False
+        if sequence := await self._log.extend(More(self.job.id, self.id, kept)):
+            self._last = sequence
             return None, False
         # an operator may say more before it says that it began
         change = await self._log.change(self.job.id, lambda view: jobs.extend(view, at, lease=self.id, chunk=kept))
+        if change is not None:
+            self._last = change.events[-1].sequence
         return change, change is None
+
+    async def _was_kept(self, chunk: Chunk) -> bool:
+        """Say whether the try before was kept, though the store failed: its answer may have been lost on the way."""
+        behind = await self._log.store.events(self.job.id, after=self._last, limit=UNKNOWN)
+        self._doubtful = False
+        found = next((event.sequence for event in behind if event.chunk == chunk), 0)
+        self._last = found or self._last
+        self._log.look([self.job.id])
+        return found > 0
 
     async def _finish(self, finished: LeaseFinished, at: At) -> Change | None:
         try:

@@ -39,6 +39,11 @@ class ProjectLimits:
         """Return what holds for a project with these of its own."""
         return limits_of(own, self._settings)
 
+    def forget_all(self) -> None:
+        """Ask the store again for every project's: others may have been changed, unheard."""
+        self._changes += 1
+        self._known.clear()
+
     def forget(self, project: str) -> None:
         """Ask the store again: the limits of ``projects/…`` were changed."""
         self._changes += 1

@@ -1,10 +1,10 @@
-"""The job's log as it grows: durable first, then to whoever watches."""
+"""The job's log as it grows: durable first, then to whoever watches. What other dispatchers add is read from the store."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -22,19 +22,31 @@ UNREAD: Final = 256
 class _Watcher:
     """What one watcher has not read yet. Whoever publishes never waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, last: int) -> None:
+        self.last = last
+        """The sequence of what it showed last."""
+        self.gone = False
+        """Whether nothing more is heard here."""
         self.news = asyncio.Event()
+        self._behind = False
         self._unread = deque[JobEvent](maxlen=UNREAD)  # the oldest fall out; the gap sends the watcher to the store
 
     def hear(self, events: Sequence[JobEvent]) -> None:
         self._unread.extend(events)
         self.news.set()
 
-    def take(self) -> list[JobEvent]:
+    def look(self) -> None:
+        """Learn that the store has more, or may have."""
+        self._behind = True
+        self.news.set()
+
+    def take(self) -> tuple[list[JobEvent], bool]:
+        """Return what is unread, and whether the store has more."""
         self.news.clear()
-        taken = list(self._unread)
+        taken, behind = list(self._unread), self._behind
         self._unread.clear()
-        return taken
+        self._behind = False
+        return taken, behind
 
 
 class EventLog:
@@ -45,31 +57,39 @@ class EventLog:
         self.store = store
         self._ended = ended
         self._watchers: dict[str, set[_Watcher]] = {}
-        self._growing: list[tuple[More, asyncio.Future[bool]]] = []
+        self._growing: list[tuple[More, asyncio.Future[int]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._closed = False
+        self.unsure = False
+        """Whether the store failed, so that what it kept is not known, nor was it told."""
 
     async def change(self, job_id: str, decide: Decide, *, durable: bool = True) -> Change | None:
         """Return the change once it is kept; None if ``decide`` made no move. Raises JobNotFound and what it raises."""
-        change = await self.store.change(job_id, decide, durable=durable)
+        with self._doubting():
+            change = await self.store.change(job_id, decide, durable=durable)
         self._tell(job_id, change)
         return change
 
     async def accept(self, job_id: str, decide: Decide) -> Row:
         """Do as ``change`` does, and return all that is known of the job, which is an accepted one then."""
-        change, row = await self.store.accept(job_id, decide)
+        with self._doubting():
+            change, row = await self.store.accept(job_id, decide)
         self._tell(job_id, change)
         return row
 
     async def lease(self, job_id: str, decide: Decide) -> Leased | None:
         """Do as ``change`` does, and return the order and the answer so far with it."""
-        leased = await self.store.lease(job_id, decide)
+        with self._doubting():
+            leased = await self.store.lease(job_id, decide)
         self._tell(job_id, leased and leased.change)
         return leased
 
-    async def extend(self, more: More) -> bool:
-        """Add output to the log of a RUNNING job; False if the lease is not that job's. Those who ask together share a write."""
-        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    async def extend(self, more: More) -> int:
+        """Add output to the log of a RUNNING job, and return its sequence; 0 if the lease is not that job's.
+
+        Those who ask together share a write.
+        """
+        kept: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._growing.append((more, kept))
         if self._writer is None:
             self._writer = asyncio.create_task(self._grow())
@@ -82,6 +102,7 @@ class EventLog:
             try:
                 events = await self.store.extend([more for more, _ in growing])
             except Exception as error:
+                self.unsure = True
                 for _, kept in growing:
                     if not kept.done():
                         kept.set_exception(error)
@@ -91,8 +112,16 @@ class EventLog:
                     for watcher in self._watchers.get(more.job_id, ()):
                         watcher.hear([event])
                 if not kept.done():
-                    kept.set_result(event is not None)
+                    kept.set_result(0 if event is None else event.sequence)
         self._writer = None
+
+    @contextmanager
+    def _doubting(self) -> Generator[None]:
+        try:
+            yield
+        except ServiceUnavailable:
+            self.unsure = True
+            raise
 
     def _tell(self, job_id: str, change: Change | None) -> None:
         if change is None or not change.events:
@@ -107,29 +136,29 @@ class EventLog:
 
         Raises ServiceUnavailable if the dispatcher stops before; the next one goes on from the last sequence seen.
         """
-        with self._listening(job_id) as watcher:
-            last, behind = after, True
+        with self._listening(job_id, after) as watcher:
+            behind = True
             while True:
                 if behind:
                     watcher.take()  # the store has these, too
-                    events = await self._stored(job_id, last)
+                    events = await self._stored(job_id, watcher.last)
                     if events is None:
                         return
                     behind = len(events) == READ
                 else:
-                    events = watcher.take()
-                    if not events:
-                        if self._closed:
+                    events, behind = watcher.take()
+                    if not events and not behind:
+                        if self._closed or watcher.gone:
                             raise ServiceUnavailable("dispatcher")
                         await watcher.news.wait()
                         continue
                     # two changes may be told in another order than they were kept in, and a slow reader may have missed some
-                    behind = not _follows(events, last)
+                    behind = behind or not _follows(events, watcher.last)
                     if behind:
                         continue
                 for event in events:
-                    if event.sequence > last:
-                        last = event.sequence
+                    if event.sequence > watcher.last:
+                        watcher.last = event.sequence
                         yield event
                     if event.HasField("outcome"):
                         return
@@ -143,8 +172,8 @@ class EventLog:
         return await self.store.events(job_id, after=last, limit=READ) or None
 
     @contextmanager
-    def _listening(self, job_id: str) -> Generator[_Watcher]:
-        watcher = _Watcher()
+    def _listening(self, job_id: str, after: int) -> Generator[_Watcher]:
+        watcher = _Watcher(after)
         self._watchers.setdefault(job_id, set()).add(watcher)
         try:
             yield watcher
@@ -153,6 +182,24 @@ class EventLog:
             watchers.remove(watcher)
             if not watchers:
                 del self._watchers[job_id]
+
+    @property
+    def watched(self) -> Mapping[str, int]:
+        """The jobs that are watched here, and what the watcher that is furthest behind showed last."""
+        return {job_id: min(one.last for one in watchers) for job_id, watchers in self._watchers.items()}
+
+    def look(self, job_ids: Iterable[str]) -> None:
+        """Let those who watch these jobs read them from the store: another dispatcher added to them."""
+        for job_id in job_ids:
+            for watcher in self._watchers.get(job_id, ()):
+                watcher.look()
+
+    def interrupt(self) -> None:
+        """End the watches that there are, as ``close`` does: what happens is not heard here any more. Later ones begin anew."""
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.gone = True
+                watcher.news.set()
 
     def close(self) -> None:
         """End every watch, now and from now on, once it has shown what there is."""

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Final
 
 from aos.clock import Clock
-from aos.dispatcher import jobs
+from aos.dispatcher import news
 from aos.dispatcher.affinity import beginnings
+from aos.dispatcher.attached import Elsewhere
 from aos.dispatcher.blobs import BlobsServicer
 from aos.dispatcher.callbacks import CallbacksServicer
 from aos.dispatcher.canaries import Canaries
@@ -23,10 +24,12 @@ from aos.dispatcher.controllers_shipped import install
 from aos.dispatcher.files import Files
 from aos.dispatcher.health import Board, Intervals
 from aos.dispatcher.holds import Holds
-from aos.dispatcher.jobs import At, Job, State
+from aos.dispatcher.jobs import Job, State
 from aos.dispatcher.limits import ProjectLimits
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.metrics import DispatcherMetrics
+from aos.dispatcher.neighbours import Neighbours
+from aos.dispatcher.nodes import Nodes
 from aos.dispatcher.projects import Randomness
 from aos.dispatcher.relay import Relay
 from aos.dispatcher.retention import Retention
@@ -42,11 +45,18 @@ from aos.metrics import CollectorRegistry
 from aos.rpc.auth import Authenticator
 from aos.storage.blobs import Blobs
 from aos.storage.modules import ModuleFiles
-from aos.store import sqlite_checks, sqlite_controllers, sqlite_jobs, sqlite_projects
-from aos.store.sqlite import SqliteFile
+from aos.store.checks import SqlCheckStore
+from aos.store.controllers import SqlControllerStore
+from aos.store.jobs import SqlJobStore
+from aos.store.nodes import SqlNodeStore
+from aos.store.projects import SqlProjectStore
+from aos.store.sql import SqlDatabase
 from aos.telemetry import Telemetry
 from aos.v1 import broker_pb2_grpc, registry_pb2_grpc
 from aos.v1.dispatcher_pb2 import Outcome
+
+HOLDER_BYTES: Final = 8
+"""Random bytes that tell one start under a name from another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,8 @@ class DispatcherNode:
     _reviews: Reviews
     _canaries: Canaries
     _log: EventLog
+    nodes: Nodes
+    """Which dispatchers use the database."""
 
     async def drain(self, seconds: float = 0.0) -> None:
         """Take no more jobs, give running ones so long to end, give the others back, and end every stream.
@@ -77,11 +89,12 @@ class DispatcherNode:
         await self._canaries.close()
         await self._relay.drain(seconds)
         self._log.close()
+        await self.nodes.stop()
 
 
 @asynccontextmanager
 async def running_dispatcher(
-    file: SqliteFile,
+    database: SqlDatabase,
     *,
     blobs: Blobs,
     modules: ModuleFiles,
@@ -94,18 +107,23 @@ async def running_dispatcher(
     metrics: CollectorRegistry | None = None,
     telemetry: Telemetry | None = None,
 ) -> AsyncGenerator[DispatcherNode]:
-    """Give a dispatcher that keeps its jobs in the file, and finishes what an earlier one had accepted.
+    """Give a dispatcher that keeps its jobs in the database, and finishes what an earlier one had accepted.
+
+    Others may use the database, each under its own name. Raises StartError for a name that another one has.
 
     The registry and the broker need not answer yet. ``randomness`` is secrets.token_bytes, or as hard to guess.
     What it counts is in the registry ``metrics``, or in one of its own. Jobs are traced with ``telemetry``. ``blobs`` keeps the
     pictures' files, ``modules`` the controllers'; the controllers in the folder ``shipped`` are brought in if they are not there.
     """
-    for migrations in (sqlite_projects.MIGRATIONS, sqlite_jobs.MIGRATIONS, sqlite_controllers.MIGRATIONS):
-        await file.transact(migrations.apply)
-    store = sqlite_jobs.SqliteJobStore(file, node=settings.node, risk=settings.risk)
-    checks = sqlite_checks.SqliteCheckStore(file, risk=settings.risk)
-    project_store = sqlite_projects.SqliteProjectStore(file)
+    await database.migrate("projects", "jobs", "nodes", "controllers")
+    node_store = SqlNodeStore(database)
+    nodes = Nodes(node_store, holder=randomness(HOLDER_BYTES).hex(), settings=settings, clock=clock)
+    await nodes.start()
+    store = SqlJobStore(database, node=settings.node, risk=settings.risk, alone=lambda: nodes.alone)
+    checks = SqlCheckStore(database, risk=settings.risk)
+    project_store = SqlProjectStore(database, node=settings.node)
     tokens, limits = ProjectAuthenticator(project_store), ProjectLimits(project_store, settings)
+    elsewhere = Elsewhere(node_store, settings.node)
 
     counts, spans = DispatcherMetrics(metrics or CollectorRegistry()), JobSpans(telemetry or Telemetry())
 
@@ -121,22 +139,24 @@ async def running_dispatcher(
         spans.end(job, outcome)
         if reviews.possible(job):
             reviews.look()
-        relay.forget(job)
+        relay.forget(job.id)
         holds.ended()
 
     log = EventLog(store, ended=ended)
-    holds = Holds(log, broker, settings=settings, clock=clock)
+    holds = Holds(log, broker, nodes=nodes, settings=settings, clock=clock)
     sessions: dict[str, Session] = {}
     files = Files(blobs, clock)
     board = Board(Intervals(failing=settings.canary_open_seconds, idle=settings.canary_idle_seconds), counts.opened)
     canaries = Canaries(sessions, board, settings=settings, clock=clock, randomness=randomness, counted=counts.canary)
-    controllers = Controllers(sqlite_controllers.SqliteControllerStore(file), modules, settings=settings.controllers, clock=clock)
-    reviews = Reviews(store, checks, sessions, files=files, settings=settings, clock=clock)
+    controllers = Controllers(SqlControllerStore(database), modules, settings=settings.controllers, clock=clock)
+    reviews = Reviews(store, checks, sessions, nodes=node_store, elsewhere=elsewhere, files=files, settings=settings, clock=clock)
     catalogue = Catalogue(registry, clock=clock, seconds=settings.rpc_seconds)
     relay = Relay(
         log,
         files=files,
         sessions=sessions,
+        cut_off=lambda: nodes.cut_off,
+        elsewhere=elsewhere,
         reviews=reviews,
         canaries=canaries,
         catalogue=catalogue,
@@ -151,6 +171,7 @@ async def running_dispatcher(
     submissions = Submissions(
         store,
         catalogue=catalogue,
+        nodes=nodes,
         holds=holds,
         limits=limits,
         files=files,
@@ -161,30 +182,39 @@ async def running_dispatcher(
         clock=clock,
         randomness=randomness,
     )
-    await _recover(log, At(clock.now(), settings.node))
-    for waiting in await store.waiting():
-        relay.add(waiting)
-    retention = Retention(store, project_store, settings=settings, clock=clock)
-    servicer = DispatcherServicer(
+    neighbours = Neighbours(
+        node_store,
+        nodes=nodes,
+        sessions=sessions,
+        elsewhere=elsewhere,
         log=log,
-        projects=project_store,
+        relay=relay,
+        reviews=reviews,
         tokens=tokens,
         limits=limits,
-        submissions=submissions,
-        relay=relay,
-        files=files,
-        retention=retention,
-        checks=checks,
+        spans=spans,
         settings=settings,
         clock=clock,
-        randomness=randomness,
     )
+    retention = Retention(store, project_store, settings=settings, clock=clock)
     runs = ControllerRuns(submissions, log, controllers.resolve, node=settings.node, clock=clock)
-    callbacks = CallbacksServicer(store, registry, rpc_seconds=settings.rpc_seconds)
     node = DispatcherNode(
-        servicer,
-        OperatorAuthenticator(sessions, otherwise=tokens),
-        callbacks,
+        DispatcherServicer(
+            log=log,
+            projects=project_store,
+            tokens=tokens,
+            limits=limits,
+            submissions=submissions,
+            relay=relay,
+            files=files,
+            retention=retention,
+            checks=checks,
+            settings=settings,
+            clock=clock,
+            randomness=randomness,
+        ),
+        OperatorAuthenticator(sessions, elsewhere, otherwise=tokens),
+        CallbacksServicer(store, registry, rpc_seconds=settings.rpc_seconds),
         BlobsServicer(blobs, clock),
         ControllersServicer(controllers, limits, runs=runs, clock=clock),
         asyncio.create_task(install(controllers, shipped, clock) if shipped is not None else asyncio.sleep(0)),
@@ -193,31 +223,33 @@ async def running_dispatcher(
         reviews,
         canaries,
         log,
+        nodes,
     )
-    tasks = [
-        asyncio.create_task(loop)
-        for loop in (
-            catalogue.follow_forever(),
-            relay.place_forever(),
-            relay.sweep_forever(),
-            holds.settle_forever(),
-            holds.reconcile_forever(),
-            reviews.run_forever(),
-            canaries.run_forever(),
-            retention.purge_forever(),
-            files.sweep_forever(settings.purge_seconds),
-        )
-    ]
-    try:
-        yield node
-    finally:
-        await node.drain()
-        for task in (*tasks, node.installed):
-            task.cancel()
-        await asyncio.gather(*tasks, node.installed, return_exceptions=True)
-
-
-async def _recover(log: EventLog, at: At) -> None:
-    """Let the jobs wait again that were leased when the last run ended: their operators' streams ended with it."""
-    leased = await log.store.leased()
-    await asyncio.gather(*(log.change(job.id, partial(jobs.give_back, at=at, lease=job.lease)) for job in leased))
+    async with database.listen(news.CHANNEL) as heard:
+        # heard from now on, so that nothing falls between what is read and what is heard
+        await neighbours.begin()
+        tasks = [
+            asyncio.create_task(loop)
+            for loop in (
+                catalogue.follow_forever(),
+                relay.place_forever(),
+                relay.sweep_forever(),
+                holds.settle_forever(),
+                holds.reconcile_forever(),
+                reviews.run_forever(),
+                canaries.run_forever(),
+                retention.purge_forever(),
+                files.sweep_forever(settings.purge_seconds),
+                nodes.beat_forever(),
+                neighbours.hear_forever(heard),
+                neighbours.fetch_forever(),
+                neighbours.look_forever(),
+            )
+        ]
+        try:
+            yield node
+        finally:
+            await node.drain()
+            for task in (*tasks, node.installed):
+                task.cancel()
+            await asyncio.gather(*tasks, node.installed, return_exceptions=True)

@@ -276,6 +276,10 @@ class Queue:
         """Return the waiting job; None if it is not there."""
         return self._jobs.get(job_id)
 
+    def jobs(self) -> list[str]:
+        """Return all that wait."""
+        return list(self._jobs)
+
     def ahead(self, job_id: str) -> int:
         """Return how many jobs of its project go before the waiting job to its model, by rank."""
         wanted = self._jobs[job_id]

@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import replace
-from datetime import UTC, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
 from aos.clock import Clock, within
 from aos.dispatcher import jobs, outcomes
 from aos.dispatcher.affinity import Recent
+from aos.dispatcher.attached import Elsewhere
 from aos.dispatcher.canaries import Canaries
 from aos.dispatcher.catalogue import Catalogue
 from aos.dispatcher.checks import clock_evidence
@@ -23,14 +24,15 @@ from aos.dispatcher.files import Files
 from aos.dispatcher.handing import lease_of, wanted_of
 from aos.dispatcher.handshake import NONCE_BYTES, greet, reread
 from aos.dispatcher.health import Board
-from aos.dispatcher.jobs import At, Job
+from aos.dispatcher.jobs import At, State
 from aos.dispatcher.leases import AGAIN_SECONDS, End, LeaseRun, counts, read
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.outcomes import Known
 from aos.dispatcher.placement import Candidate, Queue, Wanted, explain
 from aos.dispatcher.projects import new_token
 from aos.dispatcher.reviews import Reviews
-from aos.dispatcher.sessions import Session
+from aos.dispatcher.runs import Runs
+from aos.dispatcher.sessions import Session, opened
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Change, CheckStore, Leased, Waiting
 from aos.dispatcher.unroutable import Unroutable
@@ -54,6 +56,8 @@ class Relay:
         *,
         files: Files,
         sessions: dict[str, Session],
+        cut_off: Callable[[], bool],
+        elsewhere: Elsewhere,
         reviews: Reviews,
         canaries: Canaries,
         catalogue: Catalogue,
@@ -64,17 +68,24 @@ class Relay:
         clock: Clock,
         randomness: Callable[[int], bytes],
     ) -> None:
-        """``sessions`` is filled here: the attached operators, by address. The ``board`` learns how their leases end."""
+        """``cut_off`` is whether other dispatchers may have taken what this one has.
+
+        ``sessions`` is filled here: the attached operators, by address. The ``board`` learns how their leases end.
+        """
         self._log, self._registry, self._settings, self._clock, self._randomness = log, registry, settings, clock, randomness
         self._sessions, self._reviews, self._checks, self._files = sessions, reviews, checks, files
+        self._elsewhere = elsewhere
         self._canaries, self._catalogue, self._board = canaries, catalogue, board
         self._queue, self._recent = Queue(), Recent()
         self._unroutable = Unroutable(log, self._queue, why=catalogue.unroutable, settings=settings, clock=clock)
         self._placements = Placements()
-        self._runs: dict[str, tuple[LeaseRun, Session]] = {}
+        self.runs = Runs()
         self._ended_early: set[str] = set()
         """Jobs that ended while they were about to be leased."""
         self._leasing: set[str] = set()
+        self._returned: dict[str, Wanted] = {}
+        """Jobs that wait again, as other dispatchers say, while a lease of theirs is not over here."""
+        self._cut_off = cut_off
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         reviews.freed = canaries.changed = catalogue.changed = self._changed.set
@@ -94,37 +105,61 @@ class Relay:
 
     def add(self, waiting: Waiting) -> None:
         """Let a job wait for an operator."""
+        if waiting.job.id in self._leasing:
+            self._returned[waiting.job.id] = wanted_of(waiting)
+            return
         self._queue.add(wanted_of(waiting))
         self._changed.set()
 
-    def forget(self, job: Job) -> None:
+    def forget(self, job_id: str) -> None:
         """Stop what is done for a job that has ended."""
-        self._queue.remove(job.id)
-        if job.id in self._leasing:
-            self._ended_early.add(job.id)
-        if running := self._runs.get(job.id):
-            running[0].end(End.OVER)
+        self._queue.remove(job_id)
+        if job_id in self._leasing:
+            self._ended_early.add(job_id)
+        self.runs.end(job_id, End.OVER)
+
+    def moved(self, job_id: str, state: State, sequence: int) -> None:
+        """Take another dispatcher's word that it moved a job, unless what is known here is newer."""
+        if state.final:
+            self.forget(job_id)
+            return
+        if state.leased:
+            self._queue.remove(job_id)
+        self.runs.end(job_id, End.OVER, before=sequence)
+
+    def has(self, job_id: str) -> bool:
+        """Say whether the job has a lease here, or is about to."""
+        return job_id in self._leasing
+
+    @property
+    def queue(self) -> Queue:
+        """The jobs that wait here."""
+        return self._queue
+
+    def attached_elsewhere(self, operator: str, version: int) -> None:
+        """End the operator's stream here: it has a later one with another dispatcher."""
+        if (session := self._sessions.get(operator)) and session.version < version:
+            log.info("operator %s attached elsewhere; its stream here is ended", operator)
+            self._leave(session)
+
+    def send_away(self) -> None:
+        """End all streams, and blame nobody: others may have taken what there is here."""
+        self.runs.end_all(End.GIVEN_BACK)
+        for session in list(self._sessions.values()):
+            session.leaving = True
+            self._leave(session)
 
     async def attach(self, messages: AsyncIterator[OperatorMessage]) -> AsyncGenerator[DispatcherMessage]:
         """Serve one operator's stream until either side ends it."""
-        if self._closing:
+        if self._closing or self._cut_off():
             raise ServiceUnavailable("dispatcher")
         nonce, stream, settings = self._randomness(NONCE_BYTES), aiter(messages), self._settings
         yield DispatcherMessage(challenge=Challenge(nonce=nonce, dispatcher=settings.identity))
         hello = await self._hello(stream)
         operator, known = await greet(hello, nonce, registry=self._registry, settings=settings, clock=self._clock)
-        session = Session(
-            operator,
-            hello.offers,
-            most=settings.operator_leases,
-            now=self._clock.now(),
-            board=self._board,
-            late=timedelta(seconds=settings.heartbeat_seconds),
-            vrf_key=known.vrf_key,
-            vrf_key_since=known.vrf_key_since.ToDatetime(UTC) if known.HasField("vrf_key_since") else None,
-            tee=known.HasField("attested"),
-            secret=new_token(self._randomness),
-        )
+        secret, now = new_token(self._randomness), self._clock.now()
+        session = opened(operator, hello.offers, known, settings=settings, now=now, board=self._board, secret=secret)
+        await self._elsewhere.attach(session)
         if self._closing:
             raise ServiceUnavailable("dispatcher")
         if replaced := self._sessions.get(operator):
@@ -198,15 +233,10 @@ class Relay:
         for lease, what in read(message):
             if isinstance(what, LeaseFailed) and what.retryable and what.error.reason == ErrorReason.ERROR_REASON_SHUTTING_DOWN:
                 session.leaving = True
-            if run := self._run(session, lease):
+            if run := self.runs.heard(session, lease):
                 run.hear(what, seen)
             elif not self._canaries.hear(session, lease, what, seen):
                 self._reviews.hear(session, lease, what, seen)
-
-    def _run(self, session: Session, lease: str) -> LeaseRun | None:
-        """Return the lease if this stream has it now. What is said about any other comes too late and is ignored."""
-        run, holder = self._runs.get(lease.partition("/")[0], (None, None))
-        return run if run is not None and run.id == lease and holder is session else None
 
     def _leave(self, session: Session) -> None:
         """End the stream and take its leases back. Idempotent."""
@@ -214,14 +244,20 @@ class Relay:
         if self._sessions.get(session.operator) is session:
             del self._sessions[session.operator]
             log.info("operator %s left", session.operator)
-        lost = [run for run, holder in self._runs.values() if holder is session]
-        for run in lost:
-            run.end(End.LOST)
+            self._spawn(self._detach(session))
+        lost = self.runs.lose(session)
         if not (self._closing or session.leaving):
-            outcomes.stream_lost(self._board, session.keys, [run.job for run in lost], self._clock.now())
+            outcomes.stream_lost(self._board, session.keys, lost, self._clock.now())
             self._canaries.look()
         self._reviews.left(session)
         self._canaries.left(session)
+
+    async def _detach(self, session: Session) -> None:
+        try:
+            await self._elsewhere.detach(session)
+        except AosError as error:
+            # a later stream of it says so, or our going
+            log.info("could not say that operator %s left: %s", session.operator, error)
 
     async def place_forever(self) -> None:
         """Lease waiting jobs as places become free."""
@@ -269,11 +305,13 @@ class Relay:
             again = wanted
         finally:
             self._leasing.discard(job_id)
-            self._runs.pop(job_id, None)
+            self.runs.drop(job_id)
             session.free_slot(candidate.model)
+            again = again or self._returned.pop(job_id, None)
             if again is not None and job_id not in self._ended_early:
                 self._queue.add(again)
             self._ended_early.discard(job_id)
+            self._returned.pop(job_id, None)
             if not self._leasing:
                 self._idle.set()
             self._changed.set()
@@ -293,7 +331,7 @@ class Relay:
             checkable=partial(self._reviews.possible, exact=leased.risk.exact),
             proves=draw and (draw, session.vrf_key),
         )
-        self._runs[job.id] = (run, session)
+        self.runs.put(run, session)
         if job.id in self._ended_early:
             run.end(End.OVER)
         elif session.ended or self._closing:
@@ -313,7 +351,7 @@ class Relay:
             try:
                 self._drop_silent()
                 await expire(self._log, self._clock.now(), self._settings.node, self.why)
-                await self._unroutable.end(self._candidates())
+                await self._unroutable.end(self._candidates(), self._elsewhere.candidates())
             except Exception:
                 log.exception("could not look for what is out of time")
 
@@ -354,10 +392,7 @@ class Relay:
                 await within(self._clock, seconds, self._idle.wait())
             except TimeoutError:
                 log.info("%d jobs are given back", len(self._leasing))
-        for run, _ in list(self._runs.values()):
-            run.end(End.GIVEN_BACK)
-        for session in list(self._sessions.values()):
-            self._leave(session)
+        self.send_away()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=CLOSING_SECONDS)
             for task in late:

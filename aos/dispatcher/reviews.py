@@ -1,4 +1,7 @@
-"""Checking answers: operators are drawn, run the job again, and what they say is compared with what the caller was told."""
+"""Checking answers: operators are drawn, run the job again, and what they say is compared with what the caller was told.
+
+One dispatcher of a database does a check, with the operators that are attached to it.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,15 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
 
 from aos.clock import Clock, within
 from aos.dispatcher import jobs
 from aos.dispatcher.answers import traced
+from aos.dispatcher.attached import Elsewhere, suits
 from aos.dispatcher.checks import (
     REVIEWERS,
     CheckKey,
@@ -23,7 +28,6 @@ from aos.dispatcher.checks import (
     epoch_of,
     failed_review,
     false_claim_evidence,
-    in_force,
     result_of,
     sent_tag,
 )
@@ -31,10 +35,11 @@ from aos.dispatcher.files import Files
 from aos.dispatcher.jobs import Job
 from aos.dispatcher.leases import AGAIN_SECONDS, MESSAGE_CHARS, Heard, prove
 from aos.dispatcher.lottery import Evidence, Ticket, sampled
+from aos.dispatcher.node_store import NodeStore
 from aos.dispatcher.reviewing import Case, ReviewRun
 from aos.dispatcher.sessions import Session
 from aos.dispatcher.settings import DispatcherSettings
-from aos.dispatcher.store import CheckStore, JobStore
+from aos.dispatcher.store import CheckStore, JobStore, Row
 from aos.dispatcher.verdict import appeal
 from aos.errors import AosError, BadReceipt, BadSignature, InvalidField, JobNotFound, OperatorLost
 from aos.order import cost, draws
@@ -49,6 +54,15 @@ log = logging.getLogger(__name__)
 Asked = asyncio.Future[DrawClaimed]
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A check that is left to another dispatcher."""
+
+    since: datetime
+    until: datetime
+    """When to look again."""
+
+
 class Reviews:
     """Runs the checks that the store has, some at a time. Holds nothing that the store does not know."""
 
@@ -58,16 +72,23 @@ class Reviews:
         checks: CheckStore,
         sessions: Mapping[str, Session],
         *,
+        nodes: NodeStore,
+        elsewhere: Elsewhere,
         files: Files,
         settings: DispatcherSettings,
         clock: Clock,
     ) -> None:
-        """``sessions`` are the attached operators, by address, as they come and go."""
+        """``sessions`` are the operators that are attached here, by address, as they come and go; others are ``elsewhere``.
+
+        ``nodes`` keeps which dispatcher does which check.
+        """
+        self._nodes, self._elsewhere = nodes, elsewhere
         self._store, self._checks, self._sessions, self._settings, self._clock = store, checks, sessions, settings, clock
         self._files = files
         self.freed: Callable[[], None] = lambda: None
         """Called when an operator has a place again."""
         self._going: dict[CheckKey, asyncio.Task[None]] = {}
+        self._passed: dict[CheckKey, Passed] = {}
         self._asked: dict[tuple[Session, str], Asked] = {}
         self._runs: dict[str, tuple[ReviewRun, Session]] = {}
         self._names = count(1)
@@ -77,8 +98,10 @@ class Reviews:
 
     def possible(self, job: Job, *, exact: bool = False) -> bool:
         """Say whether anyone is there now, besides the operator that has or had the job, who could check it, exactly or not."""
-        epoch = epoch_of(job.created, self._settings.epoch_seconds)
-        return any(one.operator != job.operator and self._fits(one, job, epoch, exact=exact) for one in self._sessions.values())
+        seconds = self._settings.epoch_seconds
+        epoch = epoch_of(job.created, seconds)
+        here = any(one.operator != job.operator and self._fits(one, job, epoch, exact=exact) for one in self._sessions.values())
+        return here or self._elsewhere.can_check(job, epoch, seconds=seconds, exact=exact)
 
     def look(self) -> None:
         """Note that there may be something to check."""
@@ -125,8 +148,11 @@ class Reviews:
         free = self._settings.checks - len(self._going)
         if free <= 0 or self._closed:
             return
-        busy = {key.job_id for key in self._going}
-        for key in await self._checks.ready(limit=free, beside=set(self._going)):
+        busy, now = {key.job_id for key in self._going}, self._clock.now()
+        long_ago = now - timedelta(seconds=self._settings.pass_seconds)
+        self._passed = {key: one for key, one in self._passed.items() if one.until > long_ago}
+        beside = {key for key, one in self._passed.items() if one.until > now}
+        for key in await self._checks.ready(limit=free, beside=beside.union(self._going)):
             if key.job_id in busy or self._closed:  # one check of a job after the other; the end of each looks again
                 continue
             busy.add(key.job_id)
@@ -147,7 +173,30 @@ class Reviews:
             await self._clock.sleep(AGAIN_SECONDS)
 
     async def _checked(self, key: CheckKey) -> None:
-        row, width = await self._store.get(key.job_id, project=None), await self._checks.width(key)
+        row = await self._store.get(key.job_id, project=None)
+        if self._others_can(key, row) or not await self._nodes.take_check(key, self._settings.node):
+            now = self._clock.now()
+            since = self._passed[key].since if key in self._passed else now
+            self._passed[key] = Passed(since, now + timedelta(seconds=self._settings.look_seconds))
+            return
+        try:
+            await self._run(key, row)
+        finally:
+            await self._nodes.leave_check(key, self._settings.node)
+
+    def _others_can(self, key: CheckKey, row: Row) -> bool:
+        """Say whether to leave the check to the other dispatchers: nobody here can do it, and somebody there can, and may soon."""
+        job, exact, seconds = row.job, row.risk.exact, self._settings.epoch_seconds
+        epoch = epoch_of(job.created, seconds)
+        if any(one.operator != job.operator and self._fits(one, job, epoch, exact=exact) for one in self._sessions.values()):
+            return False
+        passed = self._passed.get(key)
+        patient = passed is None or self._clock.now() - passed.since < timedelta(seconds=self._settings.pass_seconds)
+        return patient and self._elsewhere.can_check(job, epoch, seconds=seconds, exact=exact)
+
+    async def _run(self, key: CheckKey, row: Row) -> None:
+        # behind the claim: another dispatcher may just have concluded it
+        width = await self._checks.width(key)
         if width is None:
             return
         job, order = row.job, row.submission.order
@@ -201,12 +250,8 @@ class Reviews:
         return (
             not (session.ended or session.leaving)
             and offer is not None
-            and offer.digest.lower() == job.model_digest
-            and (offer.embeddings or not job.embeds)
-            and (offer.controllers or not job.controlled)
-            and (offer.exact or not exact)
             and session.works(job.model)
-            and in_force(session.vrf_key_since, epoch, self._settings.epoch_seconds)
+            and suits(offer, job, session.vrf_key_since, epoch, seconds=self._settings.epoch_seconds, exact=exact)
         )
 
     async def _ticket(self, case: Case, session: Session, claimed: DrawClaimed) -> Ticket | None:

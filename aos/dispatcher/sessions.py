@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from aos.dispatcher.health import Board, Key, State
 from aos.dispatcher.placement import Candidate
+from aos.dispatcher.settings import DispatcherSettings
 from aos.v1.dispatcher_pb2 import CancelLease, DispatcherMessage, DrawAsked, Lease, OperatorMessage, Welcome
-from aos.v1.registry_pb2 import Offer
+from aos.v1.registry_pb2 import Offer, OperatorInfo
 
 UNSENT: Final = 1024
 """Most messages that wait for an operator that does not read; then its stream is ended."""
@@ -45,7 +46,9 @@ class Session:
         self.offers: Mapping[str, Offer] = {offer.model: offer for offer in offers}
         self.keys = _keys(operator, offers)
         """By which the health of its models is known."""
-        self.vrf_key, self.vrf_key_since, self._tee = vrf_key, vrf_key_since, tee
+        self.vrf_key, self.vrf_key_since, self.tee = vrf_key, vrf_key_since, tee
+        self.version = 0
+        """Counts the operator's streams, over all dispatchers of the database; 0: not known yet."""
         self._board, self._late = board, late
         self.heard = now
         self.count = 0
@@ -81,7 +84,7 @@ class Session:
                 leaving=self.leaving,
                 unlisted=unlisted,
                 embeddings=offer.embeddings,
-                tee=self._tee,
+                tee=self.tee,
                 controllers=offer.controllers,
                 exact=offer.exact,
                 health=self._board.get(self.keys[offer.model]),
@@ -172,6 +175,31 @@ class Session:
             self._news.clear()
             if not (self.ended or self._unsent):
                 await self._news.wait()
+
+
+def opened(
+    operator: str,
+    offers: Sequence[Offer],
+    known: OperatorInfo,
+    *,
+    settings: DispatcherSettings,
+    now: datetime,
+    board: Board,
+    secret: str,
+) -> Session:
+    """Return the session of an operator that the registry knows so."""
+    return Session(
+        operator,
+        offers,
+        most=settings.operator_leases,
+        now=now,
+        board=board,
+        late=timedelta(seconds=settings.heartbeat_seconds),
+        vrf_key=known.vrf_key,
+        vrf_key_since=known.vrf_key_since.ToDatetime(UTC) if known.HasField("vrf_key_since") else None,
+        tee=known.HasField("attested"),
+        secret=secret,
+    )
 
 
 def _keys(operator: str, offers: Sequence[Offer]) -> dict[str, Key]:

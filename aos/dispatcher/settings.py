@@ -18,7 +18,15 @@ class DispatcherSettings:
     """Limits and times of one dispatcher. Times are in seconds. Raises ValueError for a value that cannot work."""
 
     node: str = "1"
-    """Its id in vector clocks."""
+    """Its id in vector clocks, and among the dispatchers of its database: each has another."""
+    node_seconds: float = 2.0
+    """How often it says to the other dispatchers of its database that it is there."""
+    node_missed: int = 5
+    """After so many silent intervals the others take over what it had."""
+    look_seconds: float = 5.0
+    """How often to look in the database for what other dispatchers did and was not heard of."""
+    pass_seconds: float = 15.0
+    """How long a check waits for a dispatcher with operators that can do it, before it is concluded without."""
     identity: str = "dispatchers/1"
     """What operators sign when they attach, so that their answer is of no use with another dispatcher."""
     heartbeat_seconds: float = 5.0
@@ -90,6 +98,8 @@ class DispatcherSettings:
                 continue
             if isinstance(value, str) and not value:
                 raise ValueError(f"dispatcher setting {name} must not be empty")
+            if name == "node" and "/" in self.node:
+                raise ValueError(f"dispatcher setting node must have no slash, and is {self.node!r}")
             if name in MAY_BE_0 and value == 0:
                 continue
             if not isinstance(value, str) and not value > 0:

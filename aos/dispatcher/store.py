@@ -115,7 +115,7 @@ class JobStore(Protocol):
         ...
 
     async def forget(self, job_id: str) -> None:
-        """Remove a job whose hold is PENDING. Does nothing if it is not there or was accepted."""
+        """Remove a job whose hold is PENDING. Does nothing if it is not there, was accepted, or another dispatcher takes it in."""
         ...
 
     async def get(self, job_id: str, *, project: str | None) -> Row:

@@ -16,6 +16,7 @@ from aos.dispatcher.files import Files
 from aos.dispatcher.holds import HoldGone, Holds, lock_key
 from aos.dispatcher.jobs import Money
 from aos.dispatcher.limits import ProjectLimits
+from aos.dispatcher.nodes import Nodes
 from aos.dispatcher.projects import Randomness
 from aos.dispatcher.quotas import Limits, Requests
 from aos.dispatcher.settings import DispatcherSettings
@@ -38,6 +39,7 @@ class Submissions:
         store: JobStore,
         *,
         catalogue: Catalogue,
+        nodes: Nodes,
         holds: Holds,
         limits: ProjectLimits,
         files: Files,
@@ -50,7 +52,7 @@ class Submissions:
     ) -> None:
         """``has_controller`` says whether the network keeps the module of a digest; ``accepted`` is called with each new job."""
         self._has_controller = has_controller
-        self._store, self._catalogue, self._holds, self._accepted = store, catalogue, holds, accepted
+        self._nodes, self._store, self._catalogue, self._holds, self._accepted = nodes, store, catalogue, holds, accepted
         self._files = files
         self._spans, self._settings, self._clock, self._randomness = spans, settings, clock, randomness
         self._running = set[asyncio.Task[Row]]()
@@ -60,10 +62,12 @@ class Submissions:
     async def submit(self, request: CreateJobRequest, project: str, *, traceparent: str = "") -> Row:
         """Return the job, accepted: a new one, in the caller's trace, or the one that the same request made before."""
         limits = await self._limits.of(project)
-        self._requests.take(project, self._clock.now(), per_minute=limits.requests_per_minute)
+        # each dispatcher lets its share through: callers are spread over all of them
+        share = -(-limits.requests_per_minute // (1 + len(self._nodes.others)))
+        self._requests.take(project, self._clock.now(), per_minute=share)
         admission.check_request(request)
         time = admission.job_time(request, self._settings)
-        if self._closed:
+        if self._closed or self._nodes.replaced:
             raise ServiceUnavailable("dispatcher")
         # shielded: if the caller leaves now, it can retry and find either the job or nothing
         task = asyncio.create_task(self._submit(request, project, traceparent, time))
@@ -103,7 +107,7 @@ class Submissions:
                 time=time,
             )
             span = self._spans.begin(record.job.id, record.submission.order, traceparent)
-            record = replace(record, job=replace(record.job, traceparent=span.traceparent))
+            record = replace(record, job=replace(record.job, traceparent=span.traceparent, node=self._settings.node))
         async with self._holds.alone(lock_key(record)):
             job = (await self._admit(record, await self._limits.of(project))).job
             if job.money is not Money.PENDING:
@@ -122,7 +126,9 @@ class Submissions:
         return await self._store.admit(
             record.job.project,
             record.submission.request_id,
-            lambda existing, load: admission.admit(record, existing, load, limits, queue_jobs=self._settings.queue_jobs),
+            lambda existing, load: admission.admit(
+                record, existing, load, limits, queue_jobs=self._settings.queue_jobs, node=self._settings.node
+            ),
             now=record.job.created,
         )
 

@@ -34,6 +34,10 @@ class JobSpans:
             del self._spans[next(iter(self._spans))]
         self._spans[job.id] = span
 
+    def open(self, job_id: str) -> bool:
+        """Say whether the job's span is held here."""
+        return job_id in self._spans
+
     def end(self, job: Job, outcome: Outcome) -> None:
         """End the span of a job that has ended, if there is one."""
         span = self._spans.pop(job.id, None)

@@ -49,12 +49,15 @@ class Unroutable:
         self._log, self._queue, self._why, self._settings, self._clock = log, queue, why, settings, clock
         self._alone = Alone()
 
-    async def end(self, candidates: Sequence[Candidate]) -> None:
-        """End those whose time is over; ``candidates`` are the operators that are attached."""
+    async def end(self, candidates: Sequence[Candidate], elsewhere: Sequence[Candidate] = ()) -> None:
+        """End those whose time is over; ``candidates`` are the operators that are attached here, others are ``elsewhere``.
+
+        Several dispatchers may come to this at once: the first one ends the job, the others find it ended.
+        """
         now, most = self._clock.now(), timedelta(seconds=self._settings.unroutable_seconds)
         if not most:
             return
-        for kind, since in self._alone.look(self._queue.kinds(), candidates, now).items():
+        for kind, since in self._alone.look(self._queue.kinds(), [*candidates, *elsewhere], now).items():
             reason = self._why(kind.model)
             if reason is None:  # who is attached says little then, and what it would be counted from even less
                 self._alone.forget()

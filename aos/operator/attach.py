@@ -20,6 +20,7 @@ from aos.operator.registration import Registration
 from aos.operator.runner import Runner
 from aos.operator.tee import TEE, Tee, attest, check_lease
 from aos.operator.waiting import Terms
+from aos.rpc.several import SeveralChannels
 from aos.rpc.status import from_rpc_error
 from aos.v1.dispatcher_pb2 import (
     Challenge,
@@ -61,7 +62,7 @@ log = logging.getLogger(__name__)
 
 
 class Attachment:
-    """Keeps the operator attached to one dispatcher, and runs the leases that it gives."""
+    """Keeps the operator attached to a dispatcher, the next one when it loses that, and runs the leases that it gives."""
 
     def __init__(
         self,
@@ -75,10 +76,14 @@ class Attachment:
         drawer: Drawer | None = None,
         tee: Tee | None = None,
     ) -> None:
-        """``drawer`` has the keys with which draws are answered; without it they are not. ``tee`` is the enclave it runs in."""
+        """``dispatcher`` may be SeveralChannels: they are tried in turn.
+
+        ``drawer`` has the keys with which draws are answered; without it they are not. ``tee`` is the enclave it runs in.
+        """
         self._drawer, self._tee = drawer, tee
         self._runner, self._offers, self._registration, self._clock = runner, offers, registration, clock
         self._stub: Any = DispatcherStub(dispatcher)
+        self._several = dispatcher if isinstance(dispatcher, SeveralChannels) else None
         self._backoff = Backoff(random)
         self._leases: dict[str, asyncio.Task[None]] = {}
         self._draws: set[asyncio.Task[None]] = set()
@@ -112,6 +117,7 @@ class Attachment:
         """Attach, and attach again whenever the stream breaks, until ``stop`` or cancellation."""
         while not self._stopping:
             await self._registration.registered()
+            at = self._several.at if self._several is not None else 0
             try:
                 await self._attach()
             except (TimeoutError, grpc.aio.AioRpcError) as error:
@@ -123,6 +129,9 @@ class Attachment:
                 self.token = ""
                 await self._drop_leases()
             if not self._stopping:
+                # whatever it was that ended: the next may do better, and takes over what this one had
+                if self._several is not None:
+                    self._several.leave(at)
                 await self._backoff.pause()
 
     async def stop(self, grace: float) -> None:

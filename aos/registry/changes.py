@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
 from aos.clock import Clock
-from aos.errors import QueueFull
+from aos.errors import QueueFull, ServiceUnavailable
 from aos.registry.operator_log import lapsed
 from aos.registry.replicas import Entry, Project, Terms, passed, settle
 from aos.registry.store import ProjectStore, RegistryStore
 
 AGAIN: Final = timedelta(seconds=5)
 """Pause after a failure of the store."""
+LOOK_SECONDS: Final = 5.0
+"""How often the database is asked whether there are news of other registries: one may have died before it told."""
 
 log = logging.getLogger(__name__)
 
@@ -102,3 +104,30 @@ async def ageing(projects: ProjectStore, operators: RegistryStore, changes: Chan
             due = now + AGAIN
         if not await changes.since(version, due):
             return
+
+
+async def hearing(
+    news: AsyncIterator[str | None], origin: str, changes: Changes, operators: RegistryStore, *, every: float = LOOK_SECONDS
+) -> None:
+    """Pass on what other registries of the database tell; ``origin`` is this one, whose own watchers know already."""
+    time = asyncio.get_running_loop().time
+    known, due = -1, time() + every
+    coming = asyncio.ensure_future(anext(news))
+    try:
+        while True:
+            told, _ = await asyncio.wait([coming], timeout=max(0.0, due - time()))
+            if told:
+                if coming.result() != origin:
+                    changes.tell()
+                coming = asyncio.ensure_future(anext(news))
+            if time() < due:
+                continue
+            before = known
+            with suppress(ServiceUnavailable):
+                known = await operators.version()
+            if known != before:
+                changes.tell()
+            due = time() + every
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)

@@ -9,14 +9,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aos.clock import Clock
-from aos.registry.challenges import SECRET_BYTES
-from aos.registry.changes import Changes, ageing
+from aos.registry.challenger import Challenger
+from aos.registry.changes import Changes, ageing, hearing
 from aos.registry.servicer import RegistryServicer
 from aos.registry.settings import RegistrySettings
-from aos.store.sqlite import SqliteFile
-from aos.store.sqlite_registry import MIGRATIONS, SqliteRegistryStore
-from aos.store.sqlite_registry_projects import MIGRATIONS as PROJECT_MIGRATIONS
-from aos.store.sqlite_registry_projects import SqliteProjectStore
+from aos.store.registry import SqlRegistryStore
+from aos.store.registry_news import NEWS
+from aos.store.registry_projects import SqlAiProjectStore
+from aos.store.registry_secrets import SqlSecretStore
+from aos.store.sql import SqlDatabase
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +34,21 @@ class RegistryNode:
 
 @asynccontextmanager
 async def running_registry(
-    file: SqliteFile,
+    database: SqlDatabase,
     *,
     settings: RegistrySettings | None = None,
     clock: Clock,
     randomness: Callable[[int], bytes] = secrets.token_bytes,
 ) -> AsyncGenerator[RegistryNode]:
-    """Give a registry that keeps operators and AI projects in the file; registrations from before go on until they lapse.
+    """Give a registry that keeps operators and AI projects in the database; registrations from before go on until they lapse.
 
-    Challenges are made with ``randomness``: those of an earlier run are good no more.
+    Several registries may share a database: what is changed at one, those who watch another see, and challenges of one are good at
+    all. They are made with ``randomness``.
     """
-    for one in (MIGRATIONS, PROJECT_MIGRATIONS):
-        await file.transact(one.apply)
-    settings, changes = settings or RegistrySettings(), Changes(clock)
-    projects = SqliteProjectStore(file, settings.terms)
-    operators = SqliteRegistryStore(file)
+    await database.migrate("registry", "registry_projects")
+    settings, changes, origin = settings or RegistrySettings(), Changes(clock), secrets.token_hex(8)
+    projects = SqlAiProjectStore(database, settings.terms, origin=origin)
+    operators = SqlRegistryStore(database, origin=origin)
     servicer = RegistryServicer(
         operators,
         projects,
@@ -55,11 +56,15 @@ async def running_registry(
         clock=clock,
         changes=changes,
         randomness=randomness,
-        secret=randomness(SECRET_BYTES),
+        challenger=Challenger(SqlSecretStore(database), randomness),
     )
-    ages = asyncio.create_task(ageing(projects, operators, changes, settings.terms, clock))
-    try:
-        yield RegistryNode(servicer, changes)
-    finally:
-        changes.close()
-        await ages
+    async with database.listen(NEWS) as news:
+        ages = asyncio.create_task(ageing(projects, operators, changes, settings.terms, clock))
+        hears = asyncio.create_task(hearing(news, origin, changes, operators))
+        try:
+            yield RegistryNode(servicer, changes)
+        finally:
+            changes.close()
+            hears.cancel()
+            await asyncio.gather(hears, return_exceptions=True)
+            await ages

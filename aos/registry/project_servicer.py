@@ -170,11 +170,10 @@ class ProjectMethods(registry_pb2_grpc.RegistryServicer):
                     after, news = report(before, reports, operator, now=now, terms=self._terms)
                     projects.append(after)
                     entries += [*aged, *news]
-            return Reported(projects, seen.use(operator, proof), entries)
+            return Reported(projects, seen.use(operator, proof), entries, news=_look_otherwise(held, projects))
 
         before, after = await self._projects.report(list(reports), f"reports/{operator}", decide, now=now)
-        were = {one.name: one for one in before}
-        if any(_looks(were[one.name]) != _looks(one) for one in after):
+        if _look_otherwise(before, after):
             self._changes.tell()
         mine = {one.id for project in after for one in project.shown if one.operator == operator}
         response = pb.ReportReplicasResponse(gone=[one for one in reports if one not in mine])
@@ -251,6 +250,11 @@ def _time(said: pb.ReplicaReport, field: str) -> datetime | None:
         return getattr(said, field).ToDatetime(UTC)
     except (ValueError, OverflowError) as error:
         raise InvalidField(f"reports.{field}", "is no time", value=getattr(said, field).seconds) from error
+
+
+def _look_otherwise(before: Sequence[Project], after: Sequence[Project]) -> bool:
+    were = {one.name: one for one in before}
+    return any(_looks(were[one.name]) != _looks(one) for one in after)
 
 
 def _looks(project: Project) -> list[tuple[object, ...]]:

@@ -18,7 +18,8 @@ from aos.errors import InvalidField, ModelNotFound, OperatorNotFound, QueueFull
 from aos.paging import PAGE_MOST, page_length, page_start, page_token
 from aos.registry import catalog, watching
 from aos.registry.catalog import Listing, behind
-from aos.registry.challenges import CHALLENGE_SECONDS, challenge, check_challenge
+from aos.registry.challenger import Challenger
+from aos.registry.challenges import CHALLENGE_SECONDS
 from aos.registry.changes import Changes
 from aos.registry.leases import Offered, Proof, Registration, register, renew, unregister
 from aos.registry.offers import check_offers, check_vrf_key, offer_proto
@@ -58,11 +59,10 @@ class RegistryServicer(ProjectMethods):
         clock: Clock,
         changes: Changes,
         randomness: Callable[[int], bytes],
-        secret: bytes,
+        challenger: Challenger,
     ) -> None:
-        """``secret`` makes challenges that nobody else can make."""
         ProjectMethods.__init__(self, projects, settings=settings, clock=clock, changes=changes, randomness=randomness)
-        self._store, self._settings, self._clock, self._secret = store, settings, clock, secret
+        self._store, self._settings, self._clock, self._challenger = store, settings, clock, challenger
         self._shared = Shared()
         self._verifying, self._declarations = asyncio.Semaphore(VERIFYING), 0
         self._lease, self._claim = timedelta(seconds=settings.lease), timedelta(seconds=settings.claim)
@@ -71,7 +71,7 @@ class RegistryServicer(ProjectMethods):
     async def ChallengeOperator(self, request: pb.ChallengeOperatorRequest, context: Any) -> pb.OperatorChallenge:
         """Give an operator what its evidence must answer."""
         now = int(self._clock.now().timestamp())
-        nonce = challenge(request.operator, secret=self._secret, now=now)
+        nonce = await self._challenger.make(request.operator, now=now)
         return pb.OperatorChallenge(nonce=nonce, expires=Timestamp(seconds=now + CHALLENGE_SECONDS))
 
     async def RegisterOperator(self, request: pb.RegisterOperatorRequest, context: Any) -> pb.OperatorInfo:
@@ -89,7 +89,7 @@ class RegistryServicer(ProjectMethods):
         def decide(before: Registration | None) -> Kept:
             lease, claim = self._lease, self._claim
             after = register(before, operator, offers, proof, now=now, lease=lease, claim=claim, vrf_key=vrf_key, attested=attested)
-            return Kept(after, [*noted(before, now)[1], *told_registered(before, after, now)])
+            return Kept(after, [*noted(before, now)[1], *told_registered(before, after, now)], news=True)
 
         registered = await self._store.change(operator, decide, now=now)
         self._changes.tell()
@@ -113,7 +113,7 @@ class RegistryServicer(ProjectMethods):
         def decide(before: Registration | None) -> Kept:
             known, entries = noted(before, now)
             after = unregister(known, operator, proof, now=now)
-            return Kept(after, [*entries, *told_left(after)])
+            return Kept(after, [*entries, *told_left(after)], news=True)
 
         ended = await self._store.change(operator, decide, now=now)
         self._changes.tell()
@@ -223,7 +223,7 @@ class RegistryServicer(ProjectMethods):
     async def _attested(self, operator: str, nonce: bytes, evidence: Evidence, now: datetime) -> Attested:
         """Return what the evidence, which the operator signed, is taken for. Raises InvalidField, BadEvidence or QueueFull."""
         seconds, policy = int(now.timestamp()), self._settings.tee
-        check_challenge(nonce, operator, secret=self._secret, now=seconds)
+        await self._challenger.check(nonce, operator, now=seconds)
         policy.admit(evidence.provider)
         if self._declarations >= self._settings.declarations:
             raise QueueFull("declarations", self._settings.declarations)

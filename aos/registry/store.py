@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from aos.registry.catalog import Listing
+from aos.registry.challenges import Secret
 from aos.registry.leases import Registration
 from aos.registry.projects import Seen
 from aos.registry.replicas import Entry, Project, Word
@@ -19,13 +20,15 @@ class Kept:
 
     registration: Registration
     entries: Sequence[Entry] = ()
+    news: bool = False
+    """Whether other registries are told, as those who watch them see it."""
 
 
 class RegistryStore(Protocol):
     """Keeps operators and finds them. Each method is one transaction and returns only once it is durable.
 
     ``decide`` is pure. A store runs it inside the transaction, and may run it again after a conflict. ``since`` hides operators
-    whose lease ended before it, as if they had been forgotten already.
+    whose lease ended before it, as if they had been forgotten already. Other registries of the database are told of ``news``.
     """
 
     async def change(self, operator: str, decide: Callable[[Registration | None], Kept], *, now: datetime) -> Registration:
@@ -42,6 +45,10 @@ class RegistryStore(Protocol):
 
     async def forget(self, before: datetime) -> None:
         """Drop the operators whose lease ended before that time, if that has been noted."""
+        ...
+
+    async def version(self) -> int:
+        """Return a number that grows with everything that registries of the database are told."""
         ...
 
     async def count(self) -> int:
@@ -94,6 +101,8 @@ class Reported:
     projects: Sequence[Project]
     seen: Seen
     entries: Sequence[Entry] = ()
+    news: bool = False
+    """As Kept's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,8 @@ class Logged:
 class ProjectStore(Protocol):
     """Keeps AI projects and finds them. Each method is one transaction and returns only once it is durable.
 
-    ``decide`` is pure. A store runs it inside the transaction, and may run it again after a conflict.
+    ``decide`` is pure. A store runs it inside the transaction, and may run it again after a conflict. Other registries of the
+    database are told of what changed.
     """
 
     async def change(
@@ -152,4 +162,12 @@ class ProjectStore(Protocol):
 
     async def audit(self, *, after: int, limit: int) -> Sequence[Logged]:
         """Return entries of the audit log, oldest first."""
+        ...
+
+
+class SecretStore(Protocol):
+    """Keeps what challenges are made with, for all registries of the database."""
+
+    async def secrets(self, decide: Callable[[Sequence[Secret]], Sequence[Secret]]) -> Sequence[Secret]:
+        """Show ``decide`` those that there are, keep what it returns, and return that."""
         ...

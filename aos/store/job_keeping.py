@@ -1,4 +1,4 @@
-"""Which jobs the SQLite file lists, what their projects have used, and which it keeps no longer."""
+"""Which jobs are listed, what their projects have used, and which are kept no longer."""
 
 # ruff: noqa: S608  # the pieces of the statements are constants; values are always bound
 
@@ -8,55 +8,19 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from sqlite_utils import Database
-
 from aos.dispatcher.admission import Load
 from aos.dispatcher.jobs import Job, Money, State
 from aos.dispatcher.listing import JobFilter
 from aos.dispatcher.quotas import Tokens, day
 from aos.store.job_rows import micros
+from aos.store.reading import among
+from aos.store.sql import Dialect, Transaction
 from aos.v1.dispatcher_pb2 import Outcome
 
 USAGE_DAYS: Final = 31
 """For so many days it is known what a project has used."""
-_UNENDED: Final = f"state < {int(State.COMPLETED)}"
 _ENDED: Final = f"state >= {int(State.COMPLETED)}"
-_LESS: Final = """
-    UPDATE project_load SET jobs = jobs - 1, tokens = tokens - OLD.prompt_bound - OLD.completion_bound
-        WHERE project IN (OLD.project, '');
-    DELETE FROM project_load WHERE project = OLD.project AND jobs = 0;
-"""
 _SETTLED: Final = f"money = {int(Money.SETTLED)}"
-
-
-def create(db: Database) -> None:
-    """Make the table and the indexes that this needs, beside those of jobs."""
-    for sql in (
-        """CREATE TABLE project_usage (
-            project TEXT NOT NULL, day INTEGER NOT NULL, tokens INTEGER NOT NULL, PRIMARY KEY (project, day)
-        ) STRICT, WITHOUT ROWID""",
-        # kept by the database as jobs come and end: counting them for each that comes takes longer the more there are. The row of
-        # no project is that of all
-        """CREATE TABLE project_load (
-            project TEXT PRIMARY KEY, jobs INTEGER NOT NULL, tokens INTEGER NOT NULL
-        ) STRICT, WITHOUT ROWID""",
-        f"""INSERT INTO project_load SELECT project, count(*), sum(prompt_bound + completion_bound) FROM jobs
-            WHERE {_UNENDED} GROUP BY project""",
-        "INSERT INTO project_load SELECT '', coalesce(sum(jobs), 0), coalesce(sum(tokens), 0) FROM project_load",
-        f"""CREATE TRIGGER jobs_come AFTER INSERT ON jobs WHEN NEW.{_UNENDED} BEGIN
-            INSERT INTO project_load SELECT one, 1, NEW.prompt_bound + NEW.completion_bound FROM
-                (SELECT NEW.project AS one UNION ALL SELECT '') WHERE true
-                ON CONFLICT DO UPDATE SET jobs = jobs + 1, tokens = tokens + excluded.tokens;
-        END""",
-        f"CREATE TRIGGER jobs_end AFTER UPDATE OF state ON jobs WHEN OLD.{_UNENDED} AND NEW.{_ENDED} BEGIN {_LESS} END",
-        f"CREATE TRIGGER jobs_go AFTER DELETE ON jobs WHEN OLD.{_UNENDED} BEGIN {_LESS} END",
-        # the rows of running jobs are written often: these are touched at a job's end only
-        f"CREATE INDEX jobs_by_state ON jobs (project, state, number) WHERE {_ENDED}",
-        f"CREATE INDEX jobs_settled ON jobs (ended) WHERE {_SETTLED}",
-        f"CREATE INDEX jobs_kept ON jobs (project, number) WHERE {_SETTLED}",
-        "CREATE INDEX job_requests_user ON job_requests (user)",
-    ):
-        db.execute(sql)
 
 
 def conditions(only: JobFilter) -> tuple[list[str], list[object]]:
@@ -65,7 +29,7 @@ def conditions(only: JobFilter) -> tuple[list[str], list[object]]:
     values: list[object] = []
     for condition, value in (
         ("project = ?", only.project),
-        ("user = ?", only.user or None),
+        ('"user" = ?', only.user or None),
         ("model = ?", only.model or None),
         ("created >= ?", None if only.created_from is None else micros(only.created_from)),
         ("created < ?", None if only.created_before is None else micros(only.created_before)),
@@ -80,49 +44,60 @@ def conditions(only: JobFilter) -> tuple[list[str], list[object]]:
     return where, values
 
 
-def load(db: Database, project: str, now: datetime) -> Load:
-    """Return how many jobs have not ended, and what the project uses today."""
-    unended = "SELECT jobs, tokens FROM project_load WHERE project = ?"
-    own, promised = db.execute(unended, [project]).fetchone() or (0, 0)
-    everywhere, _ = db.execute(unended, [""]).fetchone()
-    used = db.execute("SELECT tokens FROM project_usage WHERE project = ? AND day = ?", [project, day(now)]).fetchone()
-    return Load(own, everywhere, Tokens(used[0] if used else 0, promised))
+_LOAD: Final = """SELECT
+    (SELECT CAST(sum(jobs) AS BIGINT) FROM project_load WHERE project = :project),
+    (SELECT CAST(sum(tokens) AS BIGINT) FROM project_load WHERE project = :project),
+    (SELECT CAST(sum(jobs) AS BIGINT) FROM project_load WHERE project = ''),
+    (SELECT CAST(sum(tokens) AS BIGINT) FROM project_usage WHERE project = :project AND day = :day)"""
 
 
-def note_usage(db: Database, job: Job, outcome: Outcome) -> None:
+def load(tx: Transaction, project: str, now: datetime) -> Load:
+    """Return how many jobs have not ended, and what the project uses today.
+
+    On PostgreSQL jobs that come at the same moment do not see each other: beyond a limit, as many get in as come with the last one.
+    """
+    row = tx.execute(_LOAD, {"project": project, "day": day(now)}).fetchone()
+    own, promised, everywhere, used = (value or 0 for value in row)
+    return Load(own, everywhere, Tokens(used, promised))
+
+
+def note_usage(tx: Transaction, job: Job, outcome: Outcome) -> None:
     """Count the tokens of a job that has just ended."""
     spent, today = outcome.usage.prompt_tokens + outcome.usage.completion_tokens, day(job.ended or job.created)
     if not spent:
         return
-    db.execute(
-        "INSERT INTO project_usage VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET tokens = tokens + excluded.tokens",
+    key = "project, day, slot" if tx.dialect is Dialect.POSTGRES else "project, day"
+    tx.execute(
+        f"""INSERT INTO project_usage (project, day, tokens) VALUES (?, ?, ?)
+            ON CONFLICT ({key}) DO UPDATE SET tokens = project_usage.tokens + excluded.tokens""",
         [job.project, today, spent],
     )
-    db.execute("DELETE FROM project_usage WHERE project = ? AND day < ?", [job.project, today - USAGE_DAYS])
+    tx.execute("DELETE FROM project_usage WHERE project = ? AND day < ?", [job.project, today - USAGE_DAYS])
 
 
-def purge(db: Database, *, ended_before: datetime, project: str | None, limit: int) -> int:
+def purge(tx: Transaction, *, ended_before: datetime, project: str | None, limit: int) -> int:
     """Delete settled jobs that ended before, oldest first; return how many."""
     own = "" if project is None else "AND project = ?"
-    sql = f"SELECT number FROM jobs WHERE {_SETTLED} AND ended < ? {own} ORDER BY ended LIMIT ?"
+    sql = f"SELECT number FROM jobs WHERE {_SETTLED} AND ended < ? {own} ORDER BY ended LIMIT ?{tx.skip}"
     values: list[object] = [micros(ended_before), *([] if project is None else [project]), limit]
-    return _delete(db, [number for (number,) in db.execute(sql, values)])
+    return _delete(tx, [number for (number,) in tx.execute(sql, values)])
 
 
-def purge_beyond(db: Database, keep: int, *, own: Mapping[str, int], limit: int) -> int:
+def purge_beyond(tx: Transaction, keep: int, *, own: Mapping[str, int], limit: int) -> int:
     """Delete the oldest settled jobs of a project that has more than it may, ``keep`` or its ``own``; return how many."""
     crowded = f"SELECT project, count(*) FROM jobs WHERE {_SETTLED} GROUP BY project HAVING count(*) > ?"
-    counts = db.execute(crowded, [min([keep, *own.values()])])
+    counts = tx.execute(crowded, [min([keep, *own.values()])])
     beyond = ((project, count - own.get(project, keep)) for project, count in counts if count > own.get(project, keep))
     project, more = next(beyond, ("", 0))
     if not more:
         return 0
-    sql = f"SELECT number FROM jobs WHERE project = ? AND {_SETTLED} ORDER BY number LIMIT ?"
-    return _delete(db, [number for (number,) in db.execute(sql, [project, min(limit, more)])])
+    sql = f"SELECT number FROM jobs WHERE project = ? AND {_SETTLED} ORDER BY number LIMIT ?{tx.skip}"
+    return _delete(tx, [number for (number,) in tx.execute(sql, [project, min(limit, more)])])
 
 
-def _delete(db: Database, numbers: list[int]) -> int:
+def _delete(tx: Transaction, numbers: list[int]) -> int:
     # what belongs to a job goes with it: its tables refer to it with ON DELETE CASCADE
     if numbers:
-        db.execute(f"DELETE FROM jobs WHERE number IN ({', '.join('?' * len(numbers))})", numbers)
+        which, value = among(tx, numbers)
+        tx.execute(f"DELETE FROM jobs WHERE number {which}", [value])
     return len(numbers)

@@ -17,12 +17,13 @@ from aos.v1.types_pb2 import Order, Price
 _FIELDS: Final = (
     "id", "project", "model", "model_digest", "request_digest", "parameters", "seed", "prompt_bound", "completion_bound",
     "amount", "created", "deadline", "money", "state", "operator", "lease", "price", "attempts", "failures", "clock", "ended",
-    "priority", "traceparent", "job_type", "waits", "controlled", "provider",
+    "priority", "traceparent", "job_type", "waits", "controlled", "provider", "node",
 )  # fmt: skip
 JOB: Final = ", ".join(_FIELDS)
 """The columns of what moves."""
-ALL: Final = f"{JOB}, number, request_id, ordered, user, annotation, contents"
-"""With those of what was handed in."""
+ASKED: Final = 'ordered, "user", annotation, contents'
+"""The columns of what was handed in."""
+ALL: Final = f"{JOB}, number, request_id, {ASKED}"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -45,6 +46,7 @@ def write_job(job: Job) -> dict[str, Any]:
         "deadline": micros(job.deadline),
         "money": int(job.money),
         "state": int(job.state),
+        "waits": int(job.waits),
         "controlled": int(job.controlled),
         "price": None if job.price is None else job.price.SerializeToString(),
         "clock": json.dumps(dict(job.clock), sort_keys=True),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -15,6 +15,10 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
+
+from aos.store.listeners import Listeners
+from aos.store.schema import sqlite_migrations
+from aos.store.sql import Dialect, Parameters
 
 GROUP: Final = 256
 """Most transactions that share one commit."""
@@ -27,9 +31,39 @@ ATTEMPT: Final = "attempt"
 T = TypeVar("T")
 
 
+class SqliteTransaction(Database):
+    """The connection as one transaction sees it. Satisfies Transaction.
+
+    Runs statements as they are: all of ours run in a transaction, so that sqlite-utils' own precautions, two more statements for a
+    query, guard against nothing; and each statement may have to wait for Python's lock.
+    """
+
+    dialect = Dialect.SQLITE
+    lock = skip = ""  # there is one transaction at a time
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self.notes: list[tuple[str, str]] = []
+        """What to tell once the commit is made."""
+
+    def execute(self, sql: str, parameters: Parameters | None = None) -> sqlite3.Cursor:
+        return self.conn.execute(sql, () if parameters is None else parameters)  # pyright: ignore[reportArgumentType]  # a mapping does
+
+    def query(self, sql: str, params: Parameters | None = None) -> Generator[dict[str, Any]]:
+        cursor = self.execute(sql, params)
+        names = [name for name, *_ in cursor.description]
+        return (dict(zip(names, row, strict=True)) for row in cursor)
+
+    def advisory(self, key: str) -> None:
+        """Do nothing: there is one transaction at a time."""
+
+    def notify(self, channel: str, payload: str) -> None:
+        self.notes.append((channel, payload))
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
-    work: Callable[[Database], Any]
+    work: Callable[[SqliteTransaction], Any]
     durable: bool
     done: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
@@ -39,24 +73,8 @@ _Outcome: TypeAlias = tuple[_Job, Any, BaseException | None]
 """A job, and what came of it: what it returned, or what was raised."""
 
 
-class _Database(Database):
-    """Runs statements as they are.
-
-    All of ours run in a transaction, so that sqlite-utils' own precautions, two more statements for a query, guard against nothing;
-    and each statement may have to wait for Python's lock.
-    """
-
-    def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> sqlite3.Cursor:
-        return self.conn.execute(sql, () if parameters is None else parameters)
-
-    def query(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> Generator[dict[str, Any]]:
-        cursor = self.execute(sql, params)
-        names = [name for name, *_ in cursor.description]
-        return (dict(zip(names, row, strict=True)) for row in cursor)
-
-
 class SqliteFile:
-    """Runs functions on the connection, one at a time, each in its own transaction.
+    """Runs functions on the connection, one at a time, each in its own transaction. Satisfies SqlDatabase.
 
     A call returns once its transaction is on disk. Transactions that wait at the same time share one commit (and so one fsync);
     one that raises is rolled back alone. Those that need not outlive a loss of power are given to the system, not waited for: each
@@ -69,8 +87,9 @@ class SqliteFile:
         self._thread = Thread(target=self._run, name="aos-sqlite", daemon=True)
         self._opened: Future[None] = Future()
         self._waits = True
+        self._listeners = Listeners()
 
-    async def transact(self, work: Callable[[Database], T], *, durable: bool = True) -> T:
+    async def transact(self, work: Callable[[SqliteTransaction], T], *, durable: bool = True) -> T:
         """Return what ``work`` returns, once it is kept. What it raises is raised here, and nothing of it is kept.
 
         Not ``durable``: it outlives any end of this process, but not a loss of power within the next moments.
@@ -80,6 +99,15 @@ class SqliteFile:
         self._inbox.put(job)
         # a caller that is cancelled stops waiting, but what it asked for happens whole
         return await job.done
+
+    async def migrate(self, *names: str) -> None:
+        """Bring these tables up to date."""
+        for name in names:
+            await self.transact(sqlite_migrations(name).apply)
+
+    def listen(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[str | None]]:
+        """Hear what transactions of this object tell on the channel."""
+        return self._listeners.listening(channel)
 
     async def start(self) -> None:
         """Open the file, in WAL mode. Raises sqlite3.Error if it cannot be opened or is not a database."""
@@ -95,7 +123,7 @@ class SqliteFile:
     def _run(self) -> None:
         try:
             connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
-            db = _Database(connection)
+            db = SqliteTransaction(connection)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")
         except BaseException as error:
@@ -108,7 +136,7 @@ class SqliteFile:
         finally:
             connection.close()
 
-    def _group(self, db: Database) -> bool:
+    def _group(self, db: SqliteTransaction) -> bool:
         """Run all that waits as one commit; False once asked to stop."""
         jobs: list[_Job] = []
         stop = False
@@ -134,22 +162,28 @@ class SqliteFile:
                     outcomes.extend(_attempt(db, job) for job in jobs)
         except BaseException as error:  # the commit itself failed: nobody's work is kept
             outcomes = [(job, None, error) for job in jobs]
+            db.notes.clear()
+        if db.notes:
+            notes, db.notes = db.notes, []
+            self._listeners.tell(notes)
         _deliver(outcomes)
         return not stop
 
-    def _wait_for_disk(self, db: Database, *, wait: bool) -> None:
+    def _wait_for_disk(self, db: SqliteTransaction, *, wait: bool) -> None:
         if wait is not self._waits:
             db.execute(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
             self._waits = wait
 
 
-def _attempt(db: Database, job: _Job) -> _Outcome:
+def _attempt(db: SqliteTransaction, job: _Job) -> _Outcome:
     db.execute(f"SAVEPOINT {ATTEMPT}")  # what this one raises undoes only its own writes
+    told = len(db.notes)
     try:
         result = job.work(db)
     except Exception as error:
         db.execute(f"ROLLBACK TO {ATTEMPT}")
         db.execute(f"RELEASE {ATTEMPT}")
+        del db.notes[told:]
         return job, None, error
     db.execute(f"RELEASE {ATTEMPT}")
     return job, result, None

@@ -1,11 +1,10 @@
-"""A broker behind a real server, over a real file, with a clock that stands still."""
+"""A broker behind a real server, over a database of either kind, with a clock that stands still."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import count
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -15,7 +14,8 @@ from aos.broker.settings import BrokerSettings
 from aos.rpc.auth import Caller, FixedTokens, Kind
 from aos.rpc.channel import channel
 from aos.rpc.server import Service, serving
-from aos.store.sqlite import SqliteFile, sqlite_file
+from aos.store.opening import opened
+from aos.store.sql import SqlDatabase
 from aos.testing.clock import ManualClock
 from aos.v1 import broker_pb2 as pb
 from aos.v1 import broker_pb2_grpc
@@ -31,11 +31,11 @@ HOLD = f"holds/{JOB.hex()}"
 class Harness:
     """The four kinds of caller, and short names for what they ask."""
 
-    def __init__(self, opened: dict[str, broker_pb2_grpc.BrokerAsyncStub], clock: ManualClock, file: SqliteFile) -> None:
+    def __init__(self, stubs: dict[str, broker_pb2_grpc.BrokerAsyncStub], clock: ManualClock, database: SqlDatabase) -> None:
         self.project, self.other, self.admin, self.service, self.nobody, self.disguised = (
-            opened[name] for name in ("project", "other", "admin", "service", "", "disguised")
+            stubs[name] for name in ("project", "other", "admin", "service", "", "disguised")
         )
-        self.clock, self.file = clock, file
+        self.clock, self.database = clock, database
 
     async def deposit(self, amount: int, *, account: str = "accounts/p", request_id: str = "r1") -> pb.Account:
         return await self.admin.Deposit(pb.DepositRequest(account=account, amount=str(amount), request_id=request_id))
@@ -83,29 +83,29 @@ async def projects(token: str) -> Caller | None:
 
 @asynccontextmanager
 async def running(
-    path: Path | str, *, clock: ManualClock | None = None, settings: BrokerSettings | None = None
+    address: str, *, clock: ManualClock | None = None, settings: BrokerSettings | None = None
 ) -> AsyncGenerator[Harness]:
     clock, ids = clock or ManualClock(), count(1)
     tokens = FixedTokens(admin="admin", service="service", otherwise=projects)
     async with (
-        sqlite_file(path) as file,
-        running_broker(file, settings=settings, clock=clock, new_id=lambda: f"t{next(ids)}") as node,
+        opened(address) as database,
+        running_broker(database, settings=settings, clock=clock, new_id=lambda: f"t{next(ids)}") as node,
     ):
         service = Service(BROKER, broker_pb2_grpc.add_BrokerServicer_to_server, node.servicer)
         async with serving(service, authenticate=tokens, grace=0) as (port,):
-            address = f"127.0.0.1:{port}"
+            at = f"127.0.0.1:{port}"
             async with (
-                channel(address, "project") as project,
-                channel(address, "other") as other,
-                channel(address, "admin") as admin,
-                channel(address, "service") as own,
-                channel(address) as nobody,
-                channel(address, "disguised") as disguised,
+                channel(at, "project") as project,
+                channel(at, "other") as other,
+                channel(at, "admin") as admin,
+                channel(at, "service") as own,
+                channel(at) as nobody,
+                channel(at, "disguised") as disguised,
             ):
                 channels = {
                     "project": project, "other": other, "admin": admin, "service": own, "": nobody, "disguised": disguised,
                 }  # fmt: skip
-                yield Harness({name: broker_pb2_grpc.BrokerStub(one) for name, one in channels.items()}, clock, file)
+                yield Harness({name: broker_pb2_grpc.BrokerStub(one) for name, one in channels.items()}, clock, database)
 
 
 @pytest.fixture(scope="session")
@@ -120,6 +120,6 @@ def signed(key):
 
 
 @pytest_asyncio.fixture
-async def broker(tmp_path: Path) -> AsyncGenerator[Harness]:
-    async with running(tmp_path / "aos.db") as harness:
+async def broker(database_address: str) -> AsyncGenerator[Harness]:
+    async with running(database_address) as harness:
         yield harness

@@ -281,15 +281,15 @@ class TestSettle:
             with refused("HOLD_NOT_FOUND", code="NOT_FOUND", hold=HOLD):
                 await broker.settle(receipt)
 
-    async def test_nothing_is_forgotten_in_a_restart(self, tmp_path, signed):
+    async def test_nothing_is_forgotten_in_a_restart(self, database_address, signed):
         """Holds, payments and their finality outlive the process."""
-        async with running(tmp_path / "aos.db") as broker:
+        async with running(database_address) as broker:
             await broker.deposit(100)
             await broker.reserve(60)
-        async with running(tmp_path / "aos.db") as broker:
+        async with running(database_address) as broker:
             assert await broker.pots() == (40, 60)
             await broker.settle(signed(11))
-        async with running(tmp_path / "aos.db") as broker:
+        async with running(database_address) as broker:
             assert (await broker.settle(signed(11))).paid == "11"
             await broker.deposit(100)
             assert await broker.pots() == (89, 0)

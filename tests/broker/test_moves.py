@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 
 from aos.broker.settings import BrokerSettings
+from aos.store.broker_tables import MIGRATIONS
 from aos.store.sqlite import sqlite_file
-from aos.store.sqlite_broker_tables import MIGRATIONS
 from aos.v1 import broker_pb2 as pb
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import sign
@@ -119,9 +119,9 @@ class TestWho:
 
 class TestLimits:
     @pytest_asyncio.fixture
-    async def small(self, tmp_path):
+    async def small(self, database_address):
         limits = BrokerSettings(sub_accounts=2, open_refunds=2, providers_per_call=2, info_bytes=4, least_transfer=10)
-        async with running(tmp_path / "aos.db", settings=limits) as made:
+        async with running(database_address, settings=limits) as made:
             await made.deposit(1000)
             yield made
 
@@ -296,7 +296,7 @@ class TestOrder:
 class TestOldBooks:
     async def test_accounts_from_before_have_ledgers(self, tmp_path):
         """A database of the first version keeps its journal, and each project's account is a ledger."""
-        path = tmp_path / "aos.db"
+        path = str(tmp_path / "aos.db")
         async with sqlite_file(path) as file:
             await file.transact(_old)
         async with running(path) as broker:

@@ -27,9 +27,9 @@ OPEN, FROZEN, OVERTURNED, PAID = (
 
 
 @pytest_asyncio.fixture
-async def slow(tmp_path):
+async def slow(database_address):
     """A broker whose receipts can be disputed for a minute."""
-    async with running(tmp_path / "slow.db", settings=BrokerSettings(dispute_seconds=WINDOW)) as made:
+    async with running(database_address, settings=BrokerSettings(dispute_seconds=WINDOW)) as made:
         await made.deposit(1000)
         yield made
 
@@ -150,12 +150,15 @@ class TestDisputes:
         with refused("RECEIPT_USED"):
             await slow.service.ResolveReceipt(pb.ResolveReceiptRequest(name=name, upheld=not upheld))
 
-    async def test_it_can_be_too_late(self, slow, broker, key):
-        """After the time, or where there is none, what was earned is the operator's."""
+    async def test_it_can_be_too_late(self, slow, key):
+        """After the time what was earned is the operator's."""
         name = await pay(slow, key, 1, 20)
         slow.clock.advance(seconds=WINDOW)
         with refused("RECEIPT_USED", code="FAILED_PRECONDITION", receipt=name.removeprefix("receipts/")):
             await slow.service.FreezeReceipt(pb.FreezeReceiptRequest(name=name))
+
+    async def test_there_may_be_no_time(self, broker, key):
+        """Where nothing can be disputed, what was earned is the operator's at once; what was not earned is nobody's."""
         await broker.deposit(1000)
         other = await pay(broker, key, 1, 20)
         with refused("RECEIPT_USED", state="paid"):
@@ -213,10 +216,10 @@ class TestDisputes:
 
 
 class TestByItself:
-    async def test_it_settles_as_often_as_it_is_told(self, tmp_path, key):
+    async def test_it_settles_as_often_as_it_is_told(self, database_address, key):
         """With a time between settlements nobody has to ask for one."""
         limits = BrokerSettings(dispute_seconds=WINDOW, settle_seconds=WINDOW)
-        async with running(tmp_path / "aos.db", settings=limits) as broker:
+        async with running(database_address, settings=limits) as broker:
             await broker.deposit(1000)
             await broker.clock.until_asleep()
             await pay(broker, key, 1, 20)

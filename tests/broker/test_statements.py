@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from aos.broker.node import running_broker
 from aos.broker.settings import BrokerSettings
 from aos.metrics import CollectorRegistry, exposition
-from aos.store.sqlite import sqlite_file
+from aos.store.opening import opened
 from aos.testing.clock import START, ManualClock
 from aos.v1 import broker_pb2 as pb
 from tests.broker.conftest import ADDRESS
@@ -109,13 +109,16 @@ class TestInvariants:
     async def test_good_books(self, busy):
         """All hold, and how many lines were looked at is told."""
         found = await busy.admin.CheckInvariants(pb.CheckInvariantsRequest())
-        assert (found.hold, len(found.invariants)) == (True, 7)
+        assert (found.hold, len(found.invariants)) == (True, 8)
         assert found.lines == len(await busy.journal())
 
     @pytest.mark.parametrize(
         ("sql", "broken"),
         [
             ("UPDATE broker_accounts SET available = '55' WHERE name = 'accounts/p'", "sum of its lines"),
+            ("UPDATE broker_totals SET held = '1'", "totals are the sums"),
+            ("UPDATE broker_totals SET accounts = 9", "totals are the sums"),
+            ("UPDATE broker_totals SET paid_out = '1'", "totals are the sums"),
             ("UPDATE broker_sub_accounts SET balance = '29'", "came in is there"),
             ("UPDATE broker_accounts SET held = '1' WHERE name = 'accounts/p'", "what is held"),
             (
@@ -131,10 +134,10 @@ class TestInvariants:
     )
     async def test_whoever_writes_past_the_rules_is_found(self, busy, sql, broken):
         """A balance, a refund or a line that nobody accounted for breaks the invariant that it should."""
-        await busy.file.transact(lambda db: db.execute(sql) and None)
+        await busy.database.transact(lambda tx: tx.execute(sql) and None)
         assert [name for name in await busy.check() if broken in name]
 
-    async def test_what_a_check_found_is_counted(self, tmp_path):
+    async def test_what_a_check_found_is_counted(self, database_address):
         """The metric says how many invariants are broken; -1 as long as nobody has looked."""
         metrics, clock = CollectorRegistry(), ManualClock()
 
@@ -142,13 +145,12 @@ class TestInvariants:
             lines = exposition(metrics).data.decode().splitlines()
             return next(line for line in lines if line.startswith("aos_ledger_invariants_broken "))
 
-        path = tmp_path / "aos.db"
-        async with sqlite_file(path) as file, running_broker(file, clock=clock, new_id=lambda: "t", metrics=metrics):
+        async with opened(database_address) as database, running_broker(database, clock=clock, new_id=lambda: "t", metrics=metrics):
             assert broken() == "aos_ledger_invariants_broken -1.0"
         again, limits = CollectorRegistry(), BrokerSettings(check_seconds=60)
         async with (
-            sqlite_file(path) as file,
-            running_broker(file, settings=limits, clock=clock, new_id=lambda: "t", metrics=again),
+            opened(database_address) as database,
+            running_broker(database, settings=limits, clock=clock, new_id=lambda: "t", metrics=again),
         ):
             await clock.until_asleep()
             assert b"aos_ledger_invariants_broken 0.0" in exposition(again).data

@@ -11,8 +11,8 @@ from aos.broker.requests_servicer import WALLETS
 from aos.client import told
 from aos.errors import InvalidField, LedgerLimit, LedgerNotFound, PermissionDenied, RequestReplayed, WalletNotAuthorized
 from aos.rpc.channel import channel
-from aos.store.sqlite import sqlite_file
-from aos.store.sqlite_broker_requests import MIGRATIONS, SqliteWalletStore
+from aos.store.broker_wallets import SqlWalletStore
+from aos.store.opening import opened
 from aos.v1.broker_pb2 import DeleteLedgerRequest
 from aos.v1.requests_pb2 import AuthorizeWalletRequest, ListWalletsRequest, RevokeWalletRequest, SignedRequest
 from aos.v1.requests_pb2_grpc import RequestsStub
@@ -55,22 +55,25 @@ class TestAuthorizing:
 
 
 class TestNonces:
-    async def test_each_is_good_once(self, tmp_path):
+    async def test_each_is_good_once(self, database_address):
         """Of a thousand uses at once one passes, also after the file was closed."""
-        async with sqlite_file(tmp_path / "aos.db", MIGRATIONS) as file:
-            store = SqliteWalletStore(file)
+        async with opened(database_address) as database:
+            await database.migrate("wallets")
+            store = SqlWalletStore(database)
             await store.authorize(ACCOUNT, WALLET, most=1)
             uses = [store.use(ACCOUNT, WALLET, 7, expiry=100, now=1) for _ in range(1000)]
             found = await asyncio.gather(*uses, return_exceptions=True)
             assert [one for one in found if not isinstance(one, RequestReplayed)] == [None]
-        async with sqlite_file(tmp_path / "aos.db", MIGRATIONS) as file:
+        async with opened(database_address) as database:
+            await database.migrate("wallets")
             with pytest.raises(RequestReplayed):
-                await SqliteWalletStore(file).use(ACCOUNT, WALLET, 7, expiry=100, now=1)
+                await SqlWalletStore(database).use(ACCOUNT, WALLET, 7, expiry=100, now=1)
 
-    async def test_a_refusal_uses_none(self, tmp_path):
+    async def test_a_refusal_uses_none(self, database_address):
         """A wallet that is not the account's leaves no nonce behind, and its account's limit holds."""
-        async with sqlite_file(tmp_path / "aos.db", MIGRATIONS) as file:
-            store = SqliteWalletStore(file)
+        async with opened(database_address) as database:
+            await database.migrate("wallets")
+            store = SqlWalletStore(database)
             with pytest.raises(WalletNotAuthorized):
                 await store.use(ACCOUNT, WALLET, 7, expiry=100, now=1)
             await store.authorize(ACCOUNT, WALLET, most=1)
@@ -80,10 +83,11 @@ class TestNonces:
             await store.use(ACCOUNT, WALLET, 7, expiry=100, now=1)
             assert WALLETS > 1
 
-    async def test_they_do_not_pile_up(self, tmp_path):
+    async def test_they_do_not_pile_up(self, database_address):
         """Those of requests that have expired go, as new ones come."""
-        async with sqlite_file(tmp_path / "aos.db", MIGRATIONS) as file:
-            store = SqliteWalletStore(file)
+        async with opened(database_address) as database:
+            await database.migrate("wallets")
+            store = SqlWalletStore(database)
             await store.authorize(ACCOUNT, WALLET, most=1)
             for nonce in range(50):
                 await store.use(ACCOUNT, WALLET, nonce, expiry=100, now=1)
@@ -91,5 +95,5 @@ class TestNonces:
             await store.use(ACCOUNT, WALLET, 99, expiry=later + 1, now=later)
             # past its expiry a request is refused before its nonce is looked at
             await store.use(ACCOUNT, WALLET, 0, expiry=later + 1, now=later)
-            count = await file.transact(lambda db: db.execute("SELECT COUNT(*) FROM broker_nonces").fetchone()[0])
+            count = await database.transact(lambda tx: tx.execute("SELECT COUNT(*) FROM broker_nonces").fetchone()[0])
             assert count == 2

@@ -32,12 +32,10 @@ from aos.metrics import CollectorRegistry
 from aos.rpc.auth import Caller, Kind
 from aos.rpc.local import LocalChannel
 from aos.rpc.server import Service
-from aos.store.sqlite import sqlite_file
-from aos.store.sqlite_broker import SqliteBrokerStore
-from aos.store.sqlite_broker_chain import MIGRATIONS as CHAIN
-from aos.store.sqlite_broker_chain import SqliteChainStore
-from aos.store.sqlite_broker_ledger import SqliteLedgerStore
-from aos.store.sqlite_broker_tables import MIGRATIONS
+from aos.store.broker import SqlBrokerStore
+from aos.store.broker_chain import SqlChainStore
+from aos.store.broker_ledger import SqlLedgerStore
+from aos.store.opening import opened
 from aos.testing.anvil import KEYS
 from aos.v1 import broker_pb2 as pb
 from aos.v1 import broker_pb2_grpc
@@ -74,7 +72,7 @@ async def left(deployment, at: int) -> int:
 class Shop:
     settlement: ChainSettlement
     settler: ChainSettler
-    store: SqliteChainStore
+    store: SqlChainStore
     broker: broker_pb2_grpc.BrokerAsyncStub
 
     async def pay(self, *prices: int, account: str = "accounts/p", first: int = 1) -> list[str]:
@@ -112,6 +110,7 @@ async def open_shop(
     patience: Patience | None = None,
     confirmations: int = 0,
     valid: int = 86_400,
+    database: str = "",
 ) -> AsyncIterator[Shop]:
     ids, operator, clock = count(1), a_key(OPERATOR), SystemClock()
     sender = Sender(chain, a_key(SETTLER), FolderOutbox(folder / "outbox"), patience)
@@ -122,12 +121,11 @@ async def open_shop(
         del token
         return Caller(Kind.SERVICE)
 
-    async with sqlite_file(folder / "aos.db") as file:
-        await file.transact(MIGRATIONS.apply)
-        await file.transact(CHAIN.apply)
-        money, store = SqliteBrokerStore(file), SqliteChainStore(file)
+    async with opened(database or folder / "aos.db") as shared:
+        await shared.migrate("broker", "chain")
+        money, store = SqlBrokerStore(shared), SqlChainStore(shared)
         servicer = BrokerServicer(
-            money, SqliteLedgerStore(file), settings=BrokerSettings(), clock=clock, new_id=lambda: f"{folder}/{next(ids)}",
+            money, SqlLedgerStore(shared), settings=BrokerSettings(), clock=clock, new_id=lambda: f"{folder}/{next(ids)}",
             metrics=BrokerMetrics(CollectorRegistry()), on_chain=OnChain(settler, store, settings),
         )  # fmt: skip
         served = Service(pb.DESCRIPTOR.services_by_name["Broker"], broker_pb2_grpc.add_BrokerServicer_to_server, servicer)

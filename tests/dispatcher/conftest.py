@@ -6,7 +6,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from aos.rpc.server import Service, serving
 from aos.serve import nobody
 from aos.storage.blobs import Blobs
 from aos.storage.modules import ModuleFiles
+from aos.store.sql import SqlDatabase
 from aos.store.sqlite import sqlite_file
 from aos.testing.clock import ManualClock
 from aos.v1 import (
@@ -81,13 +82,16 @@ class Harness:
         self._tokens: dict[str, str] = {}
         self._random = random.Random(0)
 
+    def database(self) -> AbstractAsyncContextManager[SqlDatabase]:
+        """What it keeps its jobs in."""
+        return sqlite_file(self.path)
+
     async def start(self) -> None:
         enter = self._stack.enter_async_context
         self.metrics = CollectorRegistry()
-        file = await enter(sqlite_file(self.path))
         self.node = await enter(
             running_dispatcher(
-                file,
+                await enter(self.database()),
                 blobs=Blobs(self.path.with_suffix(".blobs")),
                 modules=ModuleFiles(self.path.with_suffix(".controllers")),
                 shipped=self.shipped,

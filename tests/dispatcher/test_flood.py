@@ -9,8 +9,9 @@ from pathlib import Path
 from aos.dispatcher import jobs
 from aos.dispatcher.jobs import At
 from aos.dispatcher.placement import LOOK
+from aos.store.jobs import SqlJobStore
+from aos.store.jobs_tables import MIGRATIONS
 from aos.store.sqlite import sqlite_file
-from aos.store.sqlite_jobs import MIGRATIONS, SqliteJobStore
 from aos.v1 import dispatcher_pb2 as pb
 from tests.dispatcher.conftest import a_request, running
 from tests.dispatcher.hand import an_offer
@@ -26,13 +27,13 @@ async def fill(path: Path, count: int) -> None:
     """Write so many accepted jobs into the file, as an earlier run leaves them."""
     at = At(NOW, "1")
 
-    async def one(store: SqliteJobStore, number: int) -> None:
+    async def one(store: SqlJobStore, number: int) -> None:
         record = a_record(number, deadline=NOW + timedelta(days=1000))
         await store.admit(record.job.project, "", lambda _, __: record, now=NOW)
         await store.change(record.job.id, lambda view: jobs.accept(view, at))
 
     async with sqlite_file(path, MIGRATIONS) as file:
-        store = SqliteJobStore(file, node="1")
+        store = SqlJobStore(file, node="1")
         for start in range(0, count, 500):
             await asyncio.gather(*(one(store, number) for number in range(start, min(start + 500, count))))
 

@@ -190,8 +190,8 @@ class TestNobodyToCheck:
             await aos.settles()
 
             assert job.verdict_reason == "1 of 1 wanted operators ran it, 0 agree."
-            assert [one for one in asked if one.startswith("SqliteJobStore")], "they are seen by their names"
-            assert [one for one in asked if one.startswith("SqliteCheckStore")] == []
+            assert [one for one in asked if one.startswith("SqlJobStore")], "they are seen by their names"
+            assert [one for one in asked if one.startswith("SqlCheckStore")] == []
 
     async def test_those_who_could_not_do_not_count(self, aos):
         """An operator without a VRF key in force, and one that offers other weights, check nothing."""

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from aos.dispatcher.projects import Project
 from aos.dispatcher.tokens import REMEMBERED, ProjectAuthenticator
 from aos.rpc.auth import Caller, Kind, hash_token
+from aos.store.projects import MIGRATIONS, SqlProjectStore
 from aos.store.sqlite import sqlite_file
-from aos.store.sqlite_projects import MIGRATIONS, SqliteProjectStore
 
 P = Caller(Kind.PROJECT, "projects/p")
 
 
-class Watched(SqliteProjectStore):
+class Watched(SqlProjectStore):
     """A real store that counts its look-ups, and can hold one answer back."""
 
     looked = 0

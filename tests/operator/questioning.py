@@ -15,8 +15,8 @@ from aos.operator.question_queue import QuestionQueue, answering
 from aos.operator.questions import CallbackState, Question, State
 from aos.operator.runner import Runner
 from aos.operator.settings import QuestionSettings
+from aos.store.questions import MIGRATIONS, SqlQuestionStore
 from aos.store.sqlite import sqlite_file
-from aos.store.sqlite_questions import MIGRATIONS, SqliteQuestionStore
 from aos.testing.harness import PRICE
 from aos.verification.keys import OperatorKey
 
@@ -38,7 +38,7 @@ async def questioned(
         answering(
             QuestionQueue(
                 Runner(key, pool, price=PRICE, clock=clock),
-                SqliteQuestionStore(file),
+                SqlQuestionStore(file),
                 Callbacks(outward, key, settings),
                 clock=clock,
                 random=lambda: 0.0,

@@ -9,8 +9,8 @@ import pytest
 
 from aos.errors import InvalidField, JobNotFound, ModelNotFound, QueueFull, RequestIdReused
 from aos.operator.questions import Question, State, job_of
+from aos.store.questions import MIGRATIONS, SqlQuestionStore
 from aos.store.sqlite import sqlite_file
-from aos.store.sqlite_questions import MIGRATIONS, SqliteQuestionStore
 from aos.testing.clock import ManualClock
 from aos.testing.scripted import ScriptedModel
 from aos.verification.receipts import check_bundle
@@ -165,7 +165,7 @@ class TestRestart:
         hold.release()
         steps = script.steps
         async with sqlite_file(path, MIGRATIONS) as file:
-            store = SqliteQuestionStore(file)
+            store = SqlQuestionStore(file)
             await store.put(replace(await store.get("q"), starts=3))
         async with questioned(key, script, path=path) as queue:
             question = await ended(queue)
@@ -183,7 +183,7 @@ class TestRestart:
             await queue.ask("q", model="m1", prompt="hi", url="")
             await ended(queue)
             async with sqlite_file(path) as file:
-                store = SqliteQuestionStore(file)
+                store = SqlQuestionStore(file)
                 await store.put(replace(await store.get("q"), id="again", state=State.PENDING))
         hold.release()
         async with questioned(key, script, path=path) as queue:
@@ -213,7 +213,7 @@ class TestForgetting:
         """Of those that have ended, the oldest go first; one that is not answered stays, however old."""
         now = datetime(2026, 1, 1, tzinfo=UTC)
         async with sqlite_file(tmp_path / "q.db", MIGRATIONS) as file:
-            store = SqliteQuestionStore(file)
+            store = SqlQuestionStore(file)
             await store.put(Question("open", "m", "hi", "", now))
             for number in range(4):
                 ended_at = now.replace(hour=number)

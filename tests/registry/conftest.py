@@ -1,11 +1,10 @@
-"""A registry behind a real server, over a real file, with a clock that stands still."""
+"""A registry behind a real server, over a database of either kind, with a clock that stands still."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -15,7 +14,8 @@ from aos.registry.settings import RegistrySettings
 from aos.rpc.auth import Caller, FixedTokens, Kind
 from aos.rpc.channel import channel
 from aos.rpc.server import Service, serving
-from aos.store.sqlite import sqlite_file
+from aos.store.opening import opened
+from aos.store.sql import SqlDatabase
 from aos.testing.clock import ManualClock
 from aos.v1 import registry_pb2 as pb
 from aos.v1 import registry_pb2_grpc
@@ -70,15 +70,23 @@ async def project(token: str) -> Caller | None:
 
 
 @asynccontextmanager
-async def running(path: Path, *, clock: ManualClock, settings: RegistrySettings | None = None) -> AsyncGenerator[Harness]:
+async def running(address: str, *, clock: ManualClock, settings: RegistrySettings | None = None) -> AsyncGenerator[Harness]:
+    async with opened(address) as database, running_over(database, clock=clock, settings=settings) as harness:
+        yield harness
+
+
+@asynccontextmanager
+async def running_over(
+    database: SqlDatabase, *, clock: ManualClock, settings: RegistrySettings | None = None
+) -> AsyncGenerator[Harness]:
     tokens = FixedTokens(admin="admin-token", service="service-token", otherwise=project)
-    async with sqlite_file(path) as file, running_registry(file, settings=settings, clock=clock) as node:
+    async with running_registry(database, settings=settings, clock=clock) as node:
         service = Service(REGISTRY, registry_pb2_grpc.add_RegistryServicer_to_server, node.servicer)
         async with (
             serving(service, authenticate=tokens, grace=0) as (port,),
-            channel(f"127.0.0.1:{port}", "project-token") as opened,
+            channel(f"127.0.0.1:{port}", "project-token") as stub,
         ):
-            yield Harness(registry_pb2_grpc.RegistryStub(opened), clock, f"127.0.0.1:{port}")
+            yield Harness(registry_pb2_grpc.RegistryStub(stub), clock, f"127.0.0.1:{port}")
 
 
 @pytest.fixture
@@ -87,6 +95,6 @@ def key() -> OperatorKey:
 
 
 @pytest_asyncio.fixture
-async def registry(tmp_path: Path) -> AsyncGenerator[Harness]:
-    async with running(tmp_path / "aos.db", clock=ManualClock()) as harness:
+async def registry(database_address: str) -> AsyncGenerator[Harness]:
+    async with running(database_address, clock=ManualClock()) as harness:
         yield harness

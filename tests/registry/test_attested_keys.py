@@ -64,8 +64,8 @@ class Declaring:
 
 
 @pytest_asyncio.fixture
-async def declaring(tmp_path, key) -> AsyncGenerator[Declaring]:
-    async with running(tmp_path / "aos.db", clock=ManualClock(), settings=DEVELOPMENT) as registry:
+async def declaring(database_address, key) -> AsyncGenerator[Declaring]:
+    async with running(database_address, clock=ManualClock(), settings=DEVELOPMENT) as registry:
         yield Declaring(registry, key)
 
 
@@ -105,9 +105,9 @@ class TestDeclaring:
         first = await declaring.declare(evidence, nonce)
         assert await declaring.declare(evidence, nonce) == first
 
-    async def test_it_is_kept(self, tmp_path, key):
+    async def test_it_is_kept(self, database_address, key):
         """A registry that starts again shows it still; one for production, over the same file, does not."""
-        clock, path = ManualClock(), tmp_path / "aos.db"
+        clock, path = ManualClock(), database_address
         async with running(path, clock=clock, settings=DEVELOPMENT) as registry:
             await Declaring(registry, key).declared()
         async with running(path, clock=clock, settings=DEVELOPMENT) as registry:
@@ -174,34 +174,34 @@ class TestRefusing:
             await Declaring(registry, key).declared()
 
     @pytest.mark.parametrize("name", [SGX, TDX, NITRO])
-    async def test_published_evidence_says_something_else(self, tmp_path, key, name):
+    async def test_published_evidence_says_something_else(self, database_address, key, name):
         """Genuine hardware, in time, of an image that is trusted: but it does not answer the challenge with this key."""
         found = read(published(name), now=NOW[name])
         trusted = Image("published", found.provider, {one: found.measurements[one] for one in REGISTERS[name]})
         statuses = frozenset({"UpToDate", "ConfigurationAndSWHardeningNeeded"})
         settings = RegistrySettings(tee=Policy(images=(trusted,), tcb_statuses=statuses))
         clock = ManualClock(datetime.fromtimestamp(NOW[name], UTC))
-        async with running(tmp_path / "aos.db", clock=clock, settings=settings) as registry:
+        async with running(database_address, clock=clock, settings=settings) as registry:
             declaring = Declaring(registry, key)
             with refused("BAD_EVIDENCE", field="binding", provider=found.provider):
                 await declaring.declare(published(name), await declaring.nonce())
 
-    async def test_published_evidence_of_another_program(self, tmp_path, key):
+    async def test_published_evidence_of_another_program(self, database_address, key):
         """An image that nobody trusts is refused by its registers."""
         other = Image("other", read(published(NITRO), now=NOW[NITRO]).provider, {"PCR0": "11" * 48})
         clock = ManualClock(datetime.fromtimestamp(NOW[NITRO], UTC))
         settings = RegistrySettings(tee=Policy(images=(other,)))
-        async with running(tmp_path / "aos.db", clock=clock, settings=settings) as registry:
+        async with running(database_address, clock=clock, settings=settings) as registry:
             declaring = Declaring(registry, key)
             with refused("BAD_EVIDENCE", field="measurements"):
                 await declaring.declare(published(NITRO), await declaring.nonce())
 
 
 class TestFlood:
-    async def test_declarations_beyond_what_can_wait_are_refused_at_once(self, tmp_path, key):
+    async def test_declarations_beyond_what_can_wait_are_refused_at_once(self, database_address, key):
         """Anyone may hand in evidence: so many are verified, the others are told to come again, and the registry goes on."""
         settings = replace(DEVELOPMENT, declarations=1)
-        async with running(tmp_path / "aos.db", clock=ManualClock(), settings=settings) as registry:
+        async with running(database_address, clock=ManualClock(), settings=settings) as registry:
             await self.flood(Declaring(registry, key))
 
     async def flood(self, declaring: Declaring) -> None:

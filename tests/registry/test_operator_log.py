@@ -83,14 +83,14 @@ class TestOperatorsInTheLog:
         ]
         assert (await entries(registry))[2][3] == "again, after it lapsed: models: 1"
 
-    async def test_a_lapse_while_the_registry_was_down(self, tmp_path, key, address):
+    async def test_a_lapse_while_the_registry_was_down(self, database_address, key, address):
         """It is noted at the next start, even if the operator would have been forgotten by then, and only once."""
         clock = ManualClock()
-        async with running(tmp_path / "aos.db", clock=clock) as registry:
+        async with running(database_address, clock=clock) as registry:
             await registry.register(key)
         clock.advance(seconds=2 * DAY)
         for _ in range(2):
-            async with running(tmp_path / "aos.db", clock=clock) as registry:
+            async with running(database_address, clock=clock) as registry:
                 await registry.register(OperatorKey.create())
                 log = await with_so_many(registry, 3)
             assert [one[1] for one in log if one[2] == f"operators/{address}"] == ["register-operator", "operator-lapsed"]

@@ -102,12 +102,12 @@ class TestRegistering:
         assert replica.api == api
         assert replica.address in {"127.0.0.1", "127.9.9.9", "::1", "::ffff:7f00:1"}
 
-    async def test_other_machines_are_taken_where_settings_name_them(self, tmp_path, key):
+    async def test_other_machines_are_taken_where_settings_name_them(self, database_address, key):
         """An exception is explicit, and holds for no other address."""
         from aos.addresses import read_networks
 
         settings = RegistrySettings(api_networks=read_networks(["10.0.0.0/8"], "api_networks"))
-        async with running(tmp_path / "aos.db", clock=ManualClock(), settings=settings) as registry:
+        async with running(database_address, clock=ManualClock(), settings=settings) as registry:
             assert (await put(registry, key, a_replica(api="http://10.1.2.3/v1"))).replicas[0].address == "10.1.2.3"
             with refused("INVALID_FIELD", limit="10.0.0.0/8"):
                 await put(registry, key, a_replica())
@@ -147,9 +147,9 @@ class TestProofs:
         with refused("BAD_SIGNATURE", code="UNAUTHENTICATED", saying="there is none"):
             await put(registry, None)
 
-    async def test_none_is_needed_in_development(self, tmp_path, key):
+    async def test_none_is_needed_in_development(self, database_address, key):
         """There, whoever hosts it first has it."""
-        async with running(tmp_path / "aos.db", clock=ManualClock(), settings=RegistrySettings(unsigned=True)) as registry:
+        async with running(database_address, clock=ManualClock(), settings=RegistrySettings(unsigned=True)) as registry:
             project = await put(registry, None)
             assert (project.owner, project.replicas[0].operator) == ("", "")
             await say(registry, key, *project.replicas)
@@ -157,13 +157,13 @@ class TestProofs:
             assert list(other.gone) == [project.replicas[0].id]
             assert (await shown(registry)).replicas[0].operator == key.address.lower()
 
-    async def test_the_administrator_changes_what_nobody_signed(self, tmp_path, key):
+    async def test_the_administrator_changes_what_nobody_signed(self, database_address, key):
         """A network that leaves development mode is not stuck with it; what a key registered, and new ones, still need the key."""
         clock = ManualClock()
-        async with running(tmp_path / "aos.db", clock=clock, settings=RegistrySettings(unsigned=True)) as registry:
+        async with running(database_address, clock=clock, settings=RegistrySettings(unsigned=True)) as registry:
             await put(registry, None, project="old")
         async with (
-            running(tmp_path / "aos.db", clock=clock) as registry,
+            running(database_address, clock=clock) as registry,
             channel(registry.address, "admin-token") as opened,
         ):
             await put(registry, key, project="signed")

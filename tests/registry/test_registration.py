@@ -60,10 +60,10 @@ class TestRegistering:
 
         assert info.routable
 
-    async def test_a_full_registry_refuses_strangers_and_keeps_its_own(self, tmp_path, key):
+    async def test_a_full_registry_refuses_strangers_and_keeps_its_own(self, database_address, key):
         """The bound on operators is named, and does not stop known ones from coming back."""
         settings = RegistrySettings(operators=1)
-        async with running(tmp_path / "aos.db", clock=ManualClock(), settings=settings) as registry:
+        async with running(database_address, clock=ManualClock(), settings=settings) as registry:
             await registry.register(key)
             with refused("QUEUE_FULL", code="RESOURCE_EXHAUSTED", queue="operators", limit="1"):
                 await registry.register(OperatorKey.create())
@@ -134,13 +134,13 @@ class TestProofs:
         with refused("BAD_SIGNATURE", saying="used before"):
             await registry.register(key, issued_at=signed_at)
 
-    async def test_used_proofs_are_remembered_across_a_restart(self, tmp_path, key):
+    async def test_used_proofs_are_remembered_across_a_restart(self, database_address, key):
         """Restarting the registry does not make old proofs good again."""
         clock = ManualClock()
-        async with running(tmp_path / "aos.db", clock=clock) as registry:
+        async with running(database_address, clock=clock) as registry:
             await registry.register(key)
             await registry.unregister(key)
-        async with running(tmp_path / "aos.db", clock=clock) as registry:
+        async with running(database_address, clock=clock) as registry:
             with refused("BAD_SIGNATURE", saying="used before"):
                 await registry.register(key)
 
@@ -251,12 +251,12 @@ class TestLeases:
         with refused("OPERATOR_NOT_FOUND", code="NOT_FOUND", operator=f"operators/{key.address.lower()}"):
             await registry.unregister(key)
 
-    async def test_leases_survive_a_restart(self, tmp_path, key):
+    async def test_leases_survive_a_restart(self, database_address, key):
         """A registry that comes back knows its operators, and until when."""
         clock = ManualClock()
-        async with running(tmp_path / "aos.db", clock=clock) as registry:
+        async with running(database_address, clock=clock) as registry:
             info = await registry.register(key, an_offer("m"), an_offer("n"))
-        async with running(tmp_path / "aos.db", clock=clock) as registry:
+        async with running(database_address, clock=clock) as registry:
             assert await registry.operator(key) == info
             clock.advance(seconds=31)
             assert (await registry.operator(key)).reason == "lease expired 1 s ago"
@@ -274,10 +274,10 @@ class TestLeases:
             await registry.model()
         assert not (await registry.stub.ListOperators(pb.ListOperatorsRequest())).operators
 
-    async def test_forgotten_operators_leave_room(self, tmp_path, key):
+    async def test_forgotten_operators_leave_room(self, database_address, key):
         """What is forgotten does not count against the bound."""
         settings = RegistrySettings(operators=1)
-        async with running(tmp_path / "aos.db", clock=ManualClock(), settings=settings) as registry:
+        async with running(database_address, clock=ManualClock(), settings=settings) as registry:
             await registry.register(OperatorKey.create())
             registry.clock.advance(hours=25)
             assert (await registry.register(key)).routable

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 
 import grpc
 import pytest
 
 from aos.registry.settings import RegistrySettings
 from aos.rpc.channel import channel
+from aos.store.opening import opened
 from aos.testing.clock import ManualClock
 from aos.v1 import registry_pb2 as pb
 from aos.v1 import registry_pb2_grpc
@@ -99,21 +99,21 @@ class TestLeases:
         registry.clock.advance(hours=1, seconds=30)
         assert (await put(registry, other)).owner == other.address.lower()
 
-    async def test_projects_survive_a_restart(self, tmp_path, key):
+    async def test_projects_survive_a_restart(self, database_address, key):
         """Ids, states, leases and used proofs are kept."""
         clock = ManualClock()
-        async with running(tmp_path / "aos.db", clock=clock) as registry:
+        async with running(database_address, clock=clock) as registry:
             await say(registry, key, *(await put(registry, key)).replicas)
             before = await shown(registry)
-        async with running(tmp_path / "aos.db", clock=clock) as registry:
+        async with running(database_address, clock=clock) as registry:
             assert await shown(registry) == before
             clock.advance(seconds=30)
             assert states(await shown(registry)) == {"Llama3-8B": "LAPSED"}
 
-    async def test_the_registry_is_full_at_a_number(self, tmp_path, key):
+    async def test_the_registry_is_full_at_a_number(self, database_address, key):
         """Of projects, which is named."""
         settings = RegistrySettings(projects=1)
-        async with running(tmp_path / "aos.db", clock=ManualClock(), settings=settings) as registry:
+        async with running(database_address, clock=ManualClock(), settings=settings) as registry:
             await put(registry, key)
             with refused("QUEUE_FULL", queue="AI projects", limit="1"):
                 await put(registry, key, project="other")
@@ -157,17 +157,14 @@ class TestLists:
         ]
         assert log.entries[0].detail == f"2 replicas added, 0 kept, 0 removed, for {address}"
 
-    async def test_the_log_cannot_be_rewritten(self, tmp_path, key):
+    async def test_the_log_cannot_be_rewritten(self, database_address, key):
         """The database itself refuses to change or drop an entry."""
-        async with running(tmp_path / "aos.db", clock=ManualClock()) as registry:
+        async with running(database_address, clock=ManualClock()) as registry:
             await put(registry, key)
-        database = sqlite3.connect(tmp_path / "aos.db")
-        try:
+        async with opened(database_address) as database:
             for statement in ("DELETE FROM registry_audit", "UPDATE registry_audit SET actor = 'nobody'"):
-                with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-                    database.execute(statement)
-        finally:
-            database.close()
+                with pytest.raises(Exception, match="append-only"):
+                    await database.transact(lambda tx, statement=statement: tx.execute(statement) and None)
 
 
 class TestWatching:
@@ -191,9 +188,9 @@ class TestWatching:
         assert list((await watch.read()).replicas) == []
         watch.cancel()
 
-    async def test_what_is_addressed_to_nobody_is_for_those_who_ask(self, tmp_path, key):
+    async def test_what_is_addressed_to_nobody_is_for_those_who_ask(self, database_address, key):
         """Until one of them has it."""
-        async with running(tmp_path / "aos.db", clock=ManualClock(), settings=RegistrySettings(unsigned=True)) as registry:
+        async with running(database_address, clock=ManualClock(), settings=RegistrySettings(unsigned=True)) as registry:
             project = await put(registry, None)
             other = OperatorKey.create().address
             hosts = registry.stub.WatchProjects(pb.WatchProjectsRequest(operator=other, unaddressed=True), timeout=SECONDS)
@@ -226,10 +223,10 @@ class TestWatching:
         with refused("PERMISSION_DENIED"):
             await registry.stub.WatchProjects(other, timeout=SECONDS).read()
 
-    async def test_watchers_have_a_bounded_number(self, tmp_path, key):
+    async def test_watchers_have_a_bounded_number(self, database_address, key):
         """One who leaves makes room for another."""
         settings = RegistrySettings(watchers=1)
-        async with running(tmp_path / "aos.db", clock=ManualClock(), settings=settings) as registry:
+        async with running(database_address, clock=ManualClock(), settings=settings) as registry:
             first = watching(registry, key)
             await first.read()
             with refused("QUEUE_FULL", limit="1"):

@@ -15,10 +15,9 @@ from aos.registry.settings import RegistrySettings
 from aos.registry.specs import Kind, Spec
 from aos.registry.store import Change, Kept
 from aos.registry.watching import Shared, whole
-from aos.store import sqlite_registry, sqlite_registry_projects
+from aos.store.registry import SqlRegistryStore
+from aos.store.registry_projects import SqlAiProjectStore
 from aos.store.sqlite import sqlite_file
-from aos.store.sqlite_registry import SqliteRegistryStore
-from aos.store.sqlite_registry_projects import SqliteProjectStore
 from aos.v1 import registry_pb2 as pb
 from tests.dispatcher.jobs import NOW
 
@@ -29,7 +28,8 @@ FAR = NOW + timedelta(days=1)
 @asynccontextmanager
 async def stores(tmp_path):
     """Both stores over one file, and what the file was asked since the list was last emptied."""
-    async with sqlite_file(tmp_path / "r.db", sqlite_registry.MIGRATIONS, sqlite_registry_projects.MIGRATIONS) as file:
+    async with sqlite_file(tmp_path / "r.db") as file:
+        await file.migrate("registry", "registry_projects")
         asked: list[str] = []
 
         def seen(sql: str) -> None:
@@ -37,7 +37,7 @@ async def stores(tmp_path):
                 asked.append(sql)
 
         await file.transact(lambda db: db.conn.set_trace_callback(seen))
-        yield SqliteRegistryStore(file), SqliteProjectStore(file, TERMS), asked
+        yield SqlRegistryStore(file), SqlAiProjectStore(file, TERMS), asked
 
 
 def an_operator(number: int) -> Registration:

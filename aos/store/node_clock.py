@@ -1,0 +1,71 @@
+"""A dispatcher's own event count, which never goes back, and all that it has heard of the others'."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from threading import Lock
+from typing import Final
+
+from aos.store.sql import Dialect, Transaction
+from aos.verification.clock import merge
+
+BLOCK: Final = 256
+"""How many counts a process takes from PostgreSQL at a time; those that it does not use are never used. The sequence's step."""
+
+
+class NodeClock:
+    """Reads and keeps the clock of one node, in the transactions that count its events.
+
+    SQLite keeps one row, since transactions come one behind the other. On PostgreSQL they run side by side, and would wait for each
+    other at that row until each is on disk: counts are taken from a sequence, many at once, and each connection has a row of its
+    own, which together are the clock. There, what was heard in a transaction that was undone counts as heard: it was.
+    """
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._lock = Lock()
+        self._next = self._end = 0
+        self._heard: Mapping[str, int] | None = None
+
+    def count(self, tx: Transaction) -> int:
+        """Return how many events there were; call it when the job is locked, so that later events of the job count higher."""
+        if tx.dialect is Dialect.SQLITE:
+            row = tx.execute("SELECT count FROM node_counts WHERE node = ?", [self._node]).fetchone()
+            return 0 if row is None else row[0]
+        with self._lock:
+            if self._next == self._end:
+                self._next = tx.execute("SELECT nextval('node_counts')").fetchone()[0]
+                self._end = self._next + BLOCK
+            self._next += 1
+            return self._next - 1
+
+    def known(self, tx: Transaction) -> Mapping[str, int]:
+        """Return all that the node has heard, over all jobs and restarts."""
+        if tx.dialect is Dialect.SQLITE:
+            return self._kept(tx)
+        with self._lock:
+            if self._heard is None:
+                self._heard = self._others(self._kept(tx))
+            return self._heard
+
+    def ticked(self, tx: Transaction, clock: Mapping[str, int]) -> None:
+        """Keep the clock of an event that was counted: it holds all that was known."""
+        if tx.dialect is Dialect.SQLITE:
+            sql = "INSERT INTO node_counts VALUES (?, ?) ON CONFLICT (node) DO UPDATE SET count = excluded.count"
+            tx.execute(sql, [self._node, clock[self._node]])
+            sql = "INSERT INTO node_clocks VALUES (?, ?) ON CONFLICT (node) DO UPDATE SET clock = excluded.clock"
+        else:
+            with self._lock:
+                self._heard = merge(self._heard or {}, self._others(clock))
+            sql = """INSERT INTO node_clocks (node, clock) VALUES (?, ?)
+                ON CONFLICT (node, slot) DO UPDATE SET clock = excluded.clock"""
+        tx.execute(sql, [self._node, json.dumps(dict(clock))])
+
+    def _kept(self, tx: Transaction) -> Mapping[str, int]:
+        rows = tx.execute("SELECT clock FROM node_clocks WHERE node = ?", [self._node])
+        return merge(*(json.loads(clock) for (clock,) in rows))
+
+    def _others(self, clock: Mapping[str, int]) -> Mapping[str, int]:
+        # its own count is another transaction's that runs beside this one
+        return {node: count for node, count in clock.items() if node != self._node}
