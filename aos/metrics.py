@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from google.api.httpbody_pb2 import HttpBody
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-__all__ = ["CONTENT_TYPE", "CollectorRegistry", "Counter", "Gauge", "Histogram", "Watched", "exposition"]
+__all__ = ["CONTENT_TYPE", "CollectorRegistry", "Counter", "Gauge", "Histogram", "Watched", "exposition", "serving_metrics"]
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 """Prometheus' text format, which every scraper reads."""
@@ -45,3 +46,22 @@ class Watched(Collector):
 def exposition(registry: CollectorRegistry) -> HttpBody:
     """Return all that is counted in the registry, as it stands."""
     return HttpBody(content_type=CONTENT_TYPE, data=generate_latest(registry))
+
+
+@contextmanager
+def serving_metrics(registry: CollectorRegistry, address: str) -> Generator[int]:
+    """Give Prometheus the registry over HTTP at ``host:port`` until the block ends; gives the port. Nowhere if it is empty.
+
+    Served by a thread of its own. Raises OSError if the address cannot be listened on.
+    """
+    if not address:
+        yield 0
+        return
+    host, _, port = address.rpartition(":")
+    server, thread = start_http_server(int(port), host.strip("[]"), registry)
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import grpc
-
 from aos.addresses import Network
 from aos.broker.chain import ChainSettings
 from aos.broker.chain_store import SettlementChain
@@ -30,63 +28,31 @@ from aos.rpc.auth import Authenticator, Caller, FixedTokens, Kind
 from aos.rpc.channel import channel
 from aos.rpc.local import LocalChannel
 from aos.rpc.server import Service, serving
+from aos.serving.services import (
+    blobs_service,
+    broker_service,
+    callbacks_service,
+    controllers_service,
+    dialect_services,
+    dispatcher_service,
+    images_service,
+    metrics_service,
+    pages_service,
+    registry_service,
+    requests_service,
+    zerog_service,
+)
 from aos.storage.blobs import BlobLimits, Blobs
 from aos.storage.modules import ModuleFiles
 from aos.store.sqlite import sqlite_file
 from aos.telemetry import Telemetry
-from aos.v1 import (
-    blobs_pb2,
-    blobs_pb2_grpc,
-    broker_pb2,
-    broker_pb2_grpc,
-    callbacks_pb2,
-    callbacks_pb2_grpc,
-    controllers_pb2,
-    controllers_pb2_grpc,
-    dispatcher_pb2,
-    dispatcher_pb2_grpc,
-    registry_pb2,
-    registry_pb2_grpc,
-    requests_pb2,
-    requests_pb2_grpc,
-)
+from aos.v1 import broker_pb2_grpc, registry_pb2_grpc
 from aos.verification.keys import OperatorKey
 from aos.verification.requests import EMBEDDED
 from aos.verification.wallets import Contract
-from gateway.ai_projects import AiProjectsServicer
-from gateway.aici import AiciServicer
 from gateway.images import ImagesServicer
-from gateway.jobs import JobsServicer
 from gateway.metrics import MetricsServicer
-from gateway.models import ModelsServicer
-from gateway.operators import OperatorsServicer
-from gateway.opml_callbacks import OpmlCallbacksServicer
 from gateway.pages import PagesServicer
-from gateway.projects import ProjectsServicer
-from gateway.v1 import (
-    ai_projects_pb2,
-    ai_projects_pb2_grpc,
-    aici_pb2,
-    aici_pb2_grpc,
-    images_pb2,
-    images_pb2_grpc,
-    jobs_pb2,
-    jobs_pb2_grpc,
-    metrics_pb2,
-    metrics_pb2_grpc,
-    models_pb2,
-    models_pb2_grpc,
-    operators_pb2,
-    operators_pb2_grpc,
-    opml_pb2,
-    opml_pb2_grpc,
-    pages_pb2,
-    pages_pb2_grpc,
-    projects_pb2,
-    projects_pb2_grpc,
-    zerog_pb2,
-    zerog_pb2_grpc,
-)
 from gateway.zerog import ZerogServicer
 
 DATABASE: Final = "aos.db"
@@ -185,7 +151,7 @@ async def running_services(
                 chain_settings=chain_settings,
             ) as money,
         ):
-            shared = (_registry(known.servicer), _broker(money.servicer), _requests(money.requests))
+            shared = (registry_service(known.servicer), broker_service(money.servicer), requests_service(money.requests))
             own = LocalChannel(*shared, authenticate=a_service)
             async with (
                 running_dispatcher(
@@ -206,18 +172,18 @@ async def running_services(
                 known_tokens = FixedTokens(admin=admin_token, service="", otherwise=jobs.authenticate, open_as=open_as)
                 native = (
                     *shared,
-                    _dispatcher(jobs.servicer),
-                    _callbacks(jobs.callbacks),
-                    _blobs(jobs.blobs),
-                    _controllers(jobs.controllers),
+                    dispatcher_service(jobs.servicer),
+                    callbacks_service(jobs.callbacks),
+                    blobs_service(jobs.blobs),
+                    controllers_service(jobs.controllers),
                 )
                 face = LocalChannel(*native, authenticate=known_tokens)
-                dialects = _dialects(face, clock)
+                dialects = dialect_services(face, clock)
                 asked = [await stack.enter_async_context(channel(one)) for one in beside]
                 images = ImagesServicer(face, clock, outward)
                 stack.push_async_callback(images.files.aclose)
                 page = PagesServicer(face, clock, open_to_all=bool(open_as))
-                counts = _metrics(MetricsServicer(partial(exposition, metrics), asked))
+                counts = metrics_service(MetricsServicer(partial(exposition, metrics), asked))
                 zerog = ZerogServicer(
                     own,
                     LocalChannel(*native, authenticate=as_project),
@@ -226,7 +192,7 @@ async def running_services(
                     clock=clock,
                     new_key=lambda: secrets.token_hex(16),
                 )
-                everything = (*native, *dialects, _images(images), _pages(page), counts, _zerog(zerog))
+                everything = (*native, *dialects, images_service(images), pages_service(page), counts, zerog_service(zerog))
                 async with serving(*everything, authenticate=known_tokens, addresses=(public, *addresses), grace=grace) as (
                     _,
                     *ports,
@@ -240,75 +206,9 @@ async def running_services(
                         await jobs.drain(grace)
 
 
-def _registry(servicer: registry_pb2_grpc.RegistryServicer) -> Service:
-    return Service(registry_pb2.DESCRIPTOR.services_by_name["Registry"], registry_pb2_grpc.add_RegistryServicer_to_server, servicer)
-
-
-def _broker(servicer: broker_pb2_grpc.BrokerServicer) -> Service:
-    return Service(broker_pb2.DESCRIPTOR.services_by_name["Broker"], broker_pb2_grpc.add_BrokerServicer_to_server, servicer)
-
-
-def _requests(servicer: requests_pb2_grpc.RequestsServicer) -> Service:
-    descriptor = requests_pb2.DESCRIPTOR.services_by_name["Requests"]
-    return Service(descriptor, requests_pb2_grpc.add_RequestsServicer_to_server, servicer)
-
-
-def _zerog(servicer: zerog_pb2_grpc.ZerogServicer) -> Service:
-    return Service(zerog_pb2.DESCRIPTOR.services_by_name["Zerog"], zerog_pb2_grpc.add_ZerogServicer_to_server, servicer)
-
-
 def _answers_key(database: str | Path) -> OperatorKey:
     """Return the key that signs which bytes were sent: kept beside the database, or, if that is in memory, not at all."""
     return OperatorKey.create() if str(database) == IN_MEMORY else OperatorKey.load(Path(database).with_suffix(ANSWERS_KEY))
-
-
-def _dispatcher(servicer: dispatcher_pb2_grpc.DispatcherServicer) -> Service:
-    descriptor = dispatcher_pb2.DESCRIPTOR.services_by_name["Dispatcher"]
-    return Service(descriptor, dispatcher_pb2_grpc.add_DispatcherServicer_to_server, servicer)
-
-
-def _images(servicer: images_pb2_grpc.ImagesServicer) -> Service:
-    return Service(images_pb2.DESCRIPTOR.services_by_name["Images"], images_pb2_grpc.add_ImagesServicer_to_server, servicer)
-
-
-def _blobs(servicer: blobs_pb2_grpc.BlobsServicer) -> Service:
-    return Service(blobs_pb2.DESCRIPTOR.services_by_name["Blobs"], blobs_pb2_grpc.add_BlobsServicer_to_server, servicer)
-
-
-def _controllers(servicer: controllers_pb2_grpc.ControllersServicer) -> Service:
-    descriptor = controllers_pb2.DESCRIPTOR.services_by_name["Controllers"]
-    return Service(descriptor, controllers_pb2_grpc.add_ControllersServicer_to_server, servicer)
-
-
-def _callbacks(servicer: callbacks_pb2_grpc.CallbacksServicer) -> Service:
-    descriptor = callbacks_pb2.DESCRIPTOR.services_by_name["Callbacks"]
-    return Service(descriptor, callbacks_pb2_grpc.add_CallbacksServicer_to_server, servicer)
-
-
-def _dialects(face: grpc.aio.Channel, clock: Clock) -> tuple[Service, ...]:
-    jobs, models = JobsServicer(face), ModelsServicer(face, clock)
-    projects, operators = ProjectsServicer(face), OperatorsServicer(face)
-    callbacks = opml_pb2.DESCRIPTOR.services_by_name["OpmlCallbacks"]
-    registered = ai_projects_pb2.DESCRIPTOR.services_by_name["AiProjects"]
-    return (
-        Service(aici_pb2.DESCRIPTOR.services_by_name["Aici"], aici_pb2_grpc.add_AiciServicer_to_server, AiciServicer(face, clock)),
-        Service(callbacks, opml_pb2_grpc.add_OpmlCallbacksServicer_to_server, OpmlCallbacksServicer(face)),
-        Service(projects_pb2.DESCRIPTOR.services_by_name["Projects"], projects_pb2_grpc.add_ProjectsServicer_to_server, projects),
-        Service(registered, ai_projects_pb2_grpc.add_AiProjectsServicer_to_server, AiProjectsServicer(face)),
-        Service(
-            operators_pb2.DESCRIPTOR.services_by_name["Operators"], operators_pb2_grpc.add_OperatorsServicer_to_server, operators
-        ),
-        Service(jobs_pb2.DESCRIPTOR.services_by_name["Jobs"], jobs_pb2_grpc.add_JobsServicer_to_server, jobs),
-        Service(models_pb2.DESCRIPTOR.services_by_name["Models"], models_pb2_grpc.add_ModelsServicer_to_server, models),
-    )
-
-
-def _pages(servicer: pages_pb2_grpc.PagesServicer) -> Service:
-    return Service(pages_pb2.DESCRIPTOR.services_by_name["Pages"], pages_pb2_grpc.add_PagesServicer_to_server, servicer)
-
-
-def _metrics(servicer: metrics_pb2_grpc.MetricsServicer) -> Service:
-    return Service(metrics_pb2.DESCRIPTOR.services_by_name["Metrics"], metrics_pb2_grpc.add_MetricsServicer_to_server, servicer)
 
 
 def operator_service(servicer: object) -> Service:

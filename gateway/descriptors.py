@@ -10,7 +10,7 @@ from typing import Final
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, MethodOptions
 from google.rpc import error_details_pb2
 
 from aos.v1 import blobs_pb2, broker_pb2, controllers_pb2, dispatcher_pb2, errors_pb2, registry_pb2, requests_pb2
@@ -127,6 +127,16 @@ def streaming() -> Iterator[str]:
         for method in service.methods:
             if method.client_streaming or method.server_streaming:
                 yield path(method)
+
+
+SAFE: Final = frozenset({MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT})
+
+
+@cache
+def safe() -> frozenset[str]:
+    """Return every method of ``SERVICES`` and ``NATIVE`` that its proto lets be sent twice: nobody can tell whether it was."""
+    every = (method for service in (*SERVICES, *NATIVE) for method in service.methods if not method.client_streaming)
+    return frozenset(path(method) for method in every if method.GetOptions().idempotency_level in SAFE)
 
 
 def path(method: MethodDescriptor) -> str:

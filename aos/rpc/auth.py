@@ -171,6 +171,10 @@ def access(method: str) -> Access | None:
     return POLICY.get(method) or POLICY.get(service)
 
 
+ON_BEHALF: Final = "x-aos-project"
+"""Metadata with which a service acts as a project, `projects/…`, that it let in by other means. From others it means nothing."""
+
+
 class AuthInterceptor(grpc.aio.ServerInterceptor):
     """Finds out who calls, and refuses those whom POLICY does not let in."""
 
@@ -196,6 +200,8 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
                 who = await self._authenticate(_bearer(context)) or ANONYMOUS
                 if who.kind is Kind.ANONYMOUS:
                     raise Unauthenticated
+                if who.kind is Kind.SERVICE and (project := _metadata(context, ON_BEHALF)):
+                    who = Caller(Kind.PROJECT, project)
                 if who.kind not in needed.value:
                     raise PermissionDenied(f"the {needed.name.lower()} token")
                 _CALLER.set(who)
@@ -205,8 +211,13 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _bearer(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    scheme, _, token = _metadata(context, "authorization").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _metadata(context: grpc.aio.ServicerContext[Any, Any], name: str) -> str:
+    """Return what was sent first under the name; empty if nothing was."""
     for key, value in context.invocation_metadata() or ():
-        if key == "authorization":
-            scheme, _, token = (value if isinstance(value, str) else value.decode(errors="replace")).partition(" ")
-            return token.strip() if scheme.lower() == "bearer" else ""
+        if key == name:
+            return value if isinstance(value, str) else value.decode(errors="replace")
     return ""

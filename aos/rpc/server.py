@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from aos.rpc.auth import Authenticator, AuthInterceptor
+from aos.rpc.readiness import LIVE, Readiness
 from aos.rpc.status import ErrorInterceptor
 
 MESSAGE_BYTES: Final = 8 << 20
@@ -42,11 +44,16 @@ class Service:
 
 @asynccontextmanager
 async def serving(
-    *services: Service, authenticate: Authenticator, addresses: tuple[str, ...] = ("127.0.0.1:0",), grace: float = 10.0
+    *services: Service,
+    authenticate: Authenticator,
+    addresses: tuple[str, ...] = ("127.0.0.1:0",),
+    grace: float = 10.0,
+    readiness: Readiness | None = None,
 ) -> AsyncGenerator[list[int]]:
     """Serve until the block ends; then refuse new calls and give running ones ``grace`` seconds.
 
-    Gives the ports of ``addresses`` in their order (for ``unix:`` addresses, 1). Raises RuntimeError if an address is taken.
+    Gives the ports of ``addresses`` in their order (for ``unix:`` addresses, 1). Health says SERVING, or, with ``readiness``, what
+    that says; under the name `live` it says SERVING as long as the process works. Raises RuntimeError if an address is taken.
     """
     # outermost first: a refusal by auth is a status like any other
     server = grpc.aio.server(interceptors=[ErrorInterceptor(), AuthInterceptor(authenticate)], options=OPTIONS)
@@ -57,11 +64,21 @@ async def serving(
         service.add(service.servicer, server)
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     ports = [server.add_insecure_port(address) for address in addresses]
+
+    async def tell(ready: bool) -> None:  # noqa: FBT001  # called by Readiness
+        said = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ["", *names]:
+            await alive.set(name, said)
+
+    await alive.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
+    await tell(readiness is None)
     await server.start()
-    for name in ["", *names]:
-        await alive.set(name, health_pb2.HealthCheckResponse.SERVING)
+    following = asyncio.create_task(readiness.follow(tell)) if readiness is not None else None
     try:
         yield ports
     finally:
+        if following is not None:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
         await alive.enter_graceful_shutdown()
         await server.stop(grace)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,8 @@ POSTGRES: Final = ("postgresql://", "postgres://")
 async def opened(address: str | Path, *, connections: int = CONNECTIONS) -> AsyncGenerator[SqlDatabase]:
     """Open the database at a path, at `:memory:` or at a `postgresql://` URL, and close it with the block.
 
-    Raises InvalidField for another URL, for a PostgreSQL that refuses or is away, and where its driver is not installed.
+    Raises InvalidField for another URL, for a file that cannot be opened, for a PostgreSQL that refuses or is away, and where its
+    driver is not installed.
     """
     where = str(address)
     if where.startswith(POSTGRES):
@@ -35,7 +37,11 @@ async def opened(address: str | Path, *, connections: int = CONNECTIONS) -> Asyn
     elif "://" in where:
         raise InvalidField("database", f"must be a file or begin with {POSTGRES[0]}", value=where.partition("://")[0])
     else:
-        async with sqlite_file(where) as file:
+        async with AsyncExitStack() as stack:
+            try:
+                file = await stack.enter_async_context(sqlite_file(where))
+            except sqlite3.Error as error:
+                raise InvalidField("database", f"cannot be opened: {error}", value=where) from error
             yield file
 
 

@@ -27,17 +27,19 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x61os/v1/blobs.proto\x12\x06\x61os.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1f\n\x0fReadBlobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x08\x42lobPart\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\" \n\x10ShareBlobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"G\n\nSharedBlob\x12\x0c\n\x04path\x18\x01 \x01(\t\x12+\n\x07\x65xpires\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"W\n\x14GetSharedBlobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0f\n\x07\x65xpires\x18\x03 \x01(\x04\x12\x11\n\tsignature\x18\x04 \x01(\t2\x80\x02\n\x05\x42lobs\x12\x37\n\x08ReadBlob\x12\x17.aos.v1.ReadBlobRequest\x1a\x10.aos.v1.BlobPart0\x01\x12[\n\tShareBlob\x12\x18.aos.v1.ShareBlobRequest\x1a\x12.aos.v1.SharedBlob\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/{name=blobs/*}:share\x12\x61\n\rGetSharedBlob\x12\x1c.aos.v1.GetSharedBlobRequest\x1a\x14.google.api.HttpBody\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/{name=blobs/*}0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x61os/v1/blobs.proto\x12\x06\x61os.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1f\n\x0fReadBlobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x08\x42lobPart\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\" \n\x10ShareBlobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"G\n\nSharedBlob\x12\x0c\n\x04path\x18\x01 \x01(\t\x12+\n\x07\x65xpires\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"W\n\x14GetSharedBlobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0f\n\x07\x65xpires\x18\x03 \x01(\x04\x12\x11\n\tsignature\x18\x04 \x01(\t2\x88\x02\n\x05\x42lobs\x12<\n\x08ReadBlob\x12\x17.aos.v1.ReadBlobRequest\x1a\x10.aos.v1.BlobPart\"\x03\x90\x02\x01\x30\x01\x12[\n\tShareBlob\x12\x18.aos.v1.ShareBlobRequest\x1a\x12.aos.v1.SharedBlob\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/{name=blobs/*}:share\x12\x64\n\rGetSharedBlob\x12\x1c.aos.v1.GetSharedBlobRequest\x1a\x14.google.api.HttpBody\"\x1d\x90\x02\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/{name=blobs/*}0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'aos.v1.blobs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_BLOBS'].methods_by_name['ReadBlob']._loaded_options = None
+  _globals['_BLOBS'].methods_by_name['ReadBlob']._serialized_options = b'\220\002\001'
   _globals['_BLOBS'].methods_by_name['ShareBlob']._loaded_options = None
   _globals['_BLOBS'].methods_by_name['ShareBlob']._serialized_options = b'\202\323\344\223\002\032\022\030/v1/{name=blobs/*}:share'
   _globals['_BLOBS'].methods_by_name['GetSharedBlob']._loaded_options = None
-  _globals['_BLOBS'].methods_by_name['GetSharedBlob']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/{name=blobs/*}'
+  _globals['_BLOBS'].methods_by_name['GetSharedBlob']._serialized_options = b'\220\002\001\202\323\344\223\002\024\022\022/v1/{name=blobs/*}'
   _globals['_READBLOBREQUEST']._serialized_start=120
   _globals['_READBLOBREQUEST']._serialized_end=151
   _globals['_BLOBPART']._serialized_start=153
@@ -49,5 +51,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSHAREDBLOBREQUEST']._serialized_start=286
   _globals['_GETSHAREDBLOBREQUEST']._serialized_end=373
   _globals['_BLOBS']._serialized_start=376
-  _globals['_BLOBS']._serialized_end=632
+  _globals['_BLOBS']._serialized_end=640
 # @@protoc_insertion_point(module_scope)

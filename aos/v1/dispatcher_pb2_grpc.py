@@ -30,6 +30,10 @@ class DispatcherStub:
 
     A job outlives the call that made it: losing the connection never loses the work. Callers that want the text as it comes attach
     with WatchJob, from any point, as often as they like.
+
+    In all services, a method whose `idempotency_level` is NO_SIDE_EFFECTS or IDEMPOTENT may be sent again by whoever stands between,
+    Envoy for one, when its first try was lost on the way, even if a server may have begun it. CreateJob and its like are not among
+    them: without a `request_id` each is a job of its own. Their callers repeat them, with one.
     """
 
     def __init__(self, channel):
@@ -140,6 +144,10 @@ class DispatcherServicer:
 
     A job outlives the call that made it: losing the connection never loses the work. Callers that want the text as it comes attach
     with WatchJob, from any point, as often as they like.
+
+    In all services, a method whose `idempotency_level` is NO_SIDE_EFFECTS or IDEMPOTENT may be sent again by whoever stands between,
+    Envoy for one, when its first try was lost on the way, even if a server may have begun it. CreateJob and its like are not among
+    them: without a `request_id` each is a job of its own. Their callers repeat them, with one.
     """
 
     def CreateProject(self, request, context):
@@ -397,6 +405,10 @@ class Dispatcher:
 
     A job outlives the call that made it: losing the connection never loses the work. Callers that want the text as it comes attach
     with WatchJob, from any point, as often as they like.
+
+    In all services, a method whose `idempotency_level` is NO_SIDE_EFFECTS or IDEMPOTENT may be sent again by whoever stands between,
+    Envoy for one, when its first try was lost on the way, even if a server may have begun it. CreateJob and its like are not among
+    them: without a `request_id` each is a job of its own. Their callers repeat them, with one.
     """
 
     @staticmethod

@@ -31,6 +31,10 @@ class DispatcherStub:
 
     A job outlives the call that made it: losing the connection never loses the work. Callers that want the text as it comes attach
     with WatchJob, from any point, as often as they like.
+
+    In all services, a method whose `idempotency_level` is NO_SIDE_EFFECTS or IDEMPOTENT may be sent again by whoever stands between,
+    Envoy for one, when its first try was lost on the way, even if a server may have begun it. CreateJob and its like are not among
+    them: without a `request_id` each is a job of its own. Their callers repeat them, with one.
     """
 
     @_typing.overload
@@ -100,6 +104,10 @@ class DispatcherAsyncStub(DispatcherStub):
 
     A job outlives the call that made it: losing the connection never loses the work. Callers that want the text as it comes attach
     with WatchJob, from any point, as often as they like.
+
+    In all services, a method whose `idempotency_level` is NO_SIDE_EFFECTS or IDEMPOTENT may be sent again by whoever stands between,
+    Envoy for one, when its first try was lost on the way, even if a server may have begun it. CreateJob and its like are not among
+    them: without a `request_id` each is a job of its own. Their callers repeat them, with one.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -165,6 +173,10 @@ class DispatcherServicer(metaclass=_abc_1.ABCMeta):
 
     A job outlives the call that made it: losing the connection never loses the work. Callers that want the text as it comes attach
     with WatchJob, from any point, as often as they like.
+
+    In all services, a method whose `idempotency_level` is NO_SIDE_EFFECTS or IDEMPOTENT may be sent again by whoever stands between,
+    Envoy for one, when its first try was lost on the way, even if a server may have begun it. CreateJob and its like are not among
+    them: without a `request_id` each is a job of its own. Their callers repeat them, with one.
     """
 
     @_abc_1.abstractmethod

@@ -1,41 +1,23 @@
 """Envoy's configuration, made from the settings; a reason stands beside everything that is not Envoy's default. Pure.
 
-A request runs through ``_filters`` from first to last, its response from last to first. Routes are matched twice: by the path that
-was asked for, and, once transcoded, by `/package.Service/Method`.
+A request runs through ``_filters`` from first to last, its response from last to first.
 """
 
 from __future__ import annotations
 
 import base64
-import re
 from typing import Any, Final
 
-from aos.verification.requests import HEADERS
-from gateway.descriptors import SERVICES, Rest, descriptor_set, rest, streaming
+from gateway.descriptors import SERVICES, descriptor_set
+from gateway.envoy.clusters import clusters
 from gateway.envoy.replies import mappers
+from gateway.envoy.routes import EDIT_LIMIT, LIMIT, MODULE_LIMIT, TRANSCODER, routes
 from gateway.envoy.settings import EnvoySettings
-from gateway.http import ORIGIN, STATUS
+from gateway.http import STATUS
 
-ALLOWED: Final = ("authorization", "content-type", "idempotency-key", "x-request-id", "grpc-timeout", "x-grpc-web", "x-user-agent")
-"""Headers that pages may send, besides those of signed requests."""
 HEALTH: Final = "/healthz"
 RESPONSE_BYTES: Final = 64 << 20
 """Largest response of a call that does not stream: a page of jobs can have a thousand prompts."""
-HEALTH_SECONDS: Final = 2
-"""How soon a server that came back is found."""
-LIMIT: Final = "envoy.filters.http.body_size_limit"
-EDIT_LIMIT: Final = f"{LIMIT}.edits"
-"""A filter of the same kind, with another limit: one filter has the same on all routes."""
-EDITS: Final = "/v1/images/edits"
-MODULE_LIMIT: Final = f"{LIMIT}.modules"
-MODULES: Final = "(/.+)?/v1/controllers"
-"""A regular expression for the paths where modules are sent."""
-TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
-WITHOUT: Final = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
-"""Leaves a filter out on a route."""
-WITH: Final = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
-"""Puts one in that is left out elsewhere."""
-
 SCRIPT: Final = f"""
 local function is_grpc(headers)
   return (headers:get("content-type") or ""):sub(1, 16) == "application/grpc"
@@ -77,9 +59,6 @@ out, gives the reply the HTTP status that its dialect chose, and takes gRPC's ow
 
 def config(settings: EnvoySettings, admin: str) -> dict[str, Any]:
     """Return the bootstrap configuration; ``admin`` is the path of the admin's unix socket."""
-    clusters = [_cluster("aos", settings.upstream, settings)]
-    if settings.operator:
-        clusters.append(_cluster("operator", settings.operator, settings))
     return {
         # readable and writable by this user only: whoever talks to it can end Envoy
         "admin": {"address": {"pipe": {"path": admin, "mode": 0o600}}},
@@ -93,7 +72,7 @@ def config(settings: EnvoySettings, admin: str) -> dict[str, Any]:
                 )
             ],
         },
-        "static_resources": {"listeners": [_listener(settings)], "clusters": clusters},
+        "static_resources": {"listeners": [_listener(settings)], "clusters": clusters(settings)},
     }
 
 
@@ -109,7 +88,12 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
         stat_prefix="aos",
         # REST over HTTP/1.1 and gRPC over HTTP/2 on one port
         codec_type="AUTO",
-        http2_protocol_options={"max_concurrent_streams": settings.streams},
+        http2_protocol_options={
+            "max_concurrent_streams": settings.streams,
+            # what one caller may send ahead of being read; the connection's is for all its streams
+            "initial_stream_window_size": settings.buffer_bytes,
+            "initial_connection_window_size": 16 * settings.buffer_bytes,
+        },
         # x-forwarded-for of strangers is not believed
         use_remote_address=True,
         # a caller finds its own id in our logs, and ours in its reply
@@ -130,7 +114,7 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
             "headers_with_underscores_action": "DROP_HEADER",
         },
         local_reply_config={"mappers": mappers(settings)},
-        route_config=_routes(settings),
+        route_config=routes(settings),
         http_filters=_filters(settings),
     )
     return {
@@ -138,108 +122,32 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
         "address": {"socket_address": {"address": host, "port_value": settings.port}},
         # a second Envoy on the port must fail, not take half of the callers
         "enable_reuse_port": False,
-        "filter_chains": [{"filters": [manager]}],
+        # ten thousand readers that do not read must not fill the memory
+        "per_connection_buffer_limit_bytes": settings.buffer_bytes,
+        "filter_chains": [{"filters": [manager]} | _tls(settings)],
     }
+
+
+def _tls(settings: EnvoySettings) -> dict[str, Any]:
+    if settings.certificate is None:
+        return {}
+    common: dict[str, Any] = {
+        # gRPC's clients ask for h2
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "tls_certificates": [
+            {"certificate_chain": {"filename": str(settings.certificate)}, "private_key": {"filename": str(settings.private_key)}}
+        ],
+    }
+    if settings.client_ca is not None:
+        common["validation_context"] = {"trusted_ca": {"filename": str(settings.client_ca)}}
+    kind = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+    context = {"common_tls_context": common, "require_client_certificate": settings.client_ca is not None}
+    return {"transport_socket": _named("envoy.transport_sockets.tls", kind, **context)}
 
 
 def _seconds(value: float) -> str:
     return f"{value:.3f}s"
-
-
-def _routes(settings: EnvoySettings) -> dict[str, Any]:
-    def grpc(match: dict[str, Any], *, timeout: float, cluster: str = "aos") -> dict[str, Any]:
-        return {
-            "match": match | {"grpc": {}},
-            # Envoy's 15 s would cut every answer that takes longer
-            "route": {"cluster": cluster, "timeout": _seconds(timeout), "idle_timeout": _seconds(settings.idle_seconds)},
-            # a stream may carry any amount in time; each message has the server's limit
-            "typed_per_filter_config": {LIMIT: WITHOUT},
-        }
-
-    routes = [grpc({"path": path}, timeout=0) for path in streaming()]
-    if settings.operator:
-        routes.append(grpc({"prefix": "/aos.v1.Operator/"}, timeout=0, cluster="operator"))
-        beside = ("/aos.v1.Questions/", "/gateway.v1.Opml/")
-        routes += [grpc({"prefix": prefix}, timeout=settings.call_seconds, cluster="operator") for prefix in beside]
-    # health can be watched, and reflection is a stream
-    routes.append(grpc({"prefix": "/grpc."}, timeout=0))
-    routes.append(grpc({"prefix": "/"}, timeout=settings.call_seconds))
-    routes += [_wrong_method(form) for form in rest()]
-    edits = {"match": {"path": EDITS}, "route": {"cluster": "aos", "idle_timeout": _seconds(settings.idle_seconds)}}
-    routes.append(edits | {"typed_per_filter_config": {LIMIT: WITHOUT, EDIT_LIMIT: WITH}})
-    modules = edits | {"match": {"safe_regex": {"regex": MODULES}}}
-    routes.append(modules | {"typed_per_filter_config": {LIMIT: WITHOUT, MODULE_LIMIT: WITH}})
-    routes.append({"match": {"prefix": "/"}, "route": {"cluster": "aos", "idle_timeout": _seconds(settings.idle_seconds)}})
-    host: dict[str, Any] = {"name": "all", "domains": list(settings.hosts) or ["*"], "routes": routes}
-    if settings.origins:
-        host["typed_per_filter_config"] = {"envoy.filters.http.cors": _cors(settings)}
-    hosts = [host]
-    if settings.hosts:
-        routes.insert(0, _strange({"headers": _elsewhere(settings)}, "Pages of other origins may not call this network."))
-        said = f"This network is called by {', '.join(settings.hosts)}, and by no other name."
-        hosts.append({"name": "strange", "domains": ["*"], "routes": [_strange({}, said)]})
-    return {
-        "virtual_hosts": hosts,
-        "ignore_port_in_host_matching": True,
-        # links in replies lead where the caller called; a caller's own word on it is replaced
-        "request_headers_to_add": [
-            {
-                "header": {"key": ORIGIN, "value": "%REQ(X-FORWARDED-PROTO)%://%REQ(:AUTHORITY)%"},
-                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-            }
-        ],
-        # of no use to callers. Never remove grpc-status or grpc-message here: the transcoder needs them
-        "response_headers_to_remove": ["grpc-accept-encoding", "x-envoy-upstream-service-time"],
-    }
-
-
-def _strange(match: dict[str, Any], said: str) -> dict[str, Any]:
-    return {
-        "match": {"prefix": "/"} | match,
-        "direct_response": {"status": 403, "body": {"inline_string": said}},
-        "typed_per_filter_config": {TRANSCODER: WITHOUT},
-    }
-
-
-def _elsewhere(settings: EnvoySettings) -> list[dict[str, Any]]:
-    """Match calls that a browser makes for a page of an origin that is neither ours nor let in."""
-    own = "|".join(map(re.escape, settings.hosts))
-    known = "|".join([f"https?://({own})(:[0-9]+)?", *map(re.escape, settings.origins)])
-    return [
-        {"name": "origin", "present_match": True},
-        {"name": "origin", "string_match": {"safe_regex": {"regex": known}}, "invert_match": True},
-    ]
-
-
-def _wrong_method(form: Rest) -> dict[str, Any]:
-    """Answer 405 where the transcoder would say 404; OPTIONS is left alone, for CORS."""
-    others = [verb for verb in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE") if verb not in _verbs(form.pattern)]
-    allowed = ", ".join(_verbs(form.pattern))
-    return {
-        "match": {
-            "safe_regex": {"regex": form.pattern},
-            "headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": "|".join(others)}}}],
-        },
-        "direct_response": {"status": 405, "body": {"inline_string": f"This path takes {allowed}."}},
-        "response_headers_to_add": [{"header": {"key": "allow", "value": allowed}}],
-        # it would answer 404 before the route is asked
-        "typed_per_filter_config": {TRANSCODER: WITHOUT},
-    }
-
-
-def _verbs(pattern: str) -> list[str]:
-    return sorted({form.verb for form in rest() if form.pattern == pattern})
-
-
-def _cors(settings: EnvoySettings) -> dict[str, Any]:
-    return {
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy",
-        "allow_origin_string_match": [{"exact": origin} for origin in settings.origins],
-        "allow_methods": "GET, POST",
-        "allow_headers": ", ".join((*ALLOWED, *(name.lower() for name in HEADERS))),
-        "expose_headers": "x-request-id, retry-after, zg-res-key, grpc-status, grpc-message, grpc-status-details-bin",
-        "max_age": "600",
-    }
 
 
 def _filters(settings: EnvoySettings) -> list[dict[str, Any]]:
@@ -273,7 +181,8 @@ def _filters(settings: EnvoySettings) -> list[dict[str, Any]]:
             f"{kind}.health_check.v3.HealthCheck",
             pass_through_mode=False,
             headers=[{"name": ":path", "string_match": {"exact": HEALTH}}],
-            cluster_min_healthy_percentages={"aos": {"value": 1}},
+            # an operator may be away
+            cluster_min_healthy_percentages={name: {"value": 1} for name in settings.clusters if name != "operator"},
         ),
         # before all that can refuse, so that pages may read refusals too
         *([_named("envoy.filters.http.cors", f"{kind}.cors.v3.Cors")] if settings.origins else []),
@@ -287,38 +196,3 @@ def _filters(settings: EnvoySettings) -> list[dict[str, Any]]:
         transcoder,
         _named("envoy.filters.http.router", f"{kind}.router.v3.Router"),
     ]
-
-
-def _cluster(name: str, socket: str, settings: EnvoySettings) -> dict[str, Any]:
-    kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    limits = {"max_requests": settings.streams, "max_pending_requests": settings.streams}
-    return {
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "typed_extension_protocol_options": {
-            kind: {
-                "@type": f"type.googleapis.com/{kind}",
-                # gRPC is HTTP/2
-                "explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": settings.streams}},
-            }
-        },
-        # Envoy's 1024 would refuse streams that the servers can carry
-        "circuit_breakers": {"thresholds": [limits]},
-        # a dead server is dead even if it is the only one
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "health_checks": [
-            {
-                "timeout": "1s",
-                "interval": f"{HEALTH_SECONDS}s",
-                "no_traffic_interval": f"{HEALTH_SECONDS}s",
-                "unhealthy_threshold": 2,
-                "healthy_threshold": 1,
-                "grpc_health_check": {},
-            }
-        ],
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": socket}}}}]}],
-        },
-    }

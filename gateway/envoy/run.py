@@ -138,10 +138,14 @@ class _Envoy:
 
     async def drain(self) -> None:
         """Refuse new calls, and return once the running ones have ended, or when their time is up."""
-        if not self._settings.drain_seconds:
+        settings = self._settings
+        if not settings.drain_seconds:
             return
         with suppress(TimeoutError, httpx.TransportError):  # it is gone already
-            async with asyncio.timeout(self._settings.drain_seconds):
+            async with asyncio.timeout(settings.notice_seconds + settings.drain_seconds):
+                # from now on every reply asks its client to connect anew, and whoever balances over Envoys looks elsewhere
+                await self.client.post("/healthcheck/fail")
+                await asyncio.sleep(settings.notice_seconds)
                 await self.client.post("/drain_listeners")
                 while await self._active():
                     await asyncio.sleep(POLL_SECONDS)

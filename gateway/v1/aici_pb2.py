@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/aici.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x18\n\x16ListControllersRequest2\xe4\x03\n\x04\x41ici\x12u\n\x10\x43reateController\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"3\x82\xd3\xe4\x93\x02-\"\x0f/v1/controllers:\x01*Z\x17\"\x12/**/v1/controllers:\x01*(\x01\x12z\n\rTagController\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"=\x82\xd3\xe4\x93\x02\x37\"\x14/v1/controllers/tags:\x01*Z\x1c\"\x17/**/v1/controllers/tags:\x01*\x12\x84\x01\n\x0fListControllers\x12\".gateway.v1.ListControllersRequest\x1a\x14.google.api.HttpBody\"7\x82\xd3\xe4\x93\x02\x31\x12\x14/v1/controllers/tagsZ\x19\x12\x17/**/v1/controllers/tags\x12\x62\n\rRunController\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"#\x82\xd3\xe4\x93\x02\x1d\"\x07/v1/run:\x01*Z\x0f\"\n/**/v1/run:\x01*0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/aici.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x18\n\x16ListControllersRequest2\xe7\x03\n\x04\x41ici\x12u\n\x10\x43reateController\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"3\x82\xd3\xe4\x93\x02-\"\x0f/v1/controllers:\x01*Z\x17\"\x12/**/v1/controllers:\x01*(\x01\x12z\n\rTagController\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"=\x82\xd3\xe4\x93\x02\x37\"\x14/v1/controllers/tags:\x01*Z\x1c\"\x17/**/v1/controllers/tags:\x01*\x12\x87\x01\n\x0fListControllers\x12\".gateway.v1.ListControllersRequest\x1a\x14.google.api.HttpBody\":\x90\x02\x01\x82\xd3\xe4\x93\x02\x31\x12\x14/v1/controllers/tagsZ\x19\x12\x17/**/v1/controllers/tags\x12\x62\n\rRunController\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"#\x82\xd3\xe4\x93\x02\x1d\"\x07/v1/run:\x01*Z\x0f\"\n/**/v1/run:\x01*0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,11 +38,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AICI'].methods_by_name['TagController']._loaded_options = None
   _globals['_AICI'].methods_by_name['TagController']._serialized_options = b'\202\323\344\223\0027\"\024/v1/controllers/tags:\001*Z\034\"\027/**/v1/controllers/tags:\001*'
   _globals['_AICI'].methods_by_name['ListControllers']._loaded_options = None
-  _globals['_AICI'].methods_by_name['ListControllers']._serialized_options = b'\202\323\344\223\0021\022\024/v1/controllers/tagsZ\031\022\027/**/v1/controllers/tags'
+  _globals['_AICI'].methods_by_name['ListControllers']._serialized_options = b'\220\002\001\202\323\344\223\0021\022\024/v1/controllers/tagsZ\031\022\027/**/v1/controllers/tags'
   _globals['_AICI'].methods_by_name['RunController']._loaded_options = None
   _globals['_AICI'].methods_by_name['RunController']._serialized_options = b'\202\323\344\223\002\035\"\007/v1/run:\001*Z\017\"\n/**/v1/run:\001*'
   _globals['_LISTCONTROLLERSREQUEST']._serialized_start=94
   _globals['_LISTCONTROLLERSREQUEST']._serialized_end=118
   _globals['_AICI']._serialized_start=121
-  _globals['_AICI']._serialized_end=605
+  _globals['_AICI']._serialized_end=608
 # @@protoc_insertion_point(module_scope)

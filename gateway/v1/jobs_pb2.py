@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/jobs.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto2\xe6\x02\n\x04Jobs\x12S\n\tSubmitJob\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/job/submit:\x01*\x12W\n\rGetJobResults\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/job/result:\x01*\x12V\n\x0cGetJobDetail\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/job/detail:\x01*\x12X\n\x0eGetUserResults\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/job/verify:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/jobs.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto2\xef\x02\n\x04Jobs\x12S\n\tSubmitJob\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/job/submit:\x01*\x12Z\n\rGetJobResults\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1d\x90\x02\x01\x82\xd3\xe4\x93\x02\x14\"\x0f/api/job/result:\x01*\x12Y\n\x0cGetJobDetail\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1d\x90\x02\x01\x82\xd3\xe4\x93\x02\x14\"\x0f/api/job/detail:\x01*\x12[\n\x0eGetUserResults\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1d\x90\x02\x01\x82\xd3\xe4\x93\x02\x14\"\x0f/api/job/verify:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,11 +36,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBS'].methods_by_name['SubmitJob']._loaded_options = None
   _globals['_JOBS'].methods_by_name['SubmitJob']._serialized_options = b'\202\323\344\223\002\024\"\017/api/job/submit:\001*'
   _globals['_JOBS'].methods_by_name['GetJobResults']._loaded_options = None
-  _globals['_JOBS'].methods_by_name['GetJobResults']._serialized_options = b'\202\323\344\223\002\024\"\017/api/job/result:\001*'
+  _globals['_JOBS'].methods_by_name['GetJobResults']._serialized_options = b'\220\002\001\202\323\344\223\002\024\"\017/api/job/result:\001*'
   _globals['_JOBS'].methods_by_name['GetJobDetail']._loaded_options = None
-  _globals['_JOBS'].methods_by_name['GetJobDetail']._serialized_options = b'\202\323\344\223\002\024\"\017/api/job/detail:\001*'
+  _globals['_JOBS'].methods_by_name['GetJobDetail']._serialized_options = b'\220\002\001\202\323\344\223\002\024\"\017/api/job/detail:\001*'
   _globals['_JOBS'].methods_by_name['GetUserResults']._loaded_options = None
-  _globals['_JOBS'].methods_by_name['GetUserResults']._serialized_options = b'\202\323\344\223\002\024\"\017/api/job/verify:\001*'
+  _globals['_JOBS'].methods_by_name['GetUserResults']._serialized_options = b'\220\002\001\202\323\344\223\002\024\"\017/api/job/verify:\001*'
   _globals['_JOBS']._serialized_start=95
-  _globals['_JOBS']._serialized_end=453
+  _globals['_JOBS']._serialized_end=462
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gateway/v1/metrics.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x13\n\x11GetMetricsRequest2^\n\x07Metrics\x12S\n\nGetMetrics\x12\x1d.gateway.v1.GetMetricsRequest\x1a\x14.google.api.HttpBody\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/metricsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gateway/v1/metrics.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x13\n\x11GetMetricsRequest2a\n\x07Metrics\x12V\n\nGetMetrics\x12\x1d.gateway.v1.GetMetricsRequest\x1a\x14.google.api.HttpBody\"\x13\x90\x02\x01\x82\xd3\xe4\x93\x02\n\x12\x08/metricsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,9 +34,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.metrics_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_METRICS'].methods_by_name['GetMetrics']._loaded_options = None
-  _globals['_METRICS'].methods_by_name['GetMetrics']._serialized_options = b'\202\323\344\223\002\n\022\010/metrics'
+  _globals['_METRICS'].methods_by_name['GetMetrics']._serialized_options = b'\220\002\001\202\323\344\223\002\n\022\010/metrics'
   _globals['_GETMETRICSREQUEST']._serialized_start=97
   _globals['_GETMETRICSREQUEST']._serialized_end=116
   _globals['_METRICS']._serialized_start=118
-  _globals['_METRICS']._serialized_end=212
+  _globals['_METRICS']._serialized_end=215
 # @@protoc_insertion_point(module_scope)

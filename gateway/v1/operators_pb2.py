@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agateway/v1/operators.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto2\xcc\x01\n\tOperators\x12\x61\n\x10RegisterOperator\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/api/operator/register:\x01*\x12\\\n\x0fGetOperatorInfo\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/api/operator/info:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agateway/v1/operators.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto2\xcf\x01\n\tOperators\x12\x61\n\x10RegisterOperator\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/api/operator/register:\x01*\x12_\n\x0fGetOperatorInfo\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\" \x90\x02\x01\x82\xd3\xe4\x93\x02\x17\"\x12/api/operator/info:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPERATORS'].methods_by_name['RegisterOperator']._loaded_options = None
   _globals['_OPERATORS'].methods_by_name['RegisterOperator']._serialized_options = b'\202\323\344\223\002\033\"\026/api/operator/register:\001*'
   _globals['_OPERATORS'].methods_by_name['GetOperatorInfo']._loaded_options = None
-  _globals['_OPERATORS'].methods_by_name['GetOperatorInfo']._serialized_options = b'\202\323\344\223\002\027\"\022/api/operator/info:\001*'
+  _globals['_OPERATORS'].methods_by_name['GetOperatorInfo']._serialized_options = b'\220\002\001\202\323\344\223\002\027\"\022/api/operator/info:\001*'
   _globals['_OPERATORS']._serialized_start=100
-  _globals['_OPERATORS']._serialized_end=304
+  _globals['_OPERATORS']._serialized_end=307
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/opml.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\"\n\x10GetAnswerRequest\x12\x0e\n\x06req_id\x18\x01 \x01(\t2\xf5\x02\n\x04Opml\x12\x64\n\tGetStatus\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"+\x82\xd3\xe4\x93\x02%\x12\x0e/api/v1/statusZ\x13\"\x0e/api/v1/status:\x01*\x12V\n\x0b\x41skQuestion\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/question:\x01*\x12`\n\tGetAnswer\x12\x1c.gateway.v1.GetAnswerRequest\x1a\x14.google.api.HttpBody\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/answer/{req_id}\x12M\n\tGetHealth\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/healthcheck2m\n\rOpmlCallbacks\x12\\\n\x0f\x43onfirmCallback\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/api/opml_callback:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/opml.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\"\n\x10GetAnswerRequest\x12\x0e\n\x06req_id\x18\x01 \x01(\t2\xfe\x02\n\x04Opml\x12g\n\tGetStatus\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\".\x90\x02\x01\x82\xd3\xe4\x93\x02%\x12\x0e/api/v1/statusZ\x13\"\x0e/api/v1/status:\x01*\x12V\n\x0b\x41skQuestion\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/question:\x01*\x12\x63\n\tGetAnswer\x12\x1c.gateway.v1.GetAnswerRequest\x1a\x14.google.api.HttpBody\"\"\x90\x02\x01\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/answer/{req_id}\x12P\n\tGetHealth\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x17\x90\x02\x01\x82\xd3\xe4\x93\x02\x0e\x12\x0c/healthcheck2m\n\rOpmlCallbacks\x12\\\n\x0f\x43onfirmCallback\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/api/opml_callback:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +34,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.opml_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OPML'].methods_by_name['GetStatus']._loaded_options = None
-  _globals['_OPML'].methods_by_name['GetStatus']._serialized_options = b'\202\323\344\223\002%\022\016/api/v1/statusZ\023\"\016/api/v1/status:\001*'
+  _globals['_OPML'].methods_by_name['GetStatus']._serialized_options = b'\220\002\001\202\323\344\223\002%\022\016/api/v1/statusZ\023\"\016/api/v1/status:\001*'
   _globals['_OPML'].methods_by_name['AskQuestion']._loaded_options = None
   _globals['_OPML'].methods_by_name['AskQuestion']._serialized_options = b'\202\323\344\223\002\025\"\020/api/v1/question:\001*'
   _globals['_OPML'].methods_by_name['GetAnswer']._loaded_options = None
-  _globals['_OPML'].methods_by_name['GetAnswer']._serialized_options = b'\202\323\344\223\002\031\022\027/api/v1/answer/{req_id}'
+  _globals['_OPML'].methods_by_name['GetAnswer']._serialized_options = b'\220\002\001\202\323\344\223\002\031\022\027/api/v1/answer/{req_id}'
   _globals['_OPML'].methods_by_name['GetHealth']._loaded_options = None
-  _globals['_OPML'].methods_by_name['GetHealth']._serialized_options = b'\202\323\344\223\002\016\022\014/healthcheck'
+  _globals['_OPML'].methods_by_name['GetHealth']._serialized_options = b'\220\002\001\202\323\344\223\002\016\022\014/healthcheck'
   _globals['_OPMLCALLBACKS'].methods_by_name['ConfirmCallback']._loaded_options = None
   _globals['_OPMLCALLBACKS'].methods_by_name['ConfirmCallback']._serialized_options = b'\202\323\344\223\002\027\"\022/api/opml_callback:\001*'
   _globals['_GETANSWERREQUEST']._serialized_start=94
   _globals['_GETANSWERREQUEST']._serialized_end=128
   _globals['_OPML']._serialized_start=131
-  _globals['_OPML']._serialized_end=504
-  _globals['_OPMLCALLBACKS']._serialized_start=506
-  _globals['_OPMLCALLBACKS']._serialized_end=615
+  _globals['_OPML']._serialized_end=513
+  _globals['_OPMLCALLBACKS']._serialized_start=515
+  _globals['_OPMLCALLBACKS']._serialized_end=624
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16gateway/v1/pages.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x1e\n\x0eGetPageRequest\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\"\x14\n\x12WatchStatusRequest2\xa4\x02\n\x05Pages\x12h\n\x07GetPage\x12\x1a.gateway.v1.GetPageRequest\x1a\x14.google.api.HttpBody\"+\x82\xd3\xe4\x93\x02%\x12\x01/Z\t\x12\x07/statusZ\x15\x12\x13/status/page/{file}\x12[\n\x0bWatchStatus\x12\x1e.gateway.v1.WatchStatusRequest\x1a\x14.google.api.HttpBody\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/status/feed0\x01\x12T\n\x0c\x43heckReceipt\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/status/check:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16gateway/v1/pages.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x1e\n\x0eGetPageRequest\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\"\x14\n\x12WatchStatusRequest2\xad\x02\n\x05Pages\x12k\n\x07GetPage\x12\x1a.gateway.v1.GetPageRequest\x1a\x14.google.api.HttpBody\".\x90\x02\x01\x82\xd3\xe4\x93\x02%\x12\x01/Z\t\x12\x07/statusZ\x15\x12\x13/status/page/{file}\x12^\n\x0bWatchStatus\x12\x1e.gateway.v1.WatchStatusRequest\x1a\x14.google.api.HttpBody\"\x17\x90\x02\x01\x82\xd3\xe4\x93\x02\x0e\x12\x0c/status/feed0\x01\x12W\n\x0c\x43heckReceipt\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1b\x90\x02\x01\x82\xd3\xe4\x93\x02\x12\"\r/status/check:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,15 +34,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.pages_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PAGES'].methods_by_name['GetPage']._loaded_options = None
-  _globals['_PAGES'].methods_by_name['GetPage']._serialized_options = b'\202\323\344\223\002%\022\001/Z\t\022\007/statusZ\025\022\023/status/page/{file}'
+  _globals['_PAGES'].methods_by_name['GetPage']._serialized_options = b'\220\002\001\202\323\344\223\002%\022\001/Z\t\022\007/statusZ\025\022\023/status/page/{file}'
   _globals['_PAGES'].methods_by_name['WatchStatus']._loaded_options = None
-  _globals['_PAGES'].methods_by_name['WatchStatus']._serialized_options = b'\202\323\344\223\002\016\022\014/status/feed'
+  _globals['_PAGES'].methods_by_name['WatchStatus']._serialized_options = b'\220\002\001\202\323\344\223\002\016\022\014/status/feed'
   _globals['_PAGES'].methods_by_name['CheckReceipt']._loaded_options = None
-  _globals['_PAGES'].methods_by_name['CheckReceipt']._serialized_options = b'\202\323\344\223\002\022\"\r/status/check:\001*'
+  _globals['_PAGES'].methods_by_name['CheckReceipt']._serialized_options = b'\220\002\001\202\323\344\223\002\022\"\r/status/check:\001*'
   _globals['_GETPAGEREQUEST']._serialized_start=95
   _globals['_GETPAGEREQUEST']._serialized_end=125
   _globals['_WATCHSTATUSREQUEST']._serialized_start=127
   _globals['_WATCHSTATUSREQUEST']._serialized_end=147
   _globals['_PAGES']._serialized_start=150
-  _globals['_PAGES']._serialized_end=442
+  _globals['_PAGES']._serialized_end=451
 # @@protoc_insertion_point(module_scope)

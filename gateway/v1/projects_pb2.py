@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gateway/v1/projects.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto2\xd1\x01\n\x08Projects\x12\x65\n\x0fRegisterProject\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"&\x82\xd3\xe4\x93\x02 \"\x1b/api/admin/project/register:\x01*\x12^\n\x0cListProjects\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/api/admin/project/list:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gateway/v1/projects.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto2\xd4\x01\n\x08Projects\x12\x65\n\x0fRegisterProject\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"&\x82\xd3\xe4\x93\x02 \"\x1b/api/admin/project/register:\x01*\x12\x61\n\x0cListProjects\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"%\x90\x02\x01\x82\xd3\xe4\x93\x02\x1c\"\x17/api/admin/project/list:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROJECTS'].methods_by_name['RegisterProject']._loaded_options = None
   _globals['_PROJECTS'].methods_by_name['RegisterProject']._serialized_options = b'\202\323\344\223\002 \"\033/api/admin/project/register:\001*'
   _globals['_PROJECTS'].methods_by_name['ListProjects']._loaded_options = None
-  _globals['_PROJECTS'].methods_by_name['ListProjects']._serialized_options = b'\202\323\344\223\002\034\"\027/api/admin/project/list:\001*'
+  _globals['_PROJECTS'].methods_by_name['ListProjects']._serialized_options = b'\220\002\001\202\323\344\223\002\034\"\027/api/admin/project/list:\001*'
   _globals['_PROJECTS']._serialized_start=99
-  _globals['_PROJECTS']._serialized_end=308
+  _globals['_PROJECTS']._serialized_end=311
 # @@protoc_insertion_point(module_scope)

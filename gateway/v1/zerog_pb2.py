@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16gateway/v1/zerog.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"M\n\x16ProxyCompletionRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\"\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"\'\n\x17GetChatSignatureRequest\x12\x0c\n\x04\x63hat\x18\x01 \x01(\t2\xa8\x02\n\x05Zerog\x12\xab\x01\n\x15\x43reateProxyCompletion\x12\".gateway.v1.ProxyCompletionRequest\x1a\x14.google.api.HttpBody\"V\x82\xd3\xe4\x93\x02P\"\x1a/v1/proxy/chat/completions:\x04\x62odyZ,\"$/v1/proxy/{service}/chat/completions:\x04\x62ody0\x01\x12q\n\x10GetChatSignature\x12#.gateway.v1.GetChatSignatureRequest\x1a\x14.google.api.HttpBody\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/proxy/signature/{chat}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16gateway/v1/zerog.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"M\n\x16ProxyCompletionRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\"\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"\'\n\x17GetChatSignatureRequest\x12\x0c\n\x04\x63hat\x18\x01 \x01(\t2\xab\x02\n\x05Zerog\x12\xab\x01\n\x15\x43reateProxyCompletion\x12\".gateway.v1.ProxyCompletionRequest\x1a\x14.google.api.HttpBody\"V\x82\xd3\xe4\x93\x02P\"\x1a/v1/proxy/chat/completions:\x04\x62odyZ,\"$/v1/proxy/{service}/chat/completions:\x04\x62ody0\x01\x12t\n\x10GetChatSignature\x12#.gateway.v1.GetChatSignatureRequest\x1a\x14.google.api.HttpBody\"%\x90\x02\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/proxy/signature/{chat}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,11 +36,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ZEROG'].methods_by_name['CreateProxyCompletion']._loaded_options = None
   _globals['_ZEROG'].methods_by_name['CreateProxyCompletion']._serialized_options = b'\202\323\344\223\002P\"\032/v1/proxy/chat/completions:\004bodyZ,\"$/v1/proxy/{service}/chat/completions:\004body'
   _globals['_ZEROG'].methods_by_name['GetChatSignature']._loaded_options = None
-  _globals['_ZEROG'].methods_by_name['GetChatSignature']._serialized_options = b'\202\323\344\223\002\034\022\032/v1/proxy/signature/{chat}'
+  _globals['_ZEROG'].methods_by_name['GetChatSignature']._serialized_options = b'\220\002\001\202\323\344\223\002\034\022\032/v1/proxy/signature/{chat}'
   _globals['_PROXYCOMPLETIONREQUEST']._serialized_start=95
   _globals['_PROXYCOMPLETIONREQUEST']._serialized_end=172
   _globals['_GETCHATSIGNATUREREQUEST']._serialized_start=174
   _globals['_GETCHATSIGNATUREREQUEST']._serialized_end=213
   _globals['_ZEROG']._serialized_start=216
-  _globals['_ZEROG']._serialized_end=512
+  _globals['_ZEROG']._serialized_end=515
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,1 @@
+"""Services alone in their processes: settings, calls, readiness."""
