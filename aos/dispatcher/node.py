@@ -130,7 +130,8 @@ async def running_dispatcher(
     files = Files(blobs, clock)
     board = Board(Intervals(failing=settings.canary_open_seconds, idle=settings.canary_idle_seconds), counts.opened)
     canaries = Canaries(sessions, board, settings=settings, clock=clock, randomness=randomness, counted=counts.canary)
-    controllers = Controllers(sqlite_controllers.SqliteControllerStore(file), modules, settings=settings.controllers, clock=clock)
+    known = sqlite_controllers.SqliteControllerStore(file)
+    controllers = Controllers(known, modules, running=store.running, settings=settings.controllers, clock=clock)
     reviews = Reviews(store, checks, sessions, files=files, settings=settings, clock=clock)
     catalogue = Catalogue(registry, clock=clock, seconds=settings.rpc_seconds)
     relay = Relay(

@@ -61,6 +61,21 @@ class SqliteControllerStore:
 
         return await self._file.transact(work)
 
+    async def drop(self, digest: bytes, owner: str, decide: Callable[[frozenset[str], str], bool]) -> bool:
+        def work(db: Database) -> bool:
+            _module(db, digest)
+            owners = db.query("SELECT owner FROM controller_owners WHERE digest = ?", [digest])
+            tag = next(iter(db.query("SELECT tag FROM controller_tags WHERE digest = ? LIMIT 1", [digest])), {"tag": ""})
+            gone = decide(frozenset(str(row["owner"]) for row in owners), str(tag["tag"]))
+            if gone:
+                db.execute("DELETE FROM controller_owners WHERE digest = ?", [digest])
+                db.execute("DELETE FROM controllers WHERE digest = ?", [digest])
+            else:
+                db.execute("DELETE FROM controller_owners WHERE digest = ? AND owner = ?", [digest, owner])
+            return gone
+
+        return await self._file.transact(work)
+
     async def set_tags(
         self, names: Sequence[str], digest: bytes, owner: str, decide: Callable[[Mapping[str, Tag], Usage], Sequence[Tag]]
     ) -> Sequence[KeptTag]:

@@ -37,6 +37,7 @@ from aos.store.sqlite import SqliteFile
 from aos.v1.attestation_pb2 import Attestation
 from aos.v1.dispatcher_pb2 import JobEvent
 from aos.v1.operator_pb2 import Trace
+from aos.v1.types_pb2 import Order
 
 MIGRATIONS: Final = Migrations("jobs")
 _UNENDED: Final = f"state < {int(State.COMPLETED)}"
@@ -281,6 +282,15 @@ class SqliteJobStore:
     async def due(self, now: datetime, *, limit: int) -> Sequence[Job]:
         sql = f"SELECT {JOB} FROM jobs WHERE deadline <= ? AND {_UNENDED} AND {_ACCEPTED} ORDER BY deadline LIMIT ?"
         return await self._file.transact(lambda db: [read_job(row) for row in db.query(sql, [micros(now), limit])])
+
+    async def running(self, controller: bytes) -> bool:
+        sql = f"SELECT ordered FROM jobs JOIN job_requests USING (number) WHERE {_UNENDED} AND instr(ordered, ?)"
+
+        def work(db: Database) -> bool:
+            # an order has the digest as it is, and other orders may have the same bytes in their text
+            return any(Order.FromString(row["ordered"]).control.controller == controller for row in db.query(sql, [controller]))
+
+        return await self._file.transact(work)
 
     async def money(self, job_id: str) -> Money | None:
         value = await self._file.transact(lambda db: _value(db, "SELECT money FROM jobs WHERE id = ?", job_id))

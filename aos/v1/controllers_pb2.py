@@ -27,7 +27,7 @@ from aos.v1 import types_pb2 as aos_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61os/v1/controllers.proto\x12\x06\x61os.v1\x1a\x17\x61os/v1/dispatcher.proto\x1a\x12\x61os/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\'\n\x17\x43reateControllerRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xa2\x01\n\nController\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\twasm_size\x18\x02 \x01(\x04\x12\x15\n\rcompiled_size\x18\x03 \x01(\x04\x12\x14\n\x0cmilliseconds\x18\x04 \x01(\r\x12+\n\x07\x63reated\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04tags\x18\x06 \x03(\t\x12\x0b\n\x03\x61\x62i\x18\x07 \x01(\t\"$\n\x14GetControllerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x16ListControllersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x17ListControllersResponse\x12#\n\x04tags\x18\x01 \x03(\x0b\x32\x15.aos.v1.ControllerTag\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9b\x01\n\rControllerTag\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x12\n\ncontroller\x18\x02 \x01(\t\x12+\n\x07updated\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nupdated_by\x18\x04 \x01(\t\x12\x11\n\twasm_size\x18\x05 \x01(\x04\x12\x15\n\rcompiled_size\x18\x06 \x01(\x04\"8\n\x14TagControllerRequest\x12\x12\n\ncontroller\x18\x01 \x01(\t\x12\x0c\n\x04tags\x18\x02 \x03(\t\"<\n\x15TagControllerResponse\x12#\n\x04tags\x18\x01 \x03(\x0b\x32\x15.aos.v1.ControllerTag\"%\n\x15ReadControllerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1e\n\x0e\x43ontrollerPart\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xa1\x01\n\x14RunControllerRequest\x12\x12\n\ncontroller\x18\x01 \x01(\t\x12\x10\n\x08\x61rgument\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\"\n\x08sampling\x18\x05 \x01(\x0b\x32\x10.aos.v1.Sampling\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x0c\n\x04user\x18\x07 \x01(\t\"c\n\x15RunControllerResponse\x12\x1a\n\x03job\x18\x01 \x01(\x0b\x32\x0b.aos.v1.JobH\x00\x12%\n\tjob_event\x18\x02 \x01(\x0b\x32\x10.aos.v1.JobEventH\x00\x42\x07\n\x05\x65vent2\xd8\x03\n\x0b\x43ontrollers\x12I\n\x10\x43reateController\x12\x1f.aos.v1.CreateControllerRequest\x1a\x12.aos.v1.Controller(\x01\x12\x41\n\rGetController\x12\x1c.aos.v1.GetControllerRequest\x1a\x12.aos.v1.Controller\x12R\n\x0fListControllers\x12\x1e.aos.v1.ListControllersRequest\x1a\x1f.aos.v1.ListControllersResponse\x12L\n\rTagController\x12\x1c.aos.v1.TagControllerRequest\x1a\x1d.aos.v1.TagControllerResponse\x12I\n\x0eReadController\x12\x1d.aos.v1.ReadControllerRequest\x1a\x16.aos.v1.ControllerPart0\x01\x12N\n\rRunController\x12\x1c.aos.v1.RunControllerRequest\x1a\x1d.aos.v1.RunControllerResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61os/v1/controllers.proto\x12\x06\x61os.v1\x1a\x17\x61os/v1/dispatcher.proto\x1a\x12\x61os/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\'\n\x17\x43reateControllerRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xa2\x01\n\nController\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\twasm_size\x18\x02 \x01(\x04\x12\x15\n\rcompiled_size\x18\x03 \x01(\x04\x12\x14\n\x0cmilliseconds\x18\x04 \x01(\r\x12+\n\x07\x63reated\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04tags\x18\x06 \x03(\t\x12\x0b\n\x03\x61\x62i\x18\x07 \x01(\t\"$\n\x14GetControllerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x16ListControllersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x17ListControllersResponse\x12#\n\x04tags\x18\x01 \x03(\x0b\x32\x15.aos.v1.ControllerTag\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9b\x01\n\rControllerTag\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x12\n\ncontroller\x18\x02 \x01(\t\x12+\n\x07updated\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nupdated_by\x18\x04 \x01(\t\x12\x11\n\twasm_size\x18\x05 \x01(\x04\x12\x15\n\rcompiled_size\x18\x06 \x01(\x04\"8\n\x14TagControllerRequest\x12\x12\n\ncontroller\x18\x01 \x01(\t\x12\x0c\n\x04tags\x18\x02 \x03(\t\"<\n\x15TagControllerResponse\x12#\n\x04tags\x18\x01 \x03(\x0b\x32\x15.aos.v1.ControllerTag\"\'\n\x17\x44\x65leteControllerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"+\n\x18\x44\x65leteControllerResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x08\"%\n\x15ReadControllerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1e\n\x0e\x43ontrollerPart\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xa1\x01\n\x14RunControllerRequest\x12\x12\n\ncontroller\x18\x01 \x01(\t\x12\x10\n\x08\x61rgument\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\"\n\x08sampling\x18\x05 \x01(\x0b\x32\x10.aos.v1.Sampling\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x0c\n\x04user\x18\x07 \x01(\t\"c\n\x15RunControllerResponse\x12\x1a\n\x03job\x18\x01 \x01(\x0b\x32\x0b.aos.v1.JobH\x00\x12%\n\tjob_event\x18\x02 \x01(\x0b\x32\x10.aos.v1.JobEventH\x00\x42\x07\n\x05\x65vent2\xaf\x04\n\x0b\x43ontrollers\x12I\n\x10\x43reateController\x12\x1f.aos.v1.CreateControllerRequest\x1a\x12.aos.v1.Controller(\x01\x12\x41\n\rGetController\x12\x1c.aos.v1.GetControllerRequest\x1a\x12.aos.v1.Controller\x12R\n\x0fListControllers\x12\x1e.aos.v1.ListControllersRequest\x1a\x1f.aos.v1.ListControllersResponse\x12L\n\rTagController\x12\x1c.aos.v1.TagControllerRequest\x1a\x1d.aos.v1.TagControllerResponse\x12U\n\x10\x44\x65leteController\x12\x1f.aos.v1.DeleteControllerRequest\x1a .aos.v1.DeleteControllerResponse\x12I\n\x0eReadController\x12\x1d.aos.v1.ReadControllerRequest\x1a\x16.aos.v1.ControllerPart0\x01\x12N\n\rRunController\x12\x1c.aos.v1.RunControllerRequest\x1a\x1d.aos.v1.RunControllerResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,14 +50,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TAGCONTROLLERREQUEST']._serialized_end=726
   _globals['_TAGCONTROLLERRESPONSE']._serialized_start=728
   _globals['_TAGCONTROLLERRESPONSE']._serialized_end=788
-  _globals['_READCONTROLLERREQUEST']._serialized_start=790
-  _globals['_READCONTROLLERREQUEST']._serialized_end=827
-  _globals['_CONTROLLERPART']._serialized_start=829
-  _globals['_CONTROLLERPART']._serialized_end=859
-  _globals['_RUNCONTROLLERREQUEST']._serialized_start=862
-  _globals['_RUNCONTROLLERREQUEST']._serialized_end=1023
-  _globals['_RUNCONTROLLERRESPONSE']._serialized_start=1025
-  _globals['_RUNCONTROLLERRESPONSE']._serialized_end=1124
-  _globals['_CONTROLLERS']._serialized_start=1127
-  _globals['_CONTROLLERS']._serialized_end=1599
+  _globals['_DELETECONTROLLERREQUEST']._serialized_start=790
+  _globals['_DELETECONTROLLERREQUEST']._serialized_end=829
+  _globals['_DELETECONTROLLERRESPONSE']._serialized_start=831
+  _globals['_DELETECONTROLLERRESPONSE']._serialized_end=874
+  _globals['_READCONTROLLERREQUEST']._serialized_start=876
+  _globals['_READCONTROLLERREQUEST']._serialized_end=913
+  _globals['_CONTROLLERPART']._serialized_start=915
+  _globals['_CONTROLLERPART']._serialized_end=945
+  _globals['_RUNCONTROLLERREQUEST']._serialized_start=948
+  _globals['_RUNCONTROLLERREQUEST']._serialized_end=1109
+  _globals['_RUNCONTROLLERRESPONSE']._serialized_start=1111
+  _globals['_RUNCONTROLLERRESPONSE']._serialized_end=1210
+  _globals['_CONTROLLERS']._serialized_start=1213
+  _globals['_CONTROLLERS']._serialized_end=1772
 # @@protoc_insertion_point(module_scope)
