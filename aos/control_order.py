@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from aos.errors import InvalidField
-from aos.v1.types_pb2 import BranchStep, Control, Order, RunStep
+from aos.v1.types_pb2 import Control, Order, RunStep
 
 DIGEST_BYTES: Final = 32
 """Of a module's SHA-256."""
@@ -87,18 +87,14 @@ def solid(step: RunStep) -> RunStep | None:
 
     Left out are texts, which follow from the tokens, logs, errors, times, and branches whose controllers were only late.
     """
-    branches = [_solid(one) for one in step.branches if not one.late]
-    if not branches:
-        return None
-    return RunStep(branches=branches, sampled_tokens=step.sampled_tokens, ff_tokens=step.ff_tokens)
-
-
-def _solid(branch: BranchStep) -> BranchStep:
-    kept = BranchStep()
-    kept.CopyFrom(branch)
-    for name in ("text", "logs", "error", "micros"):
-        kept.ClearField(name)
-    return kept
+    kept = RunStep(sampled_tokens=step.sampled_tokens, ff_tokens=step.ff_tokens)
+    for one in step.branches:
+        if not one.late:
+            branch = kept.branches.add()
+            branch.CopyFrom(one)
+            for name in ("text", "logs", "error", "micros"):
+                branch.ClearField(name)
+    return kept if kept.branches else None
 
 
 def solid_steps(steps: Iterable[RunStep]) -> list[RunStep]:

@@ -257,6 +257,15 @@ class ControllerNotFound(AosError):
         super().__init__(f"There is no controller {controller!r}.", controller=controller)
 
 
+class ControllerInUse(AosError):
+    """A controller cannot be deleted while something names it."""
+
+    reason, code = "CONTROLLER_IN_USE", "FAILED_PRECONDITION"
+
+    def __init__(self, controller: str, holder: str) -> None:
+        super().__init__(f"{controller!r} cannot be deleted: {holder}.", controller=controller, holder=holder)
+
+
 class StorageFull(AosError):
     """The project keeps as much as it may."""
 

@@ -1,10 +1,12 @@
 """What controllers cost: their masks, beside llguidance's and llama.cpp's; their part in a batch; their setup and forks.
 
-    python -m bench.controllers [--masks] [--batches] [--size 15M] [--at 1 8 32] [--rounds 3] [--tokens 48]
+    python -m bench.controllers [--masks] [--batches] [--vocabularies 32k 152k] [--sizes 15M 110M] [--at 1 8 32] [--rounds 3]
+                                [--tokens 48]
 
 Vocabularies of 32 000 and of 152 000 made-up words, random-weight Q8_0 models, one thread. Masks: one branch, at each step a
 token drawn at random of those allowed; the process's CPU time, median, and in brackets the slowest but 5 %. Batches: tokens a
-second of the engine with all its answers controlled, constrained by llguidance, or free, in turn, round after round; then what
+second of the engine with all its answers controlled, constrained by llguidance, or free, in turn, round after round, and of the
+same batch drawn through llama.cpp's own grammar sampler, GBNF, with the model's decode and nothing else of the engine; then what
 free answers lose when as many controlled ones run in their batch, against as many free ones, and what the host costs a sequence
 and step beyond a free one.
 """
@@ -16,6 +18,7 @@ import asyncio
 import ctypes
 import gc
 import hashlib
+import itertools
 import statistics
 import tempfile
 import time
@@ -29,6 +32,7 @@ import numpy as np
 from llguidance import LLMatcher
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
+from aos.operator.batch import Row
 from aos.operator.constraints import tokeniser
 from aos.operator.control_session import Session
 from aos.operator.controllers import Applied, Decision, Vocabulary
@@ -258,6 +262,38 @@ async def answers(engine: Engine, programs: Programs, kinds: list[str], tokens: 
     }
 
 
+def grammar_batch(model: LlamaModel, form: str, at: int, tokens: int) -> tuple[float, float]:
+    """Return tokens per second of so many answers through llama.cpp's GBNF, greedily, and seconds of CPU of the process."""
+    samplers = [c.llama_sampler_init_grammar(model.weights._vocab, GBNF[form].encode(), b"root") for _ in range(at)]
+    data = (c.llama_token_data * model.vocabulary)()
+    whole = np.ctypeslib.as_array(ctypes.cast(data, ctypes.POINTER(ctypes.c_int32)), (model.vocabulary, 3))
+    model.clear()
+    begun, cpu = time.perf_counter(), time.process_time()
+    drawn = [len(SPECIAL)] * at
+    for position in range(tokens):
+        outputs = model.decode([Row(slot, slot, position, [token], draws=True) for slot, token in enumerate(drawn)])
+        for slot, (sampler, logits) in enumerate(zip(samplers, outputs, strict=True)):
+            whole[:, 0], whole[:, 1] = np.arange(model.vocabulary), logits.view(np.int32)
+            candidates = c.llama_token_data_array(data, model.vocabulary, -1, False)
+            c.llama_sampler_apply(sampler, ctypes.byref(candidates))
+            best = int(np.argmax(whole[:, 1].view(np.float32)))
+            drawn[slot] = int(whole[best, 0])
+            c.llama_sampler_accept(sampler, drawn[slot])
+    seconds, spent = time.perf_counter() - begun, time.process_time() - cpu
+    for sampler in samplers:
+        c.llama_sampler_free(sampler)
+    model.clear()
+    return at * tokens / seconds, spent
+
+
+def show_grammars(model: LlamaModel, at: int, given: argparse.Namespace) -> None:
+    """Print what llama.cpp's grammars cost a batch; they are slow, so one round does."""
+    for form in GBNF:
+        speed, spent = grammar_batch(model, form, at, given.grammar_tokens)
+        cpu = 1000 * spent / (at * given.grammar_tokens)
+        print(f"     {form:>10} by GBNF: {speed:.0f} tokens/s, {cpu:.2f} ms of CPU a token", flush=True)
+
+
 async def batches(model: LlamaModel, programs: Programs, given: argparse.Namespace) -> None:
     """Print what controllers cost in batches."""
     async with Engine("m", model, tenant_waiting=100) as engine:
@@ -276,6 +312,8 @@ async def batches(model: LlamaModel, programs: Programs, given: argparse.Namespa
                     f"     {kind:>10} {clock / free[0]:.2f} by the clock, {cpu / free[1]:.2f} of CPU ({cpu - free[1]:+.2f} ms)",
                     flush=True,
                 )
+            # the engine is idle: what is in the model's memory is nobody's
+            await asyncio.to_thread(show_grammars, model, at, given)
         beside, thread, host, inside = list[float](), list[float](), list[float](), list[float]()
         for turn in range(given.rounds + 3):
             free = await answers(engine, programs, ["free"] * 10, given.tokens)
@@ -300,20 +338,21 @@ def main() -> None:
     parser.add_argument("--masks", action="store_true", help="masks, setups and forks alone")
     parser.add_argument("--batches", action="store_true", help="batches alone")
     parser.add_argument("--vocabularies", nargs="+", choices=VOCABULARIES, default=list(VOCABULARIES))
-    parser.add_argument("--size", choices=SIZES, default="15M")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["15M"])
     parser.add_argument("--at", nargs="*", type=int, default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--grammar-tokens", type=int, default=8, help="of each answer by GBNF, which is slow")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="aos-bench-") as name:
         folder = Path(name)
         programs = Programs(folder)
-        for label in given.vocabularies:
+        for label, size in itertools.product(given.vocabularies, given.sizes):
             count = VOCABULARIES[label]
-            path = write(folder, SIZES[given.size], CONTEXT, words=words(count - 256 - len(SPECIAL)))
+            path = write(folder, SIZES[size], CONTEXT, words=words(count - 256 - len(SPECIAL)))
             model = load(path, slots=max([10, *given.at]), context=CONTEXT, threads=1)
             vocabulary = Vocabulary(model.digest, model.vocabulary, model.end, model.piece, model.tokens_in)
-            print(f"{label}, {given.size}", flush=True)
+            print(f"{label}, {size}", flush=True)
             if not given.batches:
                 for form, way, took in masks(model, vocabulary, programs):
                     late = np.percentile(took, 95) if took else 0

@@ -1,13 +1,16 @@
 """What the way through the network adds to a model server's own answer: Envoy, gateway, dispatcher, operator, and back.
 
     python -m bench.gateway [--at 1 8 32] [--rounds 5] [--pace 0.5] [--requests 2000] [--beside NAME=PORT …] [--upstream 9100]
+    python -m bench.gateway --memory [--requests 100000]
 
 A server that computes nothing (bench/told.py, a process of its own) streams 128 tokens, `--pace` milliseconds apart, at most 2. It
 is asked directly, and as a registered model of `aos up --dev`, in turn, round after round, by this process. Other proxies in front
 of it, `litellm --config …` say, are measured beside them: start them with the server's `--upstream` port, and name theirs.
 Printed are the time to the first text, median and 99th percentile over all callers and rounds, what is added to the direct way's,
 and tokens a second over all callers; then, over `--requests` short requests from 8 callers, the memory of the services' process and
-of the operator's, in ten steps. It takes two minutes on 2 cores.
+of the operator's, in ten steps, and how many bytes each came to have for a request in the second half, where caches are full: the
+slope of the line through the steps. It takes two minutes on 2 cores; `--memory` measures that alone, and 100,000 requests take
+a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -120,6 +123,7 @@ def operator_of(process: int) -> int:
 async def remember(port: int, services: int, requests: int) -> None:
     """Send so many short requests, and print what the processes have in memory meanwhile."""
     operator, sent = operator_of(services), 0
+    found: list[tuple[int, float, float]] = []
     table = Table("requests", "services, MiB", "operator, MiB", "requests/s", box=None)
     table.add_row("0", f"{memory(services):.1f}", f"{memory(operator):.1f}", "")
     for step in range(1, STEPS + 1):
@@ -129,10 +133,16 @@ async def remember(port: int, services: int, requests: int) -> None:
             await measure(port, callers, 0, SHORT)
             sent += callers
         rate = (sent - before) / (time.perf_counter() - begun)
-        table.add_row(str(sent), f"{memory(services):.1f}", f"{memory(operator):.1f}", f"{rate:.0f}")
+        found.append((sent, memory(services), memory(operator)))
+        table.add_row(str(sent), f"{found[-1][1]:.1f}", f"{found[-1][2]:.1f}", f"{rate:.0f}")
+        # a long run that is broken off has told something
+        print("memory: {} requests, services {:.1f} MiB, operator {:.1f} MiB".format(*found[-1]), file=sys.stderr, flush=True)
     console = Console(width=130)
     console.print("[bold]memory")
     console.print(table)
+    counts, *memories = zip(*found[-(STEPS // 2) - 1 :], strict=True)
+    slopes = [statistics.linear_regression(counts, one).slope * (1 << 20) for one in memories]
+    console.print("in the second half, bytes a request: services {:.0f}, operator {:.0f}".format(*slopes))
 
 
 async def main() -> None:
@@ -141,6 +151,7 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pace", type=float, default=0.5, help="milliseconds between tokens, at most 2")
     parser.add_argument("--requests", type=int, default=2000, help="so many, for memory; 0: none")
+    parser.add_argument("--memory", action="store_true", help="memory alone")
     parser.add_argument("--beside", nargs="*", default=[], metavar="NAME=PORT")
     parser.add_argument("--upstream", type=int, default=0, help="port of the server; 0: a free one")
     given = parser.parse_args()
@@ -151,7 +162,7 @@ async def main() -> None:
         ways |= {name: int(port) for name, _, port in (one.partition("=") for one in given.beside)}
         for port in ways.values():  # not counted: connections, caches
             await measure(port, 1, given.pace)
-        for callers in given.at:
+        for callers in [] if given.memory else given.at:
             figures = {name: Figures() for name in ways}
             for _ in range(given.rounds):
                 for name, port in ways.items():

@@ -30,6 +30,7 @@ EXAMPLES: dict[type[AosError], AosError] = {
         errors.JobNotFound("jobs/1"),
         errors.BlobNotFound("blobs/1"),
         errors.ControllerNotFound("jsctrl-latest"),
+        errors.ControllerInUse("controllers/07", "the tag 'mine' stands for it"),
         errors.StorageFull("projects/p", "controllers", 100),
         errors.ReceiptNotFound("jobs/1", "RUNNING"),
         errors.RequestIdReused("r1", "jobs/1"),

@@ -1,4 +1,4 @@
-"""`aos controllers upload`, `tag`, `list`: programs that steer answers, and what they are called."""
+"""`aos controllers upload`, `tag`, `list`, `delete`: programs that steer answers, and what they are called."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from aos.v1.controllers_pb2 import (
     Controller,
     ControllerTag,
     CreateControllerRequest,
+    DeleteControllerRequest,
     GetControllerRequest,
     ListControllersRequest,
     ListControllersResponse,
@@ -87,6 +88,21 @@ def list_controllers(where: Where, as_json: bool) -> None:
             OUT.print_json(MessageToJson(found, preserving_proto_field_name=True))
         else:
             show_table(_table(found.tags))
+
+    run(work())
+
+
+@controllers.command()
+@click.argument("name")
+@click.pass_obj
+def delete(where: Where, name: str) -> None:
+    """Let controller NAME go, a SHA-256; it is deleted unless other projects have sent it, too."""
+
+    async def work() -> None:
+        async with network(where) as aos:
+            wanted = DeleteControllerRequest(name=name)
+            done = await answered(aos.controllers.DeleteController(wanted, timeout=CALL_SECONDS))
+        OUT.out("deleted" if done.deleted else "let go; it stays for others who have sent it")
 
     run(work())
 

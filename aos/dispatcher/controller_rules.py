@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from aos.dispatcher.controller_settings import ControllerSettings
-from aos.errors import InvalidField, PermissionDenied, StorageFull
+from aos.errors import ControllerInUse, InvalidField, PermissionDenied, StorageFull
 
 ADMIN: Final = "admin"
 """Who sets a tag as the administrator."""
@@ -57,6 +57,34 @@ class Usage:
     modules: int = 0
     bytes: int = 0
     tags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """Who and what holds a controller."""
+
+    owners: frozenset[str]
+    """Who has sent it."""
+    tag: str
+    """A tag that stands for it; empty: none."""
+    running: bool
+    """Whether a job that has not ended runs it."""
+
+
+def check_delete(owner: str, name: str, holders: Holders) -> bool:
+    """Say whether the controller goes when the owner lets it go; else it stays for others.
+
+    Raises PermissionDenied for who has not sent it, and ControllerInUse if it would go and is in use.
+    """
+    if owner != ADMIN and owner not in holders.owners:
+        raise PermissionDenied("the token of a project that has sent the controller, or the administrator's")
+    if owner != ADMIN and len(holders.owners) > 1:
+        return False
+    if holders.tag:
+        raise ControllerInUse(name, f"the tag {holders.tag!r} stands for it")
+    if holders.running:
+        raise ControllerInUse(name, "a job that has not ended runs it")
+    return True
 
 
 def check_room(owner: str, usage: Usage, more: int, settings: ControllerSettings) -> None:

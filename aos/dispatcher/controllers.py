@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 from aos.clock import Clock
 from aos.controller_names import MODULE_BYTES, PART_BYTES, SENT_BYTES, name_of, read_reference
-from aos.dispatcher.controller_rules import TRUSTED, KeptTag, Module, Tag, Usage, check_room, set_tags
+from aos.dispatcher.controller_rules import TRUSTED, Holders, KeptTag, Module, Tag, Usage, check_delete, check_room, set_tags
 from aos.dispatcher.controller_settings import ControllerSettings
 from aos.dispatcher.store import ControllerStore
 from aos.errors import ControllerNotFound, Deadline, InvalidField, QueueFull
 from aos.storage.modules import Incoming, ModuleFiles
-from aos.wasm_modules import check_module
+from aos.wasm_modules import Compiled, check_module
 
 
 class Controllers:
     """Keeps modules in ``files`` and what is known of them in ``store``."""
 
-    def __init__(self, store: ControllerStore, files: ModuleFiles, *, settings: ControllerSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: ControllerStore,
+        files: ModuleFiles,
+        *,
+        running: Callable[[bytes], Awaitable[bool]],
+        settings: ControllerSettings,
+        clock: Clock,
+    ) -> None:
+        """``running`` says whether a job that has not ended is for a controller."""
         self.store, self._files, self.settings, self._clock = store, files, settings, clock
+        self._running, self._changing = running, asyncio.Lock()
         self._coming = Counter[str]()
         self._checks = asyncio.Semaphore(settings.checks)
 
@@ -71,6 +81,22 @@ class Controllers:
 
         return await self.store.set_tags(names, digest, owner, decide)
 
+    async def delete(self, owner: str, digest: bytes) -> bool:
+        """Let a controller go that the owner has sent; say whether it is deleted, as nobody else has.
+
+        Raises ControllerNotFound, PermissionDenied, or ControllerInUse while a tag stands for it or a job runs it.
+        """
+        async with self._changing:
+            running = await self._running(digest)
+
+            def decide(owners: frozenset[str], tag: str) -> bool:
+                return check_delete(owner, name_of(digest), Holders(owners, tag, running))
+
+            deleted = await self.store.drop(digest, owner, decide)
+            if deleted:
+                await asyncio.to_thread(self._files.remove, digest)
+            return deleted
+
     async def read(self, digest: bytes) -> AsyncGenerator[bytes]:
         """Yield a module in parts. Raises ControllerNotFound."""
         module = await self.store.get(digest)
@@ -86,15 +112,20 @@ class Controllers:
         room = partial(check_room, owner, more=size, settings=self.settings)
         if not await self.store.has(owner, digest):
             room(await self.store.usage(owner))
-        if await self.known(digest):
-            module = await self.store.get(digest)
-        else:
-            async with self._checks:
-                # a thread that waits for a process, which the limits of aos/wasm_modules.py end
-                found = await asyncio.to_thread(check_module, incoming.path)
-            await asyncio.to_thread(incoming.keep)
-            module = Module(digest, size, found.compiled_size, found.abi, self._clock.now())
-        return await self.store.add(module, owner, room)
+        found = None if await self.known(digest) else await self._checked(incoming)
+        async with self._changing:
+            if await self.known(digest):
+                module = await self.store.get(digest)
+            else:
+                found = found or await self._checked(incoming)  # it was deleted meanwhile
+                await asyncio.to_thread(incoming.keep)
+                module = Module(digest, size, found.compiled_size, found.abi, self._clock.now())
+            return await self.store.add(module, owner, room)
+
+    async def _checked(self, incoming: Incoming) -> Compiled:
+        async with self._checks:
+            # a thread that waits for a process, which the limits of aos/wasm_modules.py end
+            return await asyncio.to_thread(check_module, incoming.path)
 
     @contextmanager
     def _place(self, owner: str) -> Generator[None]:

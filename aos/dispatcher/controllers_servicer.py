@@ -70,6 +70,11 @@ class ControllersServicer(controllers_pb2_grpc.ControllersServicer):
         names = [check_tag(name, f"tags[{index}]") for index, name in enumerate(check_names(request.tags, TAGS_AT_ONCE))]
         return pb.TagControllerResponse(tags=[_tag(one) for one in await self._controllers.tag(owner, digest, names)])
 
+    async def DeleteController(self, request: pb.DeleteControllerRequest, context: Any) -> pb.DeleteControllerResponse:
+        """Let a controller go."""
+        owner, digest = await self._owner(), read_digest(request.name, "name")
+        return pb.DeleteControllerResponse(deleted=await self._controllers.delete(owner, digest))
+
     async def ReadController(self, request: pb.ReadControllerRequest, context: Any) -> AsyncGenerator[pb.ControllerPart]:
         """Send a module."""
         async with aclosing(self._controllers.read(read_digest(request.name, "name"))) as parts:

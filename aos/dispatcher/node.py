@@ -148,7 +148,8 @@ async def running_dispatcher(
     files = Files(blobs, clock)
     board = Board(Intervals(failing=settings.canary_open_seconds, idle=settings.canary_idle_seconds), counts.opened)
     canaries = Canaries(sessions, board, settings=settings, clock=clock, randomness=randomness, counted=counts.canary)
-    controllers = Controllers(SqlControllerStore(database), modules, settings=settings.controllers, clock=clock)
+    known = SqlControllerStore(database)
+    controllers = Controllers(known, modules, running=store.running, settings=settings.controllers, clock=clock)
     reviews = Reviews(store, checks, sessions, nodes=node_store, elsewhere=elsewhere, files=files, settings=settings, clock=clock)
     catalogue = Catalogue(registry, clock=clock, seconds=settings.rpc_seconds)
     relay = Relay(

@@ -158,6 +158,10 @@ class JobStore(Protocol):
         """Return accepted jobs that have not ended and whose deadline has come."""
         ...
 
+    async def running(self, controller: bytes) -> bool:
+        """Say whether a job that has not ended is for that controller."""
+        ...
+
     async def money(self, job_id: str) -> Money | None:
         """Return what is known of the job's hold; None if there is no such job, accepted or not."""
         ...
@@ -277,6 +281,13 @@ class ControllerStore(Protocol):
         """Keep a controller as one of the owner's, and return it as it came first.
 
         ``decide`` looks at what the owner keeps besides, and raises if it is too much; it is not asked about what the owner has.
+        """
+        ...
+
+    async def drop(self, digest: bytes, owner: str, decide: Callable[[frozenset[str], str], bool]) -> bool:
+        """Let the owner's hold of a controller go, or, as ``decide`` says, the controller, and return which.
+
+        ``decide`` is shown who has sent it, and a tag of it if there is one. Raises ControllerNotFound, and what ``decide`` raises.
         """
         ...
 

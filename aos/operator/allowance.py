@@ -12,11 +12,12 @@ WALL_FACTOR: Final = 20
 class Allowance:
     """So many seconds of the processor for what the thread that makes it does from now on. Use it on that thread alone."""
 
-    __slots__ = ("_began", "_due", "seconds")
+    __slots__ = ("_began", "_due", "_safe", "seconds")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._began, self._due = time.thread_time(), time.monotonic() + WALL_FACTOR * seconds
+        now = time.monotonic()
+        self._began, self._safe, self._due = time.thread_time(), now + seconds, now + WALL_FACTOR * seconds
 
     @property
     def spent(self) -> float:
@@ -27,3 +28,9 @@ class Allowance:
     def left(self) -> float:
         """How many seconds pass at least before it is over; 0 or less: it is."""
         return min(self.seconds - self.spent, self._due - time.monotonic())
+
+    @property
+    def over(self) -> bool:
+        """Whether it is used up."""
+        # no thread has more of a processor than goes by on the clock, which is read without a call of the system
+        return time.monotonic() >= self._safe and self.left <= 0

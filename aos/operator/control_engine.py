@@ -8,15 +8,17 @@ all but one of a run's slots go to others who wait.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Final
 
 from aos.errors import AosError, EngineFailed
 from aos.operator.batch import Batcher
 from aos.operator.control_draw import checked, draw_masked
 from aos.operator.control_run import Branch, Run
-from aos.operator.controllers import STEP_MILLISECONDS, Choice, ControlSession, Decision
+from aos.operator.controllers import STEP_MILLISECONDS, Ask, Choice, ControlSession, Decision
 from aos.operator.sampling import Draw, Logits
 from aos.operator.steps import Steps
 from aos.operator.stream import End, News, TokenStream
@@ -49,8 +51,10 @@ class Steered:
     """Those behind each branch's last token, where the model gave them."""
     decisions: dict[int, Decision] | None = None
     """What the controllers decided; None: they are at it."""
-    asked: float = 0.0
+    asked: float = math.inf
     """When they were asked."""
+    asks: list[Ask] = field(default_factory=list[Ask])
+    """What they are to be asked."""
     given: list[int] | None = None
     """The tokens to take where they were drawn before; None: they are drawn."""
     cached: int | None = None
@@ -86,6 +90,10 @@ class SteeredAnswers:
         self._live: dict[int, tuple[Steered, TokenStream]] = {}
         self._owners: dict[int, tuple[int, int]] = {}
         self._fresh: list[int] = []
+        self._asking: list[int] = []
+        self._came: SimpleQueue[tuple[int, Decisions]] = SimpleQueue()
+        self._called = False
+        """Whether the engine's thread was asked to look for what came."""
         self._news: list[News] = []
 
     def __contains__(self, key: int) -> bool:
@@ -153,6 +161,7 @@ class SteeredAnswers:
 
     def settle(self) -> None:
         """Do the rounds of the answers that now have all; keep what the model gave to the others."""
+        self._collect()
         fresh, self._fresh = dict.fromkeys(self._fresh), []
         for key in fresh:
             if key not in self._live:
@@ -199,10 +208,35 @@ class SteeredAnswers:
             self._sequence(key, steered, branch)
 
     def _ask(self, key: int, steered: Steered) -> None:
-        asks, steered.asked = steered.run.asks(), self._clock()
-        steered.decisions = None if asks else {}
-        if asks:
-            steered.session.step(asks, lambda decisions: self._put(lambda: self.decided(key, decisions)))
+        steered.asks = steered.run.asks()
+        steered.decisions = None if steered.asks else {}
+        if steered.asks:
+            self._asking.append(key)
+
+    def ask(self) -> None:
+        """Ask all controllers that are to be asked: last of all, as that takes Python's lock from this thread."""
+        asking, self._asking = self._asking, []
+        now = self._clock() if asking else 0.0
+        for key in asking:
+            if key in self._live:
+                with self._guarded(key):
+                    self._ask_now(key, self._live[key][0], now)
+
+    def _ask_now(self, key: int, steered: Steered, now: float) -> None:
+        asks, steered.asks, steered.asked = steered.asks, [], now
+        steered.session.step(asks, lambda decisions: self._come(key, decisions))
+
+    def _come(self, key: int, decisions: Decisions) -> None:
+        """Called on a session's thread."""
+        self._came.put((key, decisions))
+        if not self._called:
+            self._called = True
+            self._put(self._collect)
+
+    def _collect(self) -> None:
+        self._called = False  # before it looks: what comes later calls again
+        while not self._came.empty():
+            self.decided(*self._came.get())
 
     def _round(self, key: int, steered: Steered, decisions: dict[int, Decision]) -> None:
         run, session = steered.run, steered.session

@@ -297,7 +297,7 @@ class Run:
 
     def _change(self, branch: Branch, backtrack: int, tokens: tuple[int, ...], sampled: int | None) -> None:
         limits, kept = self.limits, len(branch.tokens) - backtrack
-        if any(not 0 <= token < limits.vocabulary for token in tokens):
+        if tokens and not (min(tokens) >= 0 and max(tokens) < limits.vocabulary):
             raise Refused(f"Worker: a token that the model does not have (max={limits.vocabulary - 1})")
         if kept < 0:
             raise Refused(f"Worker: backtrack past the beginning ({backtrack} of {len(branch.tokens)} tokens)")
@@ -321,7 +321,9 @@ class Run:
     def _afford(self) -> None:
         """Count a pass of each live branch. Those without the fuel for it end; so do all if there is no room for more rounds."""
         full = self._rounds >= MOST_ROUNDS - 1 or self._bytes >= RECORD_BYTES
-        for branch in self.live:
+        for branch in self.branches:
+            if branch.end:
+                continue
             sampled, computed = self.sampled_tokens + 1, self.ff_tokens + len(branch.told.tokens)
             if full or 2 * sampled + computed > self.limits.fuel:
                 branch.end = BranchEnd.BRANCH_END_OUT_OF_FUEL
@@ -331,10 +333,15 @@ class Run:
     def _said(self, branch: Branch) -> BranchStep:
         step = branch.step
         new = step.HasField("forked_from")
-        kept = branch.tokens[branch.start : len(branch.tokens) - len(branch.came)]
+        # all that was kept is looked at only where some of it was said and taken back
+        kept = branch.tokens[branch.start : len(branch.tokens) - len(branch.came)] if branch.backtrack and not new else ()
         tokens, backtrack = (branch.output, 0) if new else (branch.came, branch.backtrack)
-        step.text = branch.text.say(kept, backtrack, tokens, ended=bool(branch.end))
-        step.backtrack, step.end = branch.backtrack, branch.end
+        if text := branch.text.say(kept, backtrack, tokens, ended=bool(branch.end)):
+            step.text = text
+        if branch.backtrack:
+            step.backtrack = branch.backtrack
+        if branch.end:
+            step.end = branch.end
         step.tokens.extend(branch.came)
         return step
 
@@ -347,7 +354,8 @@ def _begin_round(branch: Branch, *, new: bool) -> None:
 
 
 def _note(branch: Branch, logs: str, writes: Sequence[Write], micros: int) -> None:
-    branch.step.logs += logs
+    if logs:
+        branch.step.logs += logs
     branch.step.micros += micros
     for one in writes:
         branch.step.writes.append(

@@ -45,6 +45,8 @@ RUN_BYTES: Final = 512 << 20
 """Most memory of all instances of a run together."""
 CLOSED: Final = "the session is closed"
 """Why a branch failed whose run was closed meanwhile."""
+SLOW_SECONDS: Final = 0.002
+"""A run whose last callbacks took longer together has its next ones on a thread of their own, where nobody waits behind them."""
 DEAD: Final = "Previous WASM Error"
 """Why a branch failed that is asked again after it failed."""
 
@@ -66,14 +68,15 @@ class Session:
     def __init__(
         self,
         begin: Callable[[Host, Allowance], Instance],
-        submit: Callable[[Callable[[], None]], bool],
+        submit: Callable[..., bool],
         abi: str,
         argument: bytes,
         vocabulary: Vocabulary,
         trie: bytes,
         patience: float = 1.0,
     ) -> None:
-        """``begin`` gives an instance after ``aici_create``, ``submit`` does something on a worker or says that it cannot.
+        """``begin`` gives an instance after ``aici_create``; ``submit`` does something on a worker, ``apart`` from others if that
+        is set, or says that it cannot.
 
         All time limits are ``patience`` times as long.
         """
@@ -84,7 +87,7 @@ class Session:
         self._failed: dict[int, str] = {}
         self._works: list[Callable[[], None]] = []
         self._lock = threading.Lock()
-        self._busy, self._closed = False, False
+        self._busy, self._closed, self._slow = False, False, False
 
     def setup(self, prompt: Sequence[int]) -> Setup:
         """Begin branch 0, and tell it the prompt."""
@@ -107,12 +110,14 @@ class Session:
         works, self._works = self._works, []
 
         def work() -> None:
+            began = time.monotonic()
             decisions = self._step(asks, works)
+            self._slow = time.monotonic() - began > SLOW_SECONDS
             self._leave()
             done(decisions)
 
         entered = self._enter()
-        if not entered or not self._submit(work):
+        if not entered or not self._submit(work, apart=self._slow):
             if entered:
                 self._leave()
             done([(branch, _ended(CLOSED)) for branch, _, _ in asks])

@@ -157,8 +157,10 @@ def init_prompt_argument(prompt: Sequence[int]) -> bytes:
 
 def mid_argument(applied: Applied, group: Sequence[int]) -> bytes:
     """Return what ``aici_mid_process`` is told."""
-    told = {"backtrack": applied.backtrack, "tokens": list(applied.tokens), "sampled": applied.sampled, "fork_group": list(group)}
-    return _compact(told)
+    # for each step of each branch, and much faster than by way of a dictionary
+    sampled = "null" if applied.sampled is None else applied.sampled
+    tokens, members = ",".join(map(str, applied.tokens)), ",".join(map(str, group))
+    return f'{{"backtrack":{applied.backtrack},"tokens":[{tokens}],"sampled":{sampled},"fork_group":[{members}]}}'.encode()
 
 
 def old_mid_argument(group: Sequence[int]) -> bytes:
@@ -285,13 +287,8 @@ def _splice(said: dict[str, Any], vocabulary: int) -> Splice:
 
 
 def _parse(text: bytes, tokens: int = RESULT_TOKENS) -> Any:
-    if len(text) > RESULT_BYTES:
-        raise BadResult(f"the result has more than {RESULT_BYTES} bytes")
-    if text.count(b"{") + text.count(b"[") > RESULT_PARTS:
-        raise BadResult(f"the result has more than {RESULT_PARTS} objects and lists")
-    # each part has at most four members
-    if text.count(b",") > tokens + 4 * RESULT_PARTS:
-        raise BadResult(f"the result has more than {tokens} tokens")
+    if len(text) > RESULT_PARTS:  # else no count can be over its limit
+        _check_counts(text, tokens)
     try:
         decoded = text.decode()
         if too_deep(decoded):
@@ -299,6 +296,16 @@ def _parse(text: bytes, tokens: int = RESULT_TOKENS) -> Any:
         return json.loads(decoded)
     except ValueError as error:
         raise BadResult(f"the result is no JSON: {error}") from None
+
+
+def _check_counts(text: bytes, tokens: int) -> None:
+    if len(text) > RESULT_BYTES:
+        raise BadResult(f"the result has more than {RESULT_BYTES} bytes")
+    if text.count(b"{") + text.count(b"[") > RESULT_PARTS:
+        raise BadResult(f"the result has more than {RESULT_PARTS} objects and lists")
+    # each part has at most four members
+    if text.count(b",") > tokens + 4 * RESULT_PARTS:
+        raise BadResult(f"the result has more than {tokens} tokens")
 
 
 def _object(said: Any, what: str) -> dict[str, Any]:

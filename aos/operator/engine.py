@@ -82,7 +82,7 @@ class Engine:
         # of those whose form was not worked out when the model was done: what to draw from
         self._late: dict[int, Logits] = {}
         self._forming: list[Work] = []
-        self._steered = SteeredAnswers(name, self._batcher, self._keys, self._from_session, clock)
+        self._steered = SteeredAnswers(name, self._batcher, self._keys, self._inbox.put, clock)
         self._door = Door(f"engine {name}", limit=self.slots + waiting, tenant_limit=self.slots + tenant_waiting)
         self._thread = Thread(target=self._run, name=f"aos-engine-{name}", daemon=True)
         self._thread.start()
@@ -208,8 +208,11 @@ class Engine:
         try:
             while True:
                 while not self._batcher.pending or not self._inbox.empty():
+                    if self._inbox.empty():
+                        self._settled()
                     self._take()()  # sleeps only when there is nothing to compute
                     self._make_room()
+                self._settled()
                 self._step()
                 self._make_room()
         except _Stop:
@@ -245,19 +248,15 @@ class Engine:
 
     def _steer(self, key: int, steered: Steered, stream: TokenStream) -> None:
         self._steered.add(key, steered, stream)
-        deliver(self._steered.news())
         if steered.due < math.inf:
             heapq.heappush(self._due, (steered.due, key))
 
-    def _from_session(self, work: Callable[[], None]) -> None:
-        """Called on a session's thread: do this on the engine's, and tell what comes of it."""
-
-        def told() -> None:
-            work()
-            deliver(self._steered.news())
+    def _settled(self) -> None:
+        """Tell what came of what was done for controlled answers, and ask their controllers what is next."""
+        if news := self._steered.news():
+            deliver(news)
             self._expire(self._clock())  # a controller that does nothing gives the model nothing to compute
-
-        self._inbox.put(told)
+        self._steered.ask()
 
     def _drop(self, key: int) -> None:
         self._steered.drop(key)

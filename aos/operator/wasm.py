@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -21,6 +21,8 @@ from aos.wasm_rewrite import GLOBAL, START
 
 TICK_SECONDS: Final = 0.01
 """How often the time of those that run is looked at. A machine that is busy looks less often, and they get longer."""
+IDLE_TICKS: Final = 20
+"""For how many ticks this goes on while nothing runs."""
 SHARED_BYTES: Final = 1 << 20
 """How much an instance writes before its memory is shared anew."""
 ERROR_CHARS: Final = 2000
@@ -51,10 +53,11 @@ class Program:
 class Runtime:
     """wasmtime, and the thread that counts the time of all that runs in it."""
 
-    def __init__(self) -> None:
-        self.engine = new_engine()
+    def __init__(self, look: Callable[[], None]) -> None:
+        """``look`` is called now and then while anything runs."""
+        self.engine, self._look = new_engine(), look
         self._linkers: dict[bool, Linker] = {}
-        self._busy, self._closed = 0, False
+        self._busy, self._closed, self._asleep = 0, False, False
         self._news = threading.Condition()
         self._ticking = threading.Thread(target=self._tick, name="aos-wasm-ticks", daemon=True)
         self._ticking.start()
@@ -67,18 +70,17 @@ class Runtime:
         tokens = any(one.name == "aici_host_token_trie" for one in module.imports)
         return Program(digest, abi, tokens, self._linkers[new].instantiate_pre(module))
 
-    @contextmanager
-    def counted(self) -> Generator[None]:
-        """Count time while the block runs."""
+    def enter(self) -> None:
+        """Count time until ``leave``."""
         with self._news:
             self._busy += 1
-            if self._busy == 1:
+            if self._asleep:
                 self._news.notify()
-        try:
-            yield
-        finally:
-            with self._news:
-                self._busy -= 1
+
+    def leave(self) -> None:
+        """Count it no longer."""
+        with self._news:
+            self._busy -= 1
 
     def close(self) -> None:
         """End the thread. Idempotent."""
@@ -88,13 +90,19 @@ class Runtime:
         self._ticking.join()
 
     def _tick(self) -> None:
+        idle = 0
         while True:
             with self._news:
-                self._news.wait_for(lambda: self._busy or self._closed)
+                idle = 0 if self._busy else idle + 1
+                if idle > IDLE_TICKS:  # not at once: to be woken for each callback costs those that call
+                    self._asleep = True
+                    self._news.wait_for(lambda: self._busy or self._closed)
+                    self._asleep, idle = False, 0
                 if self._closed:
                     return
             time.sleep(TICK_SECONDS)
             self.engine.increment_epoch()
+            self._look()
 
 
 class Instance:
@@ -152,14 +160,15 @@ class Instance:
             raise Ended(TIMEOUT)
         running.host = host
         self.store.set_epoch_deadline(int(left / TICK_SECONDS) + 1)
+        self._runtime.enter()
         try:
-            with self._runtime.counted():
-                return call(self.store, self._functions[name], *given)
+            return call(self.store, self._functions[name], *given)
         except (Trap, WasmtimeError) as error:
             if host.failure:
                 raise Ended(host.failure) from None
             raise Ended(_reason(error)) from None
         finally:
+            self._runtime.leave()
             running.host = None
 
     def share(self) -> None:

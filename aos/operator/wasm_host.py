@@ -85,7 +85,7 @@ class Host:
 
     def check_time(self) -> None:
         """Raise Ended if the time of the callback is over."""
-        if self.allowance.left <= 0:
+        if self.allowance.over:
             raise Ended(TIMEOUT)
 
     def write_log(self, data: bytes) -> None:

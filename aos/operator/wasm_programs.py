@@ -8,7 +8,6 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ from aos.errors import InvalidField, ShuttingDown
 from aos.operator.allowance import Allowance
 from aos.operator.control_session import Session
 from aos.operator.controllers import ARGUMENT_BYTES, Vocabulary
+from aos.operator.crew import Crew
 from aos.operator.token_trie import LEN_BITS, OLD_LEN_BITS, token_trie
 from aos.operator.variables import Variables
 from aos.operator.wasm import Instance, Program, Runtime
@@ -26,7 +26,7 @@ from aos.operator.wasm_host import Host
 from aos.wasm_modules import NEW, compile_module, load_module
 
 WORKERS: Final = 64
-"""Most threads for callbacks: each works for one run at a time, so that a slow controller delays nobody else."""
+"""Most threads for callbacks: each works for one run at a time."""
 COMPILERS: Final = 2
 """Most modules that are compiled at a time."""
 PROGRAMS: Final = 64
@@ -55,8 +55,8 @@ class Controllers:
 
     def __init__(self, folder: Path) -> None:
         """``folder`` keeps what modules compile to."""
-        self._folder, self._runtime = folder, Runtime()
-        self._workers = ThreadPoolExecutor(WORKERS, "aos-controllers")
+        self._folder, self._crew = folder, Crew("aos-controllers", most=WORKERS)
+        self._runtime = Runtime(self._crew.look)
         self._programs: OrderedDict[bytes, Program] = OrderedDict()
         self._loading: dict[bytes, asyncio.Lock] = {}
         self._compiling = asyncio.Semaphore(COMPILERS)
@@ -106,7 +106,7 @@ class Controllers:
         if self._closed:
             raise ShuttingDown
         trie = await asyncio.to_thread(self._trie, program, vocabulary) if program.tokens else b""
-        return Session(partial(self._begin, program, told), self._submit, program.abi, told, vocabulary, trie, patience)
+        return Session(partial(self._begin, program, told), self._crew.submit, program.abi, told, vocabulary, trie, patience)
 
     def close(self) -> None:
         """Let threads and programs go. Idempotent. Sessions that are open end with errors.
@@ -114,19 +114,11 @@ class Controllers:
         Waits for callbacks that run, at most until they are interrupted: call it beside the event loop.
         """
         self._closed = True
-        self._workers.shutdown(wait=True, cancel_futures=False)
+        self._crew.close()
         self._runtime.close()
         with self._lock:
             self._snapshots.clear()
         self._programs.clear()
-
-    def _submit(self, work: Callable[[], None]) -> bool:
-        """Do this on a worker. False: none is left."""
-        try:
-            self._workers.submit(work)
-        except RuntimeError:  # its way to say that it is closed
-            return False
-        return True
 
     def _begin(self, program: Program, argument: bytes, host: Host, allowance: Allowance) -> Instance:
         """Return an instance after ``aici_create``: a copy of one that is kept, or a new one. Raises Ended."""

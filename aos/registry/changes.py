@@ -32,6 +32,7 @@ class Changes:
         # so that a registry that was started again does not count below what it said before
         self._version = _microseconds(clock.now())
         self._news, self._closed = asyncio.Event(), False
+        self._written = 0
         self._watchers = 0
 
     @contextmanager
@@ -49,6 +50,15 @@ class Changes:
     def version(self) -> int:
         """What has been told so far; grows with each change."""
         return self._version
+
+    @property
+    def written(self) -> tuple[int, int]:
+        """What changes with each change, those too that nobody is woken for."""
+        return self._version, self._written
+
+    def note(self) -> None:
+        """Know of a change that nobody is to be woken for: what was kept of a list is out of date."""
+        self._written += 1
 
     def tell(self) -> None:
         """Wake those who wait: what they read before is out of date."""

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from aos.fetch import Unreachable, resolve
 from aos.paging import page_length, page_start, page_start_number, page_token
 from aos.registry.changes import Changes
 from aos.registry.leases import Proof
+from aos.registry.pages import Pages
 from aos.registry.project_protos import audit_proto, changed_proto, project_proto, replica_proto, stamp
 from aos.registry.projects import Report, Seen, Wanted, hosts, refuse_crowds, register, report, told, unregister
 from aos.registry.replicas import Entry, Project, Replica, State, passed, settle
@@ -49,6 +51,7 @@ class ProjectMethods(registry_pb2_grpc.RegistryServicer):
     ) -> None:
         self._projects, self._limits, self._time, self._changes = store, settings, clock, changes
         self._terms, self._randomness = settings.terms, randomness
+        self._pages: Pages[pb.ListAiProjectsResponse] = Pages()
 
     async def RegisterProject(self, request: pb.RegisterProjectRequest, context: Any) -> pb.AiProject:
         """Make a project's list this one."""
@@ -110,13 +113,19 @@ class ProjectMethods(registry_pb2_grpc.RegistryServicer):
     async def ListAiProjects(self, request: pb.ListAiProjectsRequest, context: Any) -> pb.ListAiProjectsResponse:
         """Show a page of projects."""
         length, after = page_length(request.page_size), page_start("ListAiProjects", request.page_token)
-        found = await self._projects.page(after=after, limit=length, replicas=PAGE_REPLICAS, model=request.model)
+        key = request.model, length, after
+        return await self._pages.get(key, self._changes.written, self._time.now(), partial(self._page, *key))
+
+    async def _page(self, model: str, length: int, after: str) -> tuple[pb.ListAiProjectsResponse, datetime | None]:
+        """Return a page of projects, and until when it is one."""
+        until = await self._projects.next_due()
+        found = await self._projects.page(after=after, limit=length, replicas=PAGE_REPLICAS, model=model)
         following = ""
-        if found and await self._projects.page(after=found[-1].name, limit=1, replicas=1, model=request.model):
+        if found and await self._projects.page(after=found[-1].name, limit=1, replicas=1, model=model):
             following = page_token("ListAiProjects", found[-1].name)
         now = self._time.now()
         there = [one for kept in found if (one := self._settled(kept, now)[0]) is not None and one.there]
-        return pb.ListAiProjectsResponse(projects=[project_proto(one) for one in there], next_page_token=following)
+        return pb.ListAiProjectsResponse(projects=[project_proto(one) for one in there], next_page_token=following), until
 
     async def WatchProjects(self, request: pb.WatchProjectsRequest, context: Any) -> AsyncGenerator[pb.ProjectSet]:
         """Send what an operator is to host, as often as it changes."""
@@ -173,6 +182,7 @@ class ProjectMethods(registry_pb2_grpc.RegistryServicer):
             return Reported(projects, seen.use(operator, proof), entries, news=_look_otherwise(held, projects))
 
         before, after = await self._projects.report(list(reports), f"reports/{operator}", decide, now=now)
+        self._changes.note()
         if _look_otherwise(before, after):
             self._changes.tell()
         mine = {one.id for project in after for one in project.shown if one.operator == operator}
@@ -218,6 +228,7 @@ class ProjectMethods(registry_pb2_grpc.RegistryServicer):
         return signer, Proof(request.proof.issued_at, says)
 
     def _tell_if(self, before: Project | None, after: Project) -> None:
+        self._changes.note()
         if before != after:
             self._changes.tell()
 

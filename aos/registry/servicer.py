@@ -156,16 +156,12 @@ class RegistryServicer(ProjectMethods):
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         """Show a page of models."""
         length, after = page_length(request.page_size), page_start("ListModels", request.page_token)
-        now = self._clock.now()
-        since = now - self._memory
-        names = await self._store.models(after=after, limit=length + 1, since=since)
-        shown = names[:length]
-        listings = await self._listings(shown, since)
-        # a model may be forgotten between the two reads
-        claim, tee = self._claim, self._settings.tee
-        models = [catalog.model(name, listings[name], now=now, claim=claim, policy=tee) for name in shown if name in listings]
-        following = page_token("ListModels", shown[-1]) if len(names) > length else ""
-        return pb.ListModelsResponse(models=[_model(one) for one in models], next_page_token=following)
+        version, read = self._changes.version, partial(self._everything, context)
+        # everybody asks for it, and while nothing has changed nothing is read
+        whole = await self._shared.get(version, self._clock.now(), read, reasons=True)
+        models, more = watching.page(whole.models, after, length)
+        following = page_token("ListModels", models[-1].name) if more else ""
+        return pb.ListModelsResponse(models=models, next_page_token=following)
 
     async def WatchCatalog(self, request: pb.WatchCatalogRequest, context: Any) -> AsyncGenerator[pb.Catalog]:
         """Send all models and operators, as often as they change."""
@@ -188,9 +184,22 @@ class RegistryServicer(ProjectMethods):
                 return
 
     async def _everything(self, context: Any) -> Whole:
-        models = await everything(self.ListModels, pb.ListModelsRequest(page_size=PAGE_MOST), "models", context)
+        models = await self._models()
         operators = await everything(self.ListOperators, pb.ListOperatorsRequest(page_size=PAGE_MOST), "operators", context)
         return watching.whole(models, operators, self._clock.now(), self._claim)
+
+    async def _models(self) -> list[pb.Model]:
+        """Return all models by name."""
+        found: list[pb.Model] = []
+        now, names = self._clock.now(), [""]
+        since, claim, tee = now - self._memory, self._claim, self._settings.tee
+        while names:
+            names = await self._store.models(after=names[-1], limit=PAGE_MOST, since=since)
+            listings = await self._listings(names, since)
+            # a model may be forgotten between the two reads
+            there = [name for name in names if name in listings]
+            found += [_model(catalog.model(name, listings[name], now=now, claim=claim, policy=tee)) for name in there]
+        return found
 
     async def _listings(self, names: Collection[str], since: datetime) -> dict[str, list[Listing]]:
         """Return every offer of these models, but for those by replicas that are not registered any more."""

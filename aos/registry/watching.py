@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,8 @@ from typing import Any, Final
 
 from aos.v1 import registry_pb2 as pb
 
+REASONS: Final = timedelta(seconds=1)
+"""How old a reason may be that says how long something is so."""
 PART_BYTES: Final = 1 << 20
 """A message of the catalogue is closed once it has so many bytes."""
 
@@ -35,11 +38,21 @@ class Whole:
     """What of it counts as a change."""
     until: datetime | None
     """When time next changes it, unless leases are renewed before; None: never."""
+    reasons_until: datetime | None
+    """When time next changes the reasons in it, too: they say since when a model cannot be used."""
 
 
 def whole(models: Sequence[pb.Model], operators: Sequence[pb.OperatorInfo], now: datetime, claim: timedelta) -> Whole:
     """Return the catalogue of these."""
-    return Whole(models, operators, looks(models, operators), next_change(operators, now, claim))
+    until = next_change(operators, now, claim)
+    ages = [] if all(model.routable for model in models) else [now + REASONS]
+    return Whole(models, operators, looks(models, operators), until, min([*ages, *([until] if until else [])], default=None))
+
+
+def page(models: Sequence[pb.Model], after: str, length: int) -> tuple[Sequence[pb.Model], bool]:
+    """Return the models behind a name, in order of names, at most so many; and whether there are more."""
+    start = bisect_right(models, after, key=lambda model: model.name)
+    return models[start : start + length], len(models) > start + length
 
 
 class Shared:
@@ -49,12 +62,16 @@ class Shared:
         self._known: tuple[int, Whole] | None = None
         self._reading = asyncio.Lock()
 
-    async def get(self, version: int, now: datetime, read: Callable[[], Awaitable[Whole]]) -> Whole:
-        """Return the catalogue, no older than ``version``, as it is ``now``; ``read`` reads it."""
+    async def get(self, version: int, now: datetime, read: Callable[[], Awaitable[Whole]], *, reasons: bool = False) -> Whole:
+        """Return the catalogue, no older than ``version``, as it is ``now``; ``read`` reads it.
+
+        ``reasons``: they are looked at, and must be as they are now, too.
+        """
         async with self._reading:
             if self._known is not None and self._known[0] >= version:
                 known = self._known[1]
-                if known.until is None or now < known.until:
+                until = known.reasons_until if reasons else known.until
+                if until is None or now < until:
                     return known
             known = await read()
             self._known = (version, known)

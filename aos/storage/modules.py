@@ -77,6 +77,10 @@ class ModuleFiles:
         """Return where the module is, if it is there."""
         return self._folder / f"{digest.hex()}{ENDING}"
 
+    def remove(self, digest: bytes) -> None:
+        """Forget the module. Idempotent."""
+        self.path(digest).unlink(missing_ok=True)
+
     def part(self, digest: bytes, start: int, size: int) -> bytes:
         """Return at most ``size`` bytes of the module, from ``start`` on. Raises FileNotFoundError."""
         with self.path(digest).open("rb") as file:

@@ -62,6 +62,21 @@ class SqlControllerStore:
 
         return await self._database.transact(work)
 
+    async def drop(self, digest: bytes, owner: str, decide: Callable[[frozenset[str], str], bool]) -> bool:
+        def work(tx: Transaction) -> bool:
+            _module(tx, digest, lock=True)
+            owners = tx.query("SELECT owner FROM controller_owners WHERE digest = ?", [digest])
+            tag = next(iter(tx.query("SELECT tag FROM controller_tags WHERE digest = ? LIMIT 1", [digest])), {"tag": ""})
+            gone = decide(frozenset(str(row["owner"]) for row in owners), str(tag["tag"]))
+            if gone:
+                tx.execute("DELETE FROM controller_owners WHERE digest = ?", [digest])
+                tx.execute("DELETE FROM controllers WHERE digest = ?", [digest])
+            else:
+                tx.execute("DELETE FROM controller_owners WHERE digest = ? AND owner = ?", [digest, owner])
+            return gone
+
+        return await self._database.transact(work)
+
     async def set_tags(
         self, names: Sequence[str], digest: bytes, owner: str, decide: Callable[[Mapping[str, Tag], Usage], Sequence[Tag]]
     ) -> Sequence[KeptTag]:
@@ -107,8 +122,8 @@ def _row(module: Module) -> dict[str, Any]:
     return {"digest": module.digest, **sizes, "abi": module.abi, "created": _microseconds(module.created)}
 
 
-def _module(tx: Transaction, digest: bytes) -> Module:
-    row = next(iter(tx.query("SELECT * FROM controllers WHERE digest = ?", [digest])), None)
+def _module(tx: Transaction, digest: bytes, *, lock: bool = False) -> Module:
+    row = next(iter(tx.query(f"SELECT * FROM controllers WHERE digest = ?{tx.lock if lock else ''}", [digest])), None)  # noqa: S608
     if row is None:
         raise ControllerNotFound(digest.hex())
     return _read(row)

@@ -37,6 +37,7 @@ from aos.store.sql import Cursor, Dialect, SqlDatabase, Transaction
 from aos.v1.attestation_pb2 import Attestation
 from aos.v1.dispatcher_pb2 import JobEvent
 from aos.v1.operator_pb2 import Trace
+from aos.v1.types_pb2 import Order
 
 _UNENDED: Final = f"state < {int(State.COMPLETED)}"
 _ACCEPTED: Final = f"money > {int(Money.PENDING)}"
@@ -222,6 +223,14 @@ class SqlJobStore:
     async def due(self, now: datetime, *, limit: int) -> Sequence[Job]:
         sql = f"SELECT {JOB} FROM jobs WHERE deadline <= ? AND {_UNENDED} AND {_ACCEPTED} ORDER BY deadline LIMIT ?"
         return await self._database.transact(lambda tx: [read_job(row) for row in tx.query(sql, [micros(now), limit])])
+
+    async def running(self, controller: bytes) -> bool:
+        sql = f"SELECT ordered FROM jobs JOIN job_requests USING (number) WHERE {_UNENDED} AND controlled = 1"
+
+        def work(tx: Transaction) -> bool:
+            return any(Order.FromString(row["ordered"]).control.controller == controller for row in tx.query(sql))
+
+        return await self._database.transact(work)
 
     async def money(self, job_id: str) -> Money | None:
         row = await self._database.transact(lambda tx: tx.execute("SELECT money FROM jobs WHERE id = ?", [job_id]).fetchone())

@@ -87,6 +87,18 @@ class TagControllerResponse(_message.Message):
     tags: _containers.RepeatedCompositeFieldContainer[ControllerTag]
     def __init__(self, tags: _Optional[_Iterable[_Union[ControllerTag, _Mapping]]] = ...) -> None: ...
 
+class DeleteControllerRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DeleteControllerResponse(_message.Message):
+    __slots__ = ("deleted",)
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    deleted: bool
+    def __init__(self, deleted: _Optional[bool] = ...) -> None: ...
+
 class ReadControllerRequest(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]

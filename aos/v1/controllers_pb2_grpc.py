@@ -58,6 +58,11 @@ class ControllersStub:
                 request_serializer=aos_dot_v1_dot_controllers__pb2.TagControllerRequest.SerializeToString,
                 response_deserializer=aos_dot_v1_dot_controllers__pb2.TagControllerResponse.FromString,
                 _registered_method=True)
+        self.DeleteController = channel.unary_unary(
+                '/aos.v1.Controllers/DeleteController',
+                request_serializer=aos_dot_v1_dot_controllers__pb2.DeleteControllerRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_controllers__pb2.DeleteControllerResponse.FromString,
+                _registered_method=True)
         self.ReadController = channel.unary_stream(
                 '/aos.v1.Controllers/ReadController',
                 request_serializer=aos_dot_v1_dot_controllers__pb2.ReadControllerRequest.SerializeToString,
@@ -105,6 +110,15 @@ class ControllersServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteController(self, request, context):
+        """Lets a controller go that the caller's project has sent: it no longer counts for that. With the last project that has sent it, or
+        if the administrator says so, it is deleted; refused while a tag stands for it or a job that runs it has not ended. A job that is
+        made at the same moment may fail. Operators that ran it keep their copy, and so does whoever wants to check its receipts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadController(self, request, context):
         """Sends a module, in parts. Projects and operators.
         """
@@ -141,6 +155,11 @@ def add_ControllersServicer_to_server(servicer, server):
                     servicer.TagController,
                     request_deserializer=aos_dot_v1_dot_controllers__pb2.TagControllerRequest.FromString,
                     response_serializer=aos_dot_v1_dot_controllers__pb2.TagControllerResponse.SerializeToString,
+            ),
+            'DeleteController': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteController,
+                    request_deserializer=aos_dot_v1_dot_controllers__pb2.DeleteControllerRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_controllers__pb2.DeleteControllerResponse.SerializeToString,
             ),
             'ReadController': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadController,
@@ -265,6 +284,33 @@ class Controllers:
             '/aos.v1.Controllers/TagController',
             aos_dot_v1_dot_controllers__pb2.TagControllerRequest.SerializeToString,
             aos_dot_v1_dot_controllers__pb2.TagControllerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteController(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Controllers/DeleteController',
+            aos_dot_v1_dot_controllers__pb2.DeleteControllerRequest.SerializeToString,
+            aos_dot_v1_dot_controllers__pb2.DeleteControllerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,11 @@ class ControllersStub:
     """Lists tags, those set last first."""
     TagController: _grpc.UnaryUnaryMultiCallable[_controllers_pb2.TagControllerRequest, _controllers_pb2.TagControllerResponse]
     """Lets tags stand for a controller, whatever they stood for before."""
+    DeleteController: _grpc.UnaryUnaryMultiCallable[_controllers_pb2.DeleteControllerRequest, _controllers_pb2.DeleteControllerResponse]
+    """Lets a controller go that the caller's project has sent: it no longer counts for that. With the last project that has sent it, or
+    if the administrator says so, it is deleted; refused while a tag stands for it or a job that runs it has not ended. A job that is
+    made at the same moment may fail. Operators that ran it keep their copy, and so does whoever wants to check its receipts.
+    """
     ReadController: _grpc.UnaryStreamMultiCallable[_controllers_pb2.ReadControllerRequest, _controllers_pb2.ControllerPart]
     """Sends a module, in parts. Projects and operators."""
     RunController: _grpc.UnaryStreamMultiCallable[_controllers_pb2.RunControllerRequest, _controllers_pb2.RunControllerResponse]
@@ -67,6 +72,11 @@ class ControllersAsyncStub(ControllersStub):
     """Lists tags, those set last first."""
     TagController: _aio.UnaryUnaryMultiCallable[_controllers_pb2.TagControllerRequest, _controllers_pb2.TagControllerResponse]  # type: ignore[assignment]
     """Lets tags stand for a controller, whatever they stood for before."""
+    DeleteController: _aio.UnaryUnaryMultiCallable[_controllers_pb2.DeleteControllerRequest, _controllers_pb2.DeleteControllerResponse]  # type: ignore[assignment]
+    """Lets a controller go that the caller's project has sent: it no longer counts for that. With the last project that has sent it, or
+    if the administrator says so, it is deleted; refused while a tag stands for it or a job that runs it has not ended. A job that is
+    made at the same moment may fail. Operators that ran it keep their copy, and so does whoever wants to check its receipts.
+    """
     ReadController: _aio.UnaryStreamMultiCallable[_controllers_pb2.ReadControllerRequest, _controllers_pb2.ControllerPart]  # type: ignore[assignment]
     """Sends a module, in parts. Projects and operators."""
     RunController: _aio.UnaryStreamMultiCallable[_controllers_pb2.RunControllerRequest, _controllers_pb2.RunControllerResponse]  # type: ignore[assignment]
@@ -110,6 +120,17 @@ class ControllersServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_controllers_pb2.TagControllerResponse, _abc.Awaitable[_controllers_pb2.TagControllerResponse]]:
         """Lets tags stand for a controller, whatever they stood for before."""
+
+    @_abc_1.abstractmethod
+    def DeleteController(
+        self,
+        request: _controllers_pb2.DeleteControllerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_controllers_pb2.DeleteControllerResponse, _abc.Awaitable[_controllers_pb2.DeleteControllerResponse]]:
+        """Lets a controller go that the caller's project has sent: it no longer counts for that. With the last project that has sent it, or
+        if the administrator says so, it is deleted; refused while a tag stands for it or a job that runs it has not ended. A job that is
+        made at the same moment may fail. Operators that ran it keep their copy, and so does whoever wants to check its receipts.
+        """
 
     @_abc_1.abstractmethod
     def ReadController(

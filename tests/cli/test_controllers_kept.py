@@ -1,4 +1,4 @@
-"""`aos controllers upload`, `tag` and `list`."""
+"""`aos controllers upload`, `tag`, `list` and `delete`."""
 
 from __future__ import annotations
 
@@ -57,3 +57,20 @@ class TestTags:
 
         assert "tag name not identifier" in (await on("controllers", "tag", "first", "1a")).err
         assert "There is no controller 'nobody'." in (await on("controllers", "tag", "nobody", "a")).err
+
+
+class TestDelete:
+    async def test_by_its_digest(self, on, wasm):
+        """It is gone; one that a tag stands for stays, and the reason is one line."""
+        digest = digits(wasm.read_bytes())
+        await on("controllers", "upload", str(wasm))
+        done = await on("controllers", "delete", digest)
+        gone = await on("controllers", "delete", digest)
+        await on("controllers", "upload", str(wasm), "--tag", "own")
+        held = await on("controllers", "delete", digest)
+
+        assert (done.code, done.out) == (0, "deleted\n")
+        assert (gone.code, gone.out) == (1, "")
+        assert "There is no controller" in gone.err
+        assert (held.code, held.out) == (1, "")
+        assert "the tag 'own' stands for it" in held.err
