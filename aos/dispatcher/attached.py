@@ -8,8 +8,9 @@ from datetime import datetime
 
 from aos.dispatcher.checks import in_force
 from aos.dispatcher.jobs import Job
-from aos.dispatcher.node_store import NodeStore, There
+from aos.dispatcher.node_store import NodeStore
 from aos.dispatcher.placement import Candidate
+from aos.dispatcher.presence import There
 from aos.dispatcher.sessions import Session
 from aos.rpc.auth import hash_token
 from aos.v1.registry_pb2 import Offer

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from aos.clock import Clock
-from aos.dispatcher.node_store import NodeRow, NodeStore
+from aos.dispatcher.node_store import NodeStore
+from aos.dispatcher.presence import NodeRow
 from aos.dispatcher.settings import DispatcherSettings
 from aos.settings import StartError
 

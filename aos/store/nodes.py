@@ -16,7 +16,7 @@ from sqlite_utils.migrations import Migrations
 from aos.dispatcher import news
 from aos.dispatcher.checks import CheckKey
 from aos.dispatcher.jobs import Money, State
-from aos.dispatcher.node_store import NodeRow, There
+from aos.dispatcher.presence import NodeRow, There
 from aos.dispatcher.store import Waiting
 from aos.store.job_rows import JOB, micros, read_job
 from aos.store.reading import among
