@@ -34,6 +34,8 @@ MESSAGE_CHARS: Final = 1000
 """Most characters of an operator's error message that are kept."""
 FACTS: Final = 16
 """Most entries of an operator's error metadata that are kept."""
+SHORT_BYTES: Final = 4096
+"""Traces up to this size, 30 steps or so, are hashed at once."""
 AGAIN_SECONDS: Final = 1.0
 """After a failure of the store, how long until the next try."""
 NOBODYS_FAULT: Final = frozenset({"SHUTTING_DOWN", "DEADLINE", "QUEUE_FULL", "JOB_CANCELLED"})
@@ -140,6 +142,8 @@ class LeaseRun:
         self._shown = Shown(self.job.model, leased.output) if self.job.controlled else None
         self._began = 0
         """The operator's own count when it began."""
+        self._running = False
+        """Whether it was written that it began."""
         self._attested: Attested | None = None
         """What the evidence of a `tee` job was verified to be."""
         self._held: list[Chunk] = []
@@ -203,6 +207,8 @@ class LeaseRun:
     def _next(self) -> Said | End:
         """Return what comes next, chunks that wait made one: one event and one write for all."""
         item = self._unwritten.popleft()
+        if isinstance(item, Said) and item.what is None and self._more_waits():
+            item = self._unwritten.popleft()  # output says that it began, too
         if not isinstance(item, Said) or not isinstance(item.what, Chunk) or item.what.HasField("run"):
             return item
         whole = Chunk()
@@ -217,6 +223,11 @@ class LeaseRun:
             self._unwritten.popleft()
         return Said(whole, item.seen)
 
+    def _more_waits(self) -> bool:
+        """Say whether output waits that is written as soon as it can be."""
+        following = self._unwritten[0] if self._unwritten and self.job.job_type != jobs.TEE else None
+        return isinstance(following, Said) and isinstance(following.what, Chunk)
+
     async def _write(self, item: Said | End) -> tuple[Change | None, bool]:
         """Return what was changed, and whether the lease is over."""
         if isinstance(item, End):
@@ -224,6 +235,7 @@ class LeaseRun:
         at = At(self._clock.now(), self._settings.node, item.seen)
         match item.what:
             case None:
+                self._running = True
                 # nobody relies on it, and the first output need not wait for the disk twice
                 await self._log.change(self.job.id, lambda view: jobs.start(view, at, lease=self.id), durable=False)
                 return None, False
@@ -244,16 +256,16 @@ class LeaseRun:
         if self.job.job_type == jobs.TEE:  # nobody sees it before it is verified
             self._held.append(kept)
             return None, False
-        if await self._log.extend(More(self.job.id, self.id, kept)):
+        if self._running and await self._log.extend(More(self.job.id, self.id, kept)):
             return None, False
-        # an operator may say more before it says that it began
+        # an operator may say more before it says that it began, or with it
+        self._running = True
         change = await self._log.change(self.job.id, lambda view: jobs.extend(view, at, lease=self.id, chunk=kept))
         return change, change is None
 
     async def _finish(self, finished: LeaseFinished, at: At) -> Change | None:
         try:
-            # in a thread: recovering a key and hashing a trace take milliseconds
-            roots = await asyncio.to_thread(_looked_at, finished.finish, embeds=not draws(self._order))
+            roots = await _looked_at(finished.finish, embeds=not draws(self._order))
             await prove(
                 finished,
                 self.job,
@@ -318,9 +330,12 @@ class LeaseRun:
                 return None
 
 
-def _looked_at(finish: Finish, *, embeds: bool) -> StateRoots | BadReceipt | None:
+async def _looked_at(finish: Finish, *, embeds: bool) -> StateRoots | BadReceipt | None:
     check_signature(finish.receipt)
-    return traced(finish, embeds=embeds)
+    # a thread takes longer than to hash a short trace; a long one takes milliseconds
+    if finish.trace.ByteSize() <= SHORT_BYTES:
+        return traced(finish, embeds=embeds)
+    return await asyncio.to_thread(traced, finish, embeds=embeds)
 
 
 async def prove(

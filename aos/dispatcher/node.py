@@ -122,7 +122,7 @@ async def running_dispatcher(
         if reviews.possible(job):
             reviews.look()
         relay.forget(job)
-        holds.ended()
+        holds.ended(job, outcome)
 
     log = EventLog(store, ended=ended)
     holds = Holds(log, broker, settings=settings, clock=clock)

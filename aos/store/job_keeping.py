@@ -82,11 +82,11 @@ def conditions(only: JobFilter) -> tuple[list[str], list[object]]:
 
 def load(db: Database, project: str, now: datetime) -> Load:
     """Return how many jobs have not ended, and what the project uses today."""
-    unended = "SELECT jobs, tokens FROM project_load WHERE project = ?"
-    own, promised = db.execute(unended, [project]).fetchone() or (0, 0)
-    everywhere, _ = db.execute(unended, [""]).fetchone()
-    used = db.execute("SELECT tokens FROM project_usage WHERE project = ? AND day = ?", [project, day(now)]).fetchone()
-    return Load(own, everywhere, Tokens(used[0] if used else 0, promised))
+    sql = """SELECT coalesce(own.jobs, 0), coalesce(own.tokens, 0), everywhere.jobs, coalesce(used.tokens, 0)
+        FROM project_load AS everywhere LEFT JOIN project_load AS own ON own.project = ?
+        LEFT JOIN project_usage AS used ON used.project = ? AND used.day = ? WHERE everywhere.project = ''"""
+    own, promised, everywhere, used = db.execute(sql, [project, project, day(now)]).fetchone()
+    return Load(own, everywhere, Tokens(used, promised))
 
 
 def note_usage(db: Database, job: Job, outcome: Outcome) -> None:
@@ -94,11 +94,10 @@ def note_usage(db: Database, job: Job, outcome: Outcome) -> None:
     spent, today = outcome.usage.prompt_tokens + outcome.usage.completion_tokens, day(job.ended or job.created)
     if not spent:
         return
-    db.execute(
-        "INSERT INTO project_usage VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET tokens = tokens + excluded.tokens",
-        [job.project, today, spent],
-    )
-    db.execute("DELETE FROM project_usage WHERE project = ? AND day < ?", [job.project, today - USAGE_DAYS])
+    sql = """INSERT INTO project_usage VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET tokens = tokens + excluded.tokens
+        RETURNING tokens"""
+    if db.execute(sql, [job.project, today, spent]).fetchone()[0] == spent:  # the first of the day
+        db.execute("DELETE FROM project_usage WHERE project = ? AND day < ?", [job.project, today - USAGE_DAYS])
 
 
 def purge(db: Database, *, ended_before: datetime, project: str | None, limit: int) -> int:

@@ -13,6 +13,8 @@ from aos.broker.ledger import Books, Key, Ledger, Refund, Service, SubAccount
 from aos.broker.settlement import Earned, Standing
 from aos.broker.store import Entry
 
+LINES: Final = 512
+"""Most lines of a transfer that are written by one statement, which may have 32 766 values."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _OWN: Final = frozenset({Pot.AVAILABLE, Pot.HELD})
@@ -55,12 +57,13 @@ def post(db: Database, account: str, transfer: Transfer | None) -> None:
         if line.pot not in _OWN:
             _move_sub(db, line)
     if transfer is not None:
-        sql = """INSERT INTO broker_journal (transfer, time, account, pot, amount, reason, cause)
-            VALUES (?, ?, ?, ?, ?, ?, ?)"""
         time = micros(transfer.time)
-        for line in lines:
-            values = [transfer.id, time, line.account, str(line.pot), str(line.amount), line.reason.value, transfer.cause]
-            db.execute(sql, values)
+        for first in range(0, len(lines), LINES):
+            some, values = lines[first : first + LINES], list[object]()
+            for line in some:
+                values += [transfer.id, time, line.account, str(line.pot), str(line.amount), line.reason.value, transfer.cause]
+            marks = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(some))
+            db.execute(f"INSERT INTO broker_journal (transfer, time, account, pot, amount, reason, cause) VALUES {marks}", values)  # noqa: S608  # marks
 
 
 def _move_sub(db: Database, line: Line) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -120,13 +120,8 @@ def _place(db: Database, number: int, settings: RiskSettings) -> None:
     row = _first(db, "SELECT * FROM job_risk WHERE number = ?", number)
     if row is None:
         return
-    who = [row["owner"], row["enduser"]]
-    sql = """SELECT number, reviewed FROM job_risk JOIN jobs USING (number)
-        WHERE owner = ? AND enduser = ? AND number < ? AND money > ? ORDER BY number DESC LIMIT ?"""
-    found = db.query(sql, [*who, number, int(Money.PENDING), settings.before_jobs])
-    past = [Past(str(one["number"]), Tag(one["reviewed"])) for one in found]
     before = _standing(db, row["owner"], row["enduser"])
-    placed = place(before, Tag(row["own_tag"]), past, settings)
+    placed = place(before, Tag(row["own_tag"]), _past(db, number, row["owner"], row["enduser"], settings), settings)
     if placed.standing != before:
         _keep_standing(db, row["owner"], row["enduser"], placed.standing)
     sql = "UPDATE job_risk SET risk_tag = ?, risk_position = ?, risk_width = ?, reviewed = ? WHERE number = ?"
@@ -134,6 +129,14 @@ def _place(db: Database, number: int, settings: RiskSettings) -> None:
     for again in placed.again:
         db.execute("UPDATE job_risk SET reviewed = ? WHERE number = ?", [int(placed.tag), int(again.id)])
         _add_check(db, int(again.id), Position.BEFORE, placed.tag, again.width)
+
+
+def _past(db: Database, number: int, owner: str, user: str, settings: RiskSettings) -> Iterator[Past]:
+    """Yield the user's earlier jobs; nothing is asked before the first is wanted."""
+    sql = """SELECT number, reviewed FROM job_risk JOIN jobs USING (number)
+        WHERE owner = ? AND enduser = ? AND number < ? AND money > ? ORDER BY number DESC LIMIT ?"""
+    for one in list(db.query(sql, [owner, user, number, int(Money.PENDING), settings.before_jobs])):
+        yield Past(str(one["number"]), Tag(one["reviewed"]))
 
 
 def _add_check(db: Database, number: int, position: Position, tag: Tag, width: int) -> None:
@@ -158,18 +161,12 @@ def read_risk(row: dict[str, Any]) -> Risk:
     )
 
 
-def risk_of(db: Database, number: int) -> Risk:
-    """Return how closely a job is looked at."""
-    row = _first(db, f"SELECT {RISK} FROM job_risk WHERE number = ?", number)  # noqa: S608  # constants
-    return Risk() if row is None else read_risk(row)
-
-
 def keep_result(db: Database, number: int, result: JobResult) -> None:
     """Add a result to those of the job; beyond the most that are kept, none is."""
-    place = db.execute("SELECT count(*) FROM job_results WHERE number = ?", [number]).fetchone()[0] + 1
+    sql = "SELECT id, 1 + (SELECT count(*) FROM job_results WHERE job_results.number = jobs.number) FROM jobs WHERE number = ?"
+    job, place = db.execute(sql, [number]).fetchone()
     if place > (RESULTS if result.HasField("receipt") else FAILURES):
         return
-    job = db.execute("SELECT id FROM jobs WHERE number = ?", [number]).fetchone()[0]
     named = JobResult(name=f"jobs/{job}/results/{place}")
     named.MergeFrom(result)
     db.execute("INSERT INTO job_results VALUES (?, ?, ?)", [number, place, named.SerializeToString()])

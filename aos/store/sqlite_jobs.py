@@ -29,6 +29,8 @@ from aos.store.job_rows import (
     read_outcome,
     read_output,
     read_record,
+    read_submission,
+    write_changes,
     write_event,
     write_job,
     write_submission,
@@ -149,8 +151,7 @@ class SqliteJobStore:
             record = decide(existing, job_keeping.load(db, project, now))
             if record is not existing:
                 row = {**write_job(record.job), "request_id": record.submission.request_id or None}
-                _insert(db, "jobs", row)
-                number = _value(db, "SELECT number FROM jobs WHERE id = ?", record.job.id)
+                number = _insert(db, "jobs", row, " RETURNING number")
                 _insert(db, "job_requests", {"number": number, **write_submission(record.submission)})
                 sqlite_checks.admitted(db, number, record)
             return record
@@ -167,7 +168,11 @@ class SqliteJobStore:
 
     async def accept(self, job_id: str, decide: Decide) -> tuple[Change | None, Row]:
         def work(db: Database) -> tuple[Change | None, Row]:
-            return self._change(db, job_id, decide), _read(_row(db, f"{_WHOLE} WHERE id = ? AND {_ACCEPTED}", job_id))
+            change = self._change(db, job_id, decide)
+            if change is None:
+                return None, _read(_row(db, f"{_WHOLE} WHERE id = ? AND {_ACCEPTED}", job_id))
+            row = _row(db, _SUBMITTED, job_id)
+            return change, Row(row["number"], change.job, read_submission(row), None, sqlite_checks.read_risk(row))
 
         return await self._file.transact(work)
 
@@ -176,24 +181,27 @@ class SqliteJobStore:
             change = self._change(db, job_id, decide)
             if change is None:
                 return None
-            row = _row(db, f"SELECT {ALL} FROM jobs JOIN job_requests USING (number) WHERE id = ?", job_id)
-            risk = sqlite_checks.risk_of(db, row["number"])
-            return Leased(change, read_record(row).submission, _output(db, row["number"]), risk)
+            row = _row(db, _SUBMITTED, job_id)
+            # nothing was said of a job that nobody has had before
+            output = _output(db, row["number"]) if change.job.attempts > 1 else Output("", [])
+            return Leased(change, read_submission(row), output, sqlite_checks.read_risk(row))
 
         return await self._file.transact(work, durable=False)
 
     def _change(self, db: Database, job_id: str, decide: Decide) -> Change | None:
         row = _row(db, f"SELECT number, {JOB} FROM jobs WHERE id = ?", job_id)
         number, job = row["number"], read_job(row)
-        count = _value(db, "SELECT count FROM node_counts WHERE node = ?", self._node)
-        move = decide(View(job, count, lambda: _output(db, number), lambda: _known(db, self._node)))
+        known = _known(db, self._node)
+        count = known.get(self._node, 0)
+        move = decide(View(job, count, lambda: _output(db, number), lambda: known))
         if move is None:
             return None
         if move.job != job:
-            values = write_job(move.job)
-            db.execute(f"UPDATE jobs SET {', '.join(f'{name} = :{name}' for name in values)} WHERE id = :id", values)
-        if (counted := move.job.clock.get(self._node, 0)) > count:
-            db.execute("INSERT OR REPLACE INTO node_counts VALUES (?, ?)", [self._node, counted])
+            values = write_changes(job, move.job)
+            db.execute(
+                f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in values)} WHERE number = ?", [*values.values(), number]
+            )
+        if move.job.clock.get(self._node, 0) > count:
             # a clock that counts on holds all that the dispatcher has heard by then
             db.execute("INSERT OR REPLACE INTO node_clocks VALUES (?, ?)", [self._node, json.dumps(dict(move.job.clock))])
         sqlite_checks.moved(db, number, job, move, self._risk)
@@ -206,13 +214,10 @@ class SqliteJobStore:
             job_traces.keep(db, number, move.trace)
         if move.attestation is not None:
             job_attestations.keep(db, number, move.attestation)
-        sequence = _value(db, "SELECT max(sequence) FROM job_events WHERE number = ?", number)
         numbered: list[JobEvent] = []
         for event in move.events:
-            sequence += 1
-            said = JobEvent(sequence=sequence)
+            said = JobEvent(sequence=db.execute(_EVENT, [number, number, *write_event(event).values()]).fetchone()[0])
             said.MergeFrom(event)
-            _insert(db, "job_events", {"number": number, "sequence": sequence, **write_event(event)})
             numbered.append(said)
         return Change(move.job, tuple(numbered))
 
@@ -258,11 +263,16 @@ class SqliteJobStore:
     async def attestation(self, job_id: str) -> Attestation | None:
         return await self._file.transact(lambda db: job_attestations.find(db, job_id))
 
-    async def events(self, job_id: str, *, after: int, limit: int) -> Sequence[JobEvent]:
-        sql = """SELECT sequence, state, chunk, CASE WHEN state IS NULL AND chunk IS NULL THEN
+    async def behind(self, job_id: str, *, project: str | None, after: int, limit: int) -> tuple[State, Sequence[JobEvent]]:
+        events = """SELECT sequence, state, chunk, CASE WHEN state IS NULL AND chunk IS NULL THEN
                 (SELECT outcome FROM job_outcomes WHERE number = job_events.number) END AS outcome
-            FROM job_events WHERE number = (SELECT number FROM jobs WHERE id = ?) AND sequence > ? ORDER BY sequence LIMIT ?"""
-        return await self._file.transact(lambda db: [read_event(row) for row in db.query(sql, [job_id, after, limit])])
+            FROM job_events WHERE number = ? AND sequence > ? ORDER BY sequence LIMIT ?"""
+
+        def work(db: Database) -> tuple[State, Sequence[JobEvent]]:
+            job = _row(db, f"SELECT number, project, state FROM jobs WHERE id = ? AND {_ACCEPTED}", job_id, project=project)
+            return State(job["state"]), [read_event(row) for row in db.query(events, [job["number"], after, limit])]
+
+        return await self._file.transact(work)
 
     async def output(self, job_id: str) -> Output:
         return await self._file.transact(lambda db: _output(db, _row(db, "SELECT number FROM jobs WHERE id = ?", job_id)["number"]))
@@ -301,10 +311,25 @@ class SqliteJobStore:
         sql = f"{_WHOLE} WHERE {_UNSETTLED} ORDER BY number LIMIT ?"
         return await self._file.transact(lambda db: [_read(row) for row in db.query(sql, [limit])])
 
+    async def settled(self, job_ids: Sequence[str]) -> None:
+        sql = f"UPDATE jobs SET money = {int(Money.SETTLED)} WHERE id = ? AND {_UNSETTLED}"
+
+        def work(db: Database) -> None:
+            for one in job_ids:
+                db.execute(sql, [one])
+
+        await self._file.transact(work, durable=False)
+
 
 _WHOLE: Final = f"""SELECT number, {ALL}, outcome, {sqlite_checks.RISK} FROM jobs JOIN job_requests USING (number)
     LEFT JOIN job_outcomes USING (number) LEFT JOIN job_risk USING (number)"""
 
+
+_SUBMITTED: Final = f"""SELECT number, request_id, ordered, user, annotation, contents, {sqlite_checks.RISK} FROM jobs
+    JOIN job_requests USING (number) LEFT JOIN job_risk USING (number) WHERE id = ?"""
+
+_EVENT: Final = """INSERT INTO job_events (number, sequence, state, chunk)
+    VALUES (?, (SELECT coalesce(max(sequence), 0) FROM job_events WHERE number = ?) + 1, ?, ?) RETURNING sequence"""
 
 # a running job has events: its moves until then
 _EXTEND: Final = f"""INSERT INTO job_events (number, sequence, chunk)
@@ -326,7 +351,11 @@ def _read(row: dict[str, Any]) -> Row:
 
 def _known(db: Database, node: str) -> dict[str, int]:
     row = db.execute("SELECT clock FROM node_clocks WHERE node = ?", [node]).fetchone()
-    return {} if row is None else json.loads(row[0])
+    if row is not None:
+        return json.loads(row[0])
+    # a dispatcher from before there were clocks has counted its own events only
+    count = _value(db, "SELECT count FROM node_counts WHERE node = ?", node)
+    return {node: count} if count else {}
 
 
 def _value(db: Database, sql: str, *values: object) -> int:
@@ -335,9 +364,10 @@ def _value(db: Database, sql: str, *values: object) -> int:
     return 0 if row is None or row[0] is None else row[0]
 
 
-def _insert(db: Database, table: str, row: dict[str, Any]) -> None:
-    names = ", ".join(row)
-    db.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in row)})", row)
+def _insert(db: Database, table: str, row: dict[str, Any], returning: str = "") -> Any:
+    sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))}){returning}"
+    cursor = db.execute(sql, list(row.values()))
+    return cursor.fetchone()[0] if returning else None
 
 
 def _find(db: Database, project: str, request_id: str) -> Record | None:
