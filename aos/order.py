@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
-import rfc8785
-
+from aos.canonical import EXACT, canonical
 from aos.control_order import canonical_control, check_control
 from aos.conversation import SCHEMA_DEPTH, canonical_chat, check_beside, check_chat, text_bytes
 from aos.errors import InvalidField
@@ -244,19 +243,20 @@ def canonical_order(order: Order) -> bytes:
         what["control"] = canonical_control(order.control)
     if order.determinism:
         what["determinism"] = Determinism.Name(order.determinism).removeprefix("DETERMINISM_").lower()
-    return rfc8785.dumps(what)
+    return canonical(what)
 
 
 def canonical_sampling(sampling: Sampling) -> str:
     """Return the parameters as RFC 8785 JSON: the receipt's ``parameters``."""
-    return rfc8785.dumps(_sampling(sampling)).decode()
+    return canonical(_sampling(sampling)).decode()
 
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:
     what: dict[str, Any] = {}
     for name in NUMBERS:
         if sampling.HasField(name):
-            what[name] = getattr(sampling, name)
+            value = getattr(sampling, name)
+            what[name] = int(value) if value == value // 1 and abs(value) < EXACT else value  # as it is spelt anyway
     if sampling.HasField("seed"):
         what["seed"] = str(sampling.seed)
     if sampling.stop:

@@ -16,12 +16,22 @@ class _End:
     error: Exception | None
 
 
-async def joined(sources: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, T]]:
+def joined(sources: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, T]]:
     """Yield the items of all sources as they come, those of each in their order; end when all have ended.
 
     What one of them raises is raised behind what came before it, and ends the others. All are closed when this is. They are never
     held up, so they must be bounded by themselves.
     """
+    return _alone(sources[0]) if len(sources) == 1 else _several(sources)
+
+
+async def _alone(source: AsyncGenerator[T]) -> AsyncGenerator[tuple[int, T]]:
+    async with aclosing(source):
+        async for item in source:
+            yield 0, item
+
+
+async def _several(sources: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, T]]:
     items: asyncio.Queue[tuple[int, T] | _End] = asyncio.Queue()
 
     async def read(index: int, source: AsyncGenerator[T]) -> None:

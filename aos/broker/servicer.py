@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -73,8 +72,7 @@ class BrokerServicer(LedgerCalls, SettlementCalls, ChainCalls):
     async def Settle(self, request: pb.SettleRequest, context: Any) -> pb.Hold:
         """End a hold, once."""
         name = check_hold(request.hold, "hold")
-        # in a thread: recovering a key takes milliseconds
-        claim = await asyncio.to_thread(_claim, name, request.receipt) if request.HasField("receipt") else None
+        claim = _claim(name, request.receipt) if request.HasField("receipt") else None
         by, window = self._movement(), self._settings.window
 
         def decide(hold: Hold, sub: SubAccount | None) -> Settled:

@@ -18,6 +18,7 @@ from rich.table import Table
 from aos.client import Client, connect
 from aos.credentials import Credentials
 from aos.errors import AosError, ServiceUnavailable
+from aos.loop import serve
 from aos.rpc.status import from_rpc_error
 from aos.settings import DEFAULT_DATA, DEFAULT_PORT, StartError
 
@@ -25,10 +26,6 @@ OUT: Final = Console(highlight=False, soft_wrap=True)
 """What was asked for goes here."""
 ERR: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and complaints go here, so that output can be piped."""
-
-
-SWITCH_SECONDS: Final = 0.0005
-"""How long a thread may wait for Python's lock: the engine's and the store's threads want it often, and for moments."""
 
 
 def show_table(table: Table) -> None:
@@ -68,11 +65,13 @@ async def network(where: Where) -> AsyncGenerator[Client]:
         yield client
 
 
-def run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a command's work; say what went wrong in one line and exit with 1, or 130 for Ctrl-C."""
-    sys.setswitchinterval(SWITCH_SECONDS)
+def run(work: Coroutine[Any, Any, Any], *, serves: bool = False) -> Any:
+    """Run a command's work; say what went wrong in one line and exit with 1, or 130 for Ctrl-C.
+
+    ``serves``: it is a service's, and runs as aos.loop says.
+    """
     try:
-        return asyncio.run(work)
+        return serve(work) if serves else asyncio.run(work)
     except KeyboardInterrupt:
         sys.exit(130)
     except StartError as error:

@@ -23,6 +23,7 @@ from rich.table import Table
 from aos.addresses import LOOPBACK, read_networks
 from aos.cli.main import ERR, OUT, Where, run
 from aos.cli.worker_file import UNUSED, WorkerFile, load_worker_file
+from aos.loop import settled
 from aos.offered import AdapterFile, ModelFile
 from aos.operator.settings import QuestionSettings
 from aos.settings import SIMULATED, SPLIT_MODES, TEES, VRF_SUITES, NetworkSettings, bundled_models, is_loopback, is_near
@@ -137,9 +138,10 @@ def up(where: Where, data: Path | None, as_json: bool, **options: Any) -> None:
                 click.echo(json.dumps(ready_line(network)))
             else:
                 show_network(network, settings)
+            settled()
             await stop.wait()
 
-    run(work())
+    run(work(), serves=True)
 
 
 @asynccontextmanager
@@ -232,7 +234,7 @@ def demo(question: str, **options: Any) -> None:
                 await show_demo(network, question)
 
     try:
-        run(work())
+        run(work(), serves=True)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
@@ -313,7 +315,7 @@ def operator(
             log.info("operator %s offers %s%s", running.address, names, f" at {running.url}" if running.url else "")
             await stop.wait()
 
-    run(work())
+    run(work(), serves=True)
 
 
 def read_addresses(texts: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -30,10 +31,13 @@ from aos.dispatcher.taking_in import release, taken_in_by
 from aos.errors import AosError, BadReceipt, BadSignature, HoldNotFound, HoldSettled, JobNotFound
 from aos.v1 import broker_pb2_grpc
 from aos.v1.broker_pb2 import HoldState, ReserveRequest, SettleRequest
+from aos.v1.dispatcher_pb2 import Outcome
 from aos.v1.receipt_pb2 import Receipt
 
 BATCH: Final = 64
 """Most holds that are settled at once."""
+FRESH: Final = 1024
+"""Most jobs that wait in memory to be settled; more are found in the store."""
 SUB_ACCOUNT: Final = "inference"
 """The service of the sub-accounts that pay for jobs."""
 
@@ -65,6 +69,10 @@ class Holds:
     ) -> None:
         self._log, self._broker, self._nodes, self._settings, self._clock = log, broker, nodes, settings, clock
         self._busy: dict[str, _Turn] = {}
+        self._fresh = deque[tuple[Job, Receipt | None]]()
+        """Jobs that have ended here since."""
+        self._look = True
+        """Whether the store may know of more."""
         self._ended = asyncio.Event()
 
     @asynccontextmanager
@@ -109,8 +117,12 @@ class Holds:
             await self._end(job, None)
             raise HoldGone from error
 
-    def ended(self) -> None:
-        """Say that a job has ended."""
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Say that a job has ended, and how."""
+        if len(self._fresh) < FRESH:
+            self._fresh.append((job, _receipt(outcome)))
+        else:
+            self._look = True
         self._ended.set()
 
     async def settle_forever(self) -> None:
@@ -119,6 +131,7 @@ class Holds:
             await self._ended.wait()
             self._ended.clear()
             if not await self._settle_all():
+                self._look = True
                 await self._clock.sleep(self._settings.reconcile_seconds)
                 self._ended.set()
 
@@ -129,29 +142,40 @@ class Holds:
                 await self._release_pending()
             except Exception:
                 log.exception("could not look for submissions that were cut off")
+            self._look = True
             self._ended.set()
             await self._clock.sleep(self._settings.reconcile_seconds)
 
     async def _settle_all(self) -> bool:
         """Settle all jobs that have ended. False if some have to be tried again."""
         try:
-            while rows := await self._log.store.unsettled(limit=BATCH):
-                if not all(await asyncio.gather(*(self._settle(row) for row in rows))):
+            while some := await self._some():
+                done = await asyncio.gather(*(self._settle(job, receipt) for job, receipt in some))
+                # forgotten with the power, it is asked again, and the broker answers the same
+                await self._log.store.settled([job.id for (job, _), good in zip(some, done, strict=True) if good])
+                if not all(done):
                     return False
         except Exception:
             log.exception("could not settle")
             return False
         return True
 
-    async def _settle(self, row: Row) -> bool:
-        receipt = row.outcome.receipt if row.outcome is not None and row.outcome.HasField("receipt") else None
+    async def _some(self) -> Sequence[tuple[Job, Receipt | None]]:
+        """Return jobs to settle: those that ended here, else what the store has of others."""
+        if self._fresh:
+            return [self._fresh.popleft() for _ in range(min(len(self._fresh), BATCH))]
+        if not self._look:
+            return []
+        rows = await self._log.store.unsettled(limit=BATCH)
+        self._look = bool(rows)
+        return [(row.job, _receipt(row.outcome)) for row in rows]
+
+    async def _settle(self, job: Job, receipt: Receipt | None) -> bool:
         try:
-            await self._end(row.job, receipt)
+            await self._end(job, receipt)
         except AosError as error:
-            log.warning("could not settle %s, will try again: %s", row.job.name, error)
+            log.warning("could not settle %s, will try again: %s", job.name, error)
             return False
-        # forgotten with the power, it is asked again, and the broker answers the same
-        await self._log.store.change(row.job.id, jobs.settle, durable=False)
         return True
 
     async def _end(self, job: Job, receipt: Receipt | None) -> None:
@@ -203,6 +227,10 @@ class Holds:
             return await self._log.store.change(job.id, decide) is not None
         except JobNotFound:
             return False
+
+
+def _receipt(outcome: Outcome | None) -> Receipt | None:
+    return outcome.receipt if outcome is not None and outcome.HasField("receipt") else None
 
 
 def lock_key(record: Record) -> str:

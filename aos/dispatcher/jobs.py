@@ -351,13 +351,6 @@ def expire(view: View, at: At, *, limit: float, why: str = "") -> Move | None:
     return _end(State.EXPIRED, Outcome(error=error), view, at)
 
 
-def settle(view: View) -> Move | None:
-    """The broker confirmed the end of the hold."""
-    if view.job.money is not Money.HELD or not view.job.state.final:
-        return None
-    return Move(replace(view.job, money=Money.SETTLED))
-
-
 def job_error(error: AosError) -> JobError:
     """Return the error as jobs carry it."""
     return JobError(reason=f"ERROR_REASON_{error.reason}", message=error.message, metadata=error.facts)

@@ -14,12 +14,13 @@ from aos.clock import Clock
 from aos.dispatcher import jobs
 from aos.dispatcher.answers import traced
 from aos.dispatcher.attesting import verified
-from aos.dispatcher.checks import Risk, alone, check_signed, clock_evidence, false_claim_evidence, result_of
+from aos.dispatcher.checks import alone, result_of
 from aos.dispatcher.controlled import Shown
 from aos.dispatcher.files import Files
 from aos.dispatcher.jobs import At, Job, Move, View
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.meter import Meter
+from aos.dispatcher.proving import prove
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Change, CheckStore, Leased, More
 from aos.errors import REASONS, AnswerBroken, AosError, BadReceipt, BadSignature, JobNotFound
@@ -36,6 +37,8 @@ FACTS: Final = 16
 """Most entries of an operator's error metadata that are kept."""
 UNKNOWN: Final = 4
 """Most events of a lease that are kept and not known to be."""
+SHORT_BYTES: Final = 4096
+"""Traces up to this size, 30 steps or so, are hashed at once."""
 AGAIN_SECONDS: Final = 1.0
 """After a failure of the store, how long until the next try."""
 NOBODYS_FAULT: Final = frozenset({"SHUTTING_DOWN", "DEADLINE", "QUEUE_FULL", "JOB_CANCELLED"})
@@ -148,6 +151,8 @@ class LeaseRun:
         self._shown = Shown(self.job.model, leased.output) if self.job.controlled else None
         self._began = 0
         """The operator's own count when it began."""
+        self._running = False
+        """Whether it was written that it began."""
         self._attested: Attested | None = None
         """What the evidence of a `tee` job was verified to be."""
         self._held: list[Chunk] = []
@@ -212,6 +217,8 @@ class LeaseRun:
     def _next(self) -> Said | End:
         """Return what comes next, chunks that wait made one: one event and one write for all."""
         item = self._unwritten.popleft()
+        if isinstance(item, Said) and item.what is None and self._more_waits():
+            item = self._unwritten.popleft()  # output says that it began, too
         if not isinstance(item, Said) or not isinstance(item.what, Chunk) or item.what.HasField("run"):
             return item
         whole = Chunk()
@@ -226,6 +233,11 @@ class LeaseRun:
             self._unwritten.popleft()
         return Said(whole, item.seen)
 
+    def _more_waits(self) -> bool:
+        """Say whether output waits that is written as soon as it can be."""
+        following = self._unwritten[0] if self._unwritten and self.job.job_type != jobs.TEE else None
+        return isinstance(following, Said) and isinstance(following.what, Chunk)
+
     async def _write(self, item: Said | End) -> tuple[Change | None, bool]:
         """Return what was changed, and whether the lease is over."""
         if isinstance(item, End):
@@ -233,6 +245,7 @@ class LeaseRun:
         at = At(self._clock.now(), self._settings.node, item.seen)
         match item.what:
             case None:
+                self._running = True
                 # nobody relies on it, and the first output need not wait for the disk twice
                 await self._log.change(self.job.id, lambda view: jobs.start(view, at, lease=self.id), durable=False)
                 return None, False
@@ -255,10 +268,11 @@ class LeaseRun:
             return None, False
         if self._doubtful and await self._was_kept(kept):
             return None, False
-        if sequence := await self._log.extend(More(self.job.id, self.id, kept)):
+        if self._running and (sequence := await self._log.extend(More(self.job.id, self.id, kept))):
             self._last = sequence
             return None, False
-        # an operator may say more before it says that it began
+        # an operator may say more before it says that it began, or with it
+        self._running = True
         change = await self._log.change(self.job.id, lambda view: jobs.extend(view, at, lease=self.id, chunk=kept))
         if change is not None:
             self._last = change.events[-1].sequence
@@ -266,7 +280,7 @@ class LeaseRun:
 
     async def _was_kept(self, chunk: Chunk) -> bool:
         """Say whether the try before was kept, though the store failed: its answer may have been lost on the way."""
-        behind = await self._log.store.events(self.job.id, after=self._last, limit=UNKNOWN)
+        _, behind = await self._log.store.behind(self.job.id, project=None, after=self._last, limit=UNKNOWN)
         self._doubtful = False
         found = next((event.sequence for event in behind if event.chunk == chunk), 0)
         self._last = found or self._last
@@ -275,8 +289,7 @@ class LeaseRun:
 
     async def _finish(self, finished: LeaseFinished, at: At) -> Change | None:
         try:
-            # in a thread: recovering a key and hashing a trace take milliseconds
-            roots = await asyncio.to_thread(_looked_at, finished.finish, embeds=not draws(self._order))
+            roots = await _looked_at(finished.finish, embeds=not draws(self._order))
             await prove(
                 finished,
                 self.job,
@@ -341,46 +354,12 @@ class LeaseRun:
                 return None
 
 
-def _looked_at(finish: Finish, *, embeds: bool) -> StateRoots | BadReceipt | None:
+async def _looked_at(finish: Finish, *, embeds: bool) -> StateRoots | BadReceipt | None:
     check_signature(finish.receipt)
-    return traced(finish, embeds=embeds)
-
-
-async def prove(
-    finished: LeaseFinished,
-    job: Job,
-    operator: str,
-    *,
-    proves: tuple[Draw, bytes] | None,
-    risk: Risk,
-    began: int,
-    checks: CheckStore,
-    clock: Clock,
-) -> None:
-    """Check what comes with a receipt whose signature is good: that its clock did not go back, and the VRF's claim.
-
-    ``proves`` is the draw and the operator's VRF key, None if it has no key in force; ``began`` is its own count when it began.
-    Raises BadReceipt or BadSignature; what is false is then on record.
-    """
-    receipt, now = finished.finish.receipt, clock.now()
-    own = max((count for node, count in receipt.clock.counts.items() if node.lower() == operator), default=0)
-    if own < began:
-        evidence = clock_evidence(operator, job=job.name, before=began, after=own, receipt=receipt)
-        await checks.accuse(evidence, now=now)
-        raise BadReceipt(job.name, "clock", f"went back from {began} to {own}")
-    if proves is None:
-        # nothing is kept that nobody has checked
-        finished.ClearField("vrf")
-        finished.ClearField("signature")
-        return
-    draw, key = proves
-    # in a thread: a signature and a proof take milliseconds
-    false = await asyncio.to_thread(check_signed, finished, job.name, draw=draw, key=key, tag=risk.tag)
-    if false is not None:
-        message = result_of(finished, "", risk=risk, now=now)
-        evidence = false_claim_evidence(false, job=job.name, message=message, proves=True)
-        await checks.accuse(evidence, now=now)
-        raise BadReceipt(job.name, "vrf", f"is false: {false.what.value}")
+    # a thread takes longer than to hash a short trace; a long one takes milliseconds
+    if finish.trace.ByteSize() <= SHORT_BYTES:
+        return traced(finish, embeds=embeds)
+    return await asyncio.to_thread(traced, finish, embeds=embeds)
 
 
 def reason_of(error: JobError) -> str:

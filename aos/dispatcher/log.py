@@ -131,18 +131,19 @@ class EventLog:
         if change.job.state.final:
             self._ended(change.job, change.events[-1].outcome)
 
-    async def watch(self, job_id: str, after: int) -> AsyncGenerator[JobEvent]:
+    async def watch(self, job_id: str, after: int, *, project: str | None = None) -> AsyncGenerator[JobEvent]:
         """Yield the events behind ``after``, each once and in order, until the outcome.
 
-        Raises ServiceUnavailable if the dispatcher stops before; the next one goes on from the last sequence seen.
+        Raises JobNotFound unless it is a job of the project (None: of any), and ServiceUnavailable if the dispatcher stops before;
+        the next one goes on from the last sequence seen.
         """
         with self._listening(job_id, after) as watcher:
             behind = True
             while True:
                 if behind:
                     watcher.take()  # the store has these, too
-                    events = await self._stored(job_id, watcher.last)
-                    if events is None:
+                    state, events = await self.store.behind(job_id, project=project, after=watcher.last, limit=READ)
+                    if state.final and not events:
                         return
                     behind = len(events) == READ
                 else:
@@ -162,14 +163,6 @@ class EventLog:
                         yield event
                     if event.HasField("outcome"):
                         return
-
-    async def _stored(self, job_id: str, last: int) -> Sequence[JobEvent] | None:
-        """Return what the store has behind ``last``; None if nothing is there and nothing will come."""
-        events = await self.store.events(job_id, after=last, limit=READ)
-        if events or not (await self.store.standing(job_id, project=None)).state.final:
-            return events
-        # it may have ended between the two looks
-        return await self.store.events(job_id, after=last, limit=READ) or None
 
     @contextmanager
     def _listening(self, job_id: str, after: int) -> Generator[_Watcher]:

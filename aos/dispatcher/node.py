@@ -140,7 +140,7 @@ async def running_dispatcher(
         if reviews.possible(job):
             reviews.look()
         relay.forget(job.id)
-        holds.ended()
+        holds.ended(job, outcome)
 
     log = EventLog(store, ended=ended)
     holds = Holds(log, broker, nodes=nodes, settings=settings, clock=clock)

@@ -33,9 +33,10 @@ from aos.dispatcher.checks import (
 )
 from aos.dispatcher.files import Files
 from aos.dispatcher.jobs import Job
-from aos.dispatcher.leases import AGAIN_SECONDS, MESSAGE_CHARS, Heard, prove
+from aos.dispatcher.leases import AGAIN_SECONDS, MESSAGE_CHARS, Heard
 from aos.dispatcher.lottery import Evidence, Ticket, sampled
 from aos.dispatcher.node_store import NodeStore
+from aos.dispatcher.proving import prove
 from aos.dispatcher.reviewing import Case, ReviewRun
 from aos.dispatcher.sessions import Session
 from aos.dispatcher.settings import DispatcherSettings

@@ -155,8 +155,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
         if request.after_sequence < 0:
             raise InvalidField("after_sequence", "must not be below 0", value=request.after_sequence, limit=0)
         job_id = replies.job_id(request.name)
-        await self._jobs.standing(job_id, project=_visible())
-        async with aclosing(self._log.watch(job_id, request.after_sequence)) as events:
+        async with aclosing(self._log.watch(job_id, request.after_sequence, project=_visible())) as events:
             async for event in events:
                 yield event
 

@@ -15,7 +15,7 @@ from aos.dispatcher.admission import Load, Record
 from aos.dispatcher.affinity import NOWHERE, Beginnings
 from aos.dispatcher.checks import NO_RISK, CheckKey, Conclusion, Risk
 from aos.dispatcher.controller_rules import KeptTag, Module, Tag, Usage
-from aos.dispatcher.jobs import Job, Money, Move, Submission, View
+from aos.dispatcher.jobs import Job, Money, Move, State, Submission, View
 from aos.dispatcher.listing import JobFilter
 from aos.dispatcher.output import Output
 from aos.dispatcher.projects import Project
@@ -130,8 +130,8 @@ class JobStore(Protocol):
         """Return the moving part of an accepted job. Raises JobNotFound."""
         ...
 
-    async def events(self, job_id: str, *, after: int, limit: int) -> Sequence[JobEvent]:
-        """Return the events behind ``after``, in order, at most ``limit``."""
+    async def behind(self, job_id: str, *, project: str | None, after: int, limit: int) -> tuple[State, Sequence[JobEvent]]:
+        """Return an accepted job's state and the events behind ``after``, in order, at most ``limit``. Raises JobNotFound."""
         ...
 
     async def output(self, job_id: str) -> Output:
@@ -183,6 +183,10 @@ class JobStore(Protocol):
 
     async def unsettled(self, *, limit: int) -> Sequence[Row]:
         """Return jobs that have ended while their money is still HELD, oldest first."""
+        ...
+
+    async def settled(self, job_ids: Sequence[str]) -> None:
+        """Note of jobs that have ended that their money is no longer held. A loss of power may undo it."""
         ...
 
 

@@ -211,6 +211,8 @@ async def _pump(messages: AsyncGenerator[Any], news: asyncio.Queue[Any], room: a
 
 
 async def _within(seconds: float | None, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    if seconds is None:
+        return await work()
     deadline = asyncio.timeout(seconds)
     try:
         async with deadline:

@@ -67,12 +67,10 @@ def note_usage(tx: Transaction, job: Job, outcome: Outcome) -> None:
     if not spent:
         return
     key = "project, day, slot" if tx.dialect is Dialect.POSTGRES else "project, day"
-    tx.execute(
-        f"""INSERT INTO project_usage (project, day, tokens) VALUES (?, ?, ?)
-            ON CONFLICT ({key}) DO UPDATE SET tokens = project_usage.tokens + excluded.tokens""",
-        [job.project, today, spent],
-    )
-    tx.execute("DELETE FROM project_usage WHERE project = ? AND day < ?", [job.project, today - USAGE_DAYS])
+    sql = f"""INSERT INTO project_usage (project, day, tokens) VALUES (?, ?, ?)
+        ON CONFLICT ({key}) DO UPDATE SET tokens = project_usage.tokens + excluded.tokens RETURNING tokens"""
+    if tx.execute(sql, [job.project, today, spent]).fetchone()[0] == spent:  # the first of the day
+        tx.execute("DELETE FROM project_usage WHERE project = ? AND day < ?", [job.project, today - USAGE_DAYS])
 
 
 def purge(tx: Transaction, *, ended_before: datetime, project: str | None, limit: int) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final
 
 from aos.dispatcher.admission import Record
@@ -38,20 +39,31 @@ def _time(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
+_VALUES: Final = attrgetter(*_FIELDS)
+_WRITTEN: Final[dict[str, Callable[[Any], Any]]] = {
+    "amount": str,
+    "created": micros,
+    "deadline": micros,
+    "money": int,
+    "state": int,
+    "controlled": int,
+    "waits": int,
+    "price": lambda price: None if price is None else price.SerializeToString(),
+    "clock": lambda clock: json.dumps(dict(clock), sort_keys=True),
+    "ended": lambda ended: None if ended is None else micros(ended),
+}
+"""How what no column can hold is written."""
+
+
 def write_job(job: Job) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(job, name) for name in _FIELDS}
-    return row | {
-        "amount": str(job.amount),
-        "created": micros(job.created),
-        "deadline": micros(job.deadline),
-        "money": int(job.money),
-        "state": int(job.state),
-        "waits": int(job.waits),
-        "controlled": int(job.controlled),
-        "price": None if job.price is None else job.price.SerializeToString(),
-        "clock": json.dumps(dict(job.clock), sort_keys=True),
-        "ended": None if job.ended is None else micros(job.ended),
-    }
+    row: dict[str, Any] = dict(zip(_FIELDS, _VALUES(job), strict=True))
+    return row | {name: write(row[name]) for name, write in _WRITTEN.items()}
+
+
+def write_changes(before: Job, after: Job) -> dict[str, Any]:
+    """Return the columns in which a job is another than before: an index is touched only by what is in it."""
+    differ = [name for name, was, now in zip(_FIELDS, _VALUES(before), _VALUES(after), strict=True) if was != now]
+    return {name: _WRITTEN[name](getattr(after, name)) if name in _WRITTEN else getattr(after, name) for name in differ}
 
 
 def read_job(row: Mapping[str, Any]) -> Job:
@@ -76,8 +88,12 @@ def write_submission(submission: Submission) -> dict[str, Any]:
 
 
 def read_record(row: Mapping[str, Any]) -> Record:
+    return Record(read_job(row), read_submission(row))
+
+
+def read_submission(row: Mapping[str, Any]) -> Submission:
     order = Order.FromString(row["ordered"])
-    return Record(read_job(row), Submission(row["request_id"] or "", order, row["user"], row["annotation"], row["contents"]))
+    return Submission(row["request_id"] or "", order, row["user"], row["annotation"], row["contents"])
 
 
 def read_outcome(row: Mapping[str, Any]) -> Outcome | None:

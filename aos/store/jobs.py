@@ -28,6 +28,8 @@ from aos.store.job_rows import (
     read_outcome,
     read_output,
     read_record,
+    read_submission,
+    write_changes,
     write_event,
     write_job,
     write_submission,
@@ -75,7 +77,7 @@ class SqlJobStore:
                 _insert(tx, "job_requests", {"number": number, **write_submission(record.submission)})
                 checks.admitted(tx, number, record)
             elif record.job != existing.job:
-                _update(tx, record.job)
+                _update(tx, existing.job, record.job)
             return record
 
         return await self._database.transact(work)
@@ -90,7 +92,11 @@ class SqlJobStore:
 
     async def accept(self, job_id: str, decide: Decide) -> tuple[Change | None, Row]:
         def work(tx: Transaction) -> tuple[Change | None, Row]:
-            return self._change(tx, job_id, decide), _read(_row(tx, f"{_WHOLE} WHERE id = ? AND {_ACCEPTED}", job_id))
+            change = self._change(tx, job_id, decide)
+            if change is None:
+                return None, _read(_row(tx, f"{_WHOLE} WHERE id = ? AND {_ACCEPTED}", job_id))
+            row = _row(tx, f"{_ASKED} WHERE id = ?", job_id)
+            return change, Row(row["number"], change.job, read_submission(row), None, checks.read_risk(row))
 
         return await self._database.transact(work)
 
@@ -102,10 +108,10 @@ class SqlJobStore:
             change = self._move(tx, row, decide)
             if change is None:
                 return None
-            asked = tx.query(f"{_ASKED} WHERE number = ?", [row["number"]])
-            output = _output(tx, row["number"])
-            found = next(asked)
-            return Leased(change, read_record({**row, **found}).submission, output, checks.read_risk(found))
+            found = next(tx.query(f"{_ASKED} WHERE number = ?", [row["number"]]))
+            # nothing was said of a job that nobody has had before
+            output = _output(tx, row["number"]) if change.job.attempts > 1 else Output("", [])
+            return Leased(change, read_submission(found), output, checks.read_risk(found))
 
         return await self._database.transact(work, durable=False)
 
@@ -122,7 +128,7 @@ class SqlJobStore:
         if move is None:
             return None
         if move.job != job:
-            _update(tx, move.job)
+            _update(tx, job, move.job)
         checks.moved(tx, number, job, move, self._risk)
         if move.result is not None:
             checks.keep_result(tx, number, move.result)
@@ -133,18 +139,12 @@ class SqlJobStore:
             job_traces.keep(tx, number, move.trace)
         if move.attestation is not None:
             job_attestations.keep(tx, number, move.attestation)
-        sequence = row["sequence"]
-        numbered: list[JobEvent] = []
-        for event in move.events:
-            sequence += 1
-            said = JobEvent(sequence=sequence)
-            said.MergeFrom(event)
-            _insert(tx, "job_events", {"number": number, "sequence": sequence, **write_event(event)})
-            numbered.append(said)
+        kept = [tx.execute(_EVENT, [number, number, *write_event(event).values()]) for event in move.events]
         if move.job.clock.get(self._node, 0) > count:
             self._clock.ticked(tx, move.job.clock)
+        numbered = [_numbered(cursor.fetchone()[0], event) for cursor, event in zip(kept, move.events, strict=True)]
         if numbered and not self._alone():
-            tx.notify(news.CHANNEL, news.moved(self._node, job.id, move.job.state, sequence))
+            tx.notify(news.CHANNEL, news.moved(self._node, job.id, move.job.state, numbered[-1].sequence))
         return Change(move.job, tuple(numbered))
 
     async def extend(self, more: Sequence[More]) -> Sequence[JobEvent | None]:
@@ -198,11 +198,16 @@ class SqlJobStore:
     async def attestation(self, job_id: str) -> Attestation | None:
         return await self._database.transact(lambda tx: job_attestations.find(tx, job_id))
 
-    async def events(self, job_id: str, *, after: int, limit: int) -> Sequence[JobEvent]:
-        sql = """SELECT sequence, state, chunk, CASE WHEN state IS NULL AND chunk IS NULL THEN
+    async def behind(self, job_id: str, *, project: str | None, after: int, limit: int) -> tuple[State, Sequence[JobEvent]]:
+        events = """SELECT sequence, state, chunk, CASE WHEN state IS NULL AND chunk IS NULL THEN
                 (SELECT outcome FROM job_outcomes WHERE number = job_events.number) END AS outcome
-            FROM job_events WHERE number = (SELECT number FROM jobs WHERE id = ?) AND sequence > ? ORDER BY sequence LIMIT ?"""
-        return await self._database.transact(lambda tx: [read_event(row) for row in tx.query(sql, [job_id, after, limit])])
+            FROM job_events WHERE number = ? AND sequence > ? ORDER BY sequence LIMIT ?"""
+
+        def work(tx: Transaction) -> tuple[State, Sequence[JobEvent]]:
+            job = _row(tx, f"SELECT number, project, state FROM jobs WHERE id = ? AND {_ACCEPTED}", job_id, project=project)
+            return State(job["state"]), [read_event(row) for row in tx.query(events, [job["number"], after, limit])]
+
+        return await self._database.transact(work)
 
     async def output(self, job_id: str) -> Output:
         return await self._database.transact(
@@ -253,14 +258,22 @@ class SqlJobStore:
         sql = f"{_WHOLE} WHERE {_UNSETTLED} ORDER BY number LIMIT ?"
         return await self._database.transact(lambda tx: [_read(row) for row in tx.query(sql, [limit])])
 
+    async def settled(self, job_ids: Sequence[str]) -> None:
+        sql = f"UPDATE jobs SET money = {int(Money.SETTLED)} WHERE id = ? AND {_UNSETTLED}"
+
+        def work(tx: Transaction) -> None:
+            for one in sorted(job_ids):  # rows are locked in one order, whoever locks several
+                tx.execute(sql, [one])
+
+        await self._database.transact(work, durable=False)
+
 
 _WHOLE: Final = f"""SELECT number, {ALL}, outcome, {checks.RISK} FROM jobs JOIN job_requests USING (number)
     LEFT JOIN job_outcomes USING (number) LEFT JOIN job_risk USING (number)"""
-_ASKED: Final = (
-    f"SELECT {ASKED}, request_id, {checks.RISK} FROM jobs JOIN job_requests USING (number) LEFT JOIN job_risk USING (number)"
-)
+_ASKED: Final = f"SELECT number, {ASKED}, request_id, {checks.RISK} FROM jobs JOIN job_requests USING (number) LEFT JOIN job_risk USING (number)"
 _MOVING: Final = f"SELECT number, {JOB} FROM jobs WHERE id = ?"
-_LAST: Final = "SELECT max(sequence) FROM job_events WHERE number = (SELECT number FROM jobs WHERE id = ?)"
+_EVENT: Final = """INSERT INTO job_events (number, sequence, state, chunk)
+    VALUES (?, (SELECT coalesce(max(sequence), 0) FROM job_events WHERE number = ?) + 1, ?, ?) RETURNING sequence"""
 
 # a running job has events: its moves until then
 _EXTEND: Final = f"""INSERT INTO job_events (number, sequence, chunk)
@@ -290,12 +303,14 @@ def _row(tx: Transaction, sql: str, job_id: str, *, project: str | None = None) 
 
 
 def _locked(tx: Transaction, job_id: str, lock: str) -> dict[str, Any] | None:
-    """Return the job's moving part, locked, with the sequence of its last event; None if it is not there, or passed over."""
-    found = tx.query(f"{_MOVING}{lock}", [job_id])
-    # a statement of its own: what is read by the one that waits for the lock is as old as its beginning
-    last = tx.execute(_LAST, [job_id])
-    row = next(found, None)
-    return None if row is None else {**row, "sequence": last.fetchone()[0] or 0}
+    """Return the job's moving part, locked; None if it is not there, or passed over."""
+    return next(tx.query(f"{_MOVING}{lock}", [job_id]), None)
+
+
+def _numbered(sequence: int, event: JobEvent) -> JobEvent:
+    said = JobEvent(sequence=sequence)
+    said.MergeFrom(event)
+    return said
 
 
 def _read(row: dict[str, Any]) -> Row:
@@ -305,12 +320,12 @@ def _read(row: dict[str, Any]) -> Row:
 
 def _insert(tx: Transaction, table: str, row: dict[str, Any], returning: str = "") -> Cursor:
     names = ", ".join(f'"{name}"' for name in row)
-    return tx.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in row)}) {returning}", row)
+    return tx.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(row))}) {returning}", list(row.values()))
 
 
-def _update(tx: Transaction, job: Job) -> None:
-    values = write_job(job)
-    tx.execute(f"UPDATE jobs SET {', '.join(f'{name} = :{name}' for name in values)} WHERE id = :id", values)
+def _update(tx: Transaction, before: Job, after: Job) -> None:
+    values = write_changes(before, after)
+    tx.execute(f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in values)} WHERE id = ?", [*values.values(), after.id])
 
 
 def _find(tx: Transaction, project: str, request_id: str, *, lock: str = "") -> Record | None:

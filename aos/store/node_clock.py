@@ -31,8 +31,8 @@ class NodeClock:
     def count(self, tx: Transaction) -> int:
         """Return how many events there were; call it when the job is locked, so that later events of the job count higher."""
         if tx.dialect is Dialect.SQLITE:
-            row = tx.execute("SELECT count FROM node_counts WHERE node = ?", [self._node]).fetchone()
-            return 0 if row is None else row[0]
+            self._heard = self._kept(tx) or self._counted(tx)
+            return self._heard.get(self._node, 0)
         with self._lock:
             if self._next == self._end:
                 self._next = tx.execute("SELECT nextval('node_counts')").fetchone()[0]
@@ -41,9 +41,7 @@ class NodeClock:
             return self._next - 1
 
     def known(self, tx: Transaction) -> Mapping[str, int]:
-        """Return all that the node has heard, over all jobs and restarts."""
-        if tx.dialect is Dialect.SQLITE:
-            return self._kept(tx)
+        """Return all that the node has heard, over all jobs and restarts; call it behind ``count``."""
         with self._lock:
             if self._heard is None:
                 self._heard = self._others(self._kept(tx))
@@ -52,8 +50,6 @@ class NodeClock:
     def ticked(self, tx: Transaction, clock: Mapping[str, int]) -> None:
         """Keep the clock of an event that was counted: it holds all that was known."""
         if tx.dialect is Dialect.SQLITE:
-            sql = "INSERT INTO node_counts VALUES (?, ?) ON CONFLICT (node) DO UPDATE SET count = excluded.count"
-            tx.execute(sql, [self._node, clock[self._node]])
             sql = "INSERT INTO node_clocks VALUES (?, ?) ON CONFLICT (node) DO UPDATE SET clock = excluded.clock"
         else:
             with self._lock:
@@ -65,6 +61,11 @@ class NodeClock:
     def _kept(self, tx: Transaction) -> Mapping[str, int]:
         rows = tx.execute("SELECT clock FROM node_clocks WHERE node = ?", [self._node])
         return merge(*(json.loads(clock) for (clock,) in rows))
+
+    def _counted(self, tx: Transaction) -> Mapping[str, int]:
+        """Return what a dispatcher counted before there were clocks: its own events only."""
+        row = tx.execute("SELECT count FROM node_counts WHERE node = ?", [self._node]).fetchone()
+        return {} if row is None else {self._node: row[0]}
 
     def _others(self, clock: Mapping[str, int]) -> Mapping[str, int]:
         # its own count is another transaction's that runs beside this one

@@ -25,6 +25,9 @@ GROUP: Final = 256
 BUSY_SECONDS: Final = 10.0
 """How long to wait for another process (a backup, the sqlite-utils CLI) to let go of the file."""
 
+STATEMENTS: Final = 512
+"""Most statements that are kept prepared: more than there are."""
+
 ATTEMPT: Final = "attempt"
 """The savepoint of one transaction among others."""
 
@@ -122,7 +125,7 @@ class SqliteFile:
 
     def _run(self) -> None:
         try:
-            connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+            connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=STATEMENTS)
             db = SqliteTransaction(connection)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")
@@ -152,17 +155,8 @@ class SqliteFile:
                 job = self._inbox.get_nowait()
         except Empty:
             pass
-        outcomes: list[_Outcome] = []
         self._wait_for_disk(db, wait=any(one.durable for one in jobs))
-        try:
-            with db.atomic():
-                if len(jobs) == 1:  # needs no savepoint: what it raises undoes the whole
-                    outcomes.append((jobs[0], jobs[0].work(db), None))
-                else:
-                    outcomes.extend(_attempt(db, job) for job in jobs)
-        except BaseException as error:  # the commit itself failed: nobody's work is kept
-            outcomes = [(job, None, error) for job in jobs]
-            db.notes.clear()
+        outcomes = _tried(db, jobs, _freely) or _tried(db, jobs, _apart) or []
         if db.notes:
             notes, db.notes = db.notes, []
             self._listeners.tell(notes)
@@ -175,7 +169,39 @@ class SqliteFile:
             self._waits = wait
 
 
-def _attempt(db: SqliteTransaction, job: _Job) -> _Outcome:
+class _Spoilt(Exception):
+    """A transaction wrote something before it failed, and the others of its group must not lose what they wrote."""
+
+
+def _tried(
+    db: SqliteTransaction, jobs: Sequence[_Job], run: Callable[[SqliteTransaction, _Job], _Outcome]
+) -> list[_Outcome] | None:
+    """Return what came of the jobs, all committed together; None if nothing is kept and they are to be run again, apart."""
+    try:
+        with db.atomic():
+            return [run(db, job) for job in jobs]
+    except _Spoilt as spoilt:
+        db.notes.clear()
+        # alone, it spoils nothing but its own
+        return [(jobs[0], None, spoilt.__cause__)] if len(jobs) == 1 else None
+    except BaseException as error:  # the commit itself failed: nobody's work is kept
+        db.notes.clear()
+        return [(job, None, error) for job in jobs]
+
+
+def _freely(db: SqliteTransaction, job: _Job) -> _Outcome:
+    """Run a job without a savepoint. Hardly any fails after it wrote something: so all pay for those that do, and seldom."""
+    changes, told = db.conn.total_changes, len(db.notes)
+    try:
+        return job, job.work(db), None
+    except Exception as error:
+        if db.conn.total_changes != changes:
+            raise _Spoilt from error
+        del db.notes[told:]
+        return job, None, error
+
+
+def _apart(db: SqliteTransaction, job: _Job) -> _Outcome:
     db.execute(f"SAVEPOINT {ATTEMPT}")  # what this one raises undoes only its own writes
     told = len(db.notes)
     try:

@@ -8,13 +8,17 @@ import secrets
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+import coincurve
 import rfc8785
 from eth_account import Account
 from eth_account.messages import SignableMessage, encode_typed_data
 from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 from aos.errors import BadSignature
 from aos.v1.registry_pb2 import Offer, OperatorProof
@@ -27,6 +31,13 @@ TEE_TAG: Final = b"tee"
 CAN: Final = ("exact", "embeddings", "images", "image_edits", "controllers")
 """What an offer says of its model only if it is so."""
 """Before the digest of evidence, in what a registration's proof says."""
+SIGNATURE_BYTES: Final = 65
+ADDRESS_BYTES: Final = 20
+WORD: Final = 32
+RECOVERY: Final = (27, 28)
+"""What v of a signature is, as signers write it."""
+STATEMENTS: Final = 64
+"""Most kinds of structs whose types' digests are kept."""
 PROOF_SECONDS: Final = 60
 """How far a proof's `issued_at` may be from the reader's clock."""
 
@@ -113,7 +124,7 @@ def _write_secret(path: Path, digits: str) -> None:
 def signer(statement: SignableMessage, signature: bytes, claimed: str) -> str:
     """Return the address that signed. Raises BadSignature if it is not the claimed one."""
     try:
-        address = Account.recover_message(statement, signature=signature)
+        address = _recovered(statement, signature)
     except Exception as error:  # eth-keys raises several kinds for malformed signatures
         raise BadSignature(claimed, "it is malformed") from error
     if address.lower() != claimed.lower():
@@ -121,11 +132,55 @@ def signer(statement: SignableMessage, signature: bytes, claimed: str) -> str:
     return address
 
 
+def _recovered(statement: SignableMessage, signature: bytes) -> str:
+    if len(signature) != SIGNATURE_BYTES or signature[-1] not in RECOVERY:  # other spellings of v
+        return Account.recover_message(statement, signature=signature)
+    # what the line above does, with fewer looks at what is known here, in a quarter of the time
+    said = digest_of(statement)
+    public = coincurve.PublicKey.from_signature_and_message(
+        signature[:-1] + bytes([signature[-1] - RECOVERY[0]]), said, hasher=None
+    )
+    return str(to_checksum_address(keccak(public.format(compressed=False)[1:])[-ADDRESS_BYTES:]))
+
+
+def digest_of(statement: SignableMessage) -> bytes:
+    """Return the 32 bytes that are signed."""
+    return bytes(keccak(b"\x19" + statement.version + statement.header + statement.body))
+
+
 def statement(kind: str, fields: list[tuple[str, str]], message: dict[str, Any]) -> SignableMessage:
-    """Return the EIP-712 statement of one struct; ``fields`` are (name, type) in the struct's order."""
-    return encode_typed_data(
-        DOMAIN, {kind: [{"name": name, "type": type_} for name, type_ in fields]}, message
-    )  # fmt: skip
+    """Return the EIP-712 statement of one struct; ``fields`` are (name, type) in the struct's order.
+
+    Types are `string`, `address`, `bytes32` and unsigned integers. Raises ValueError or OverflowError for a value that does not
+    fit. It is what eth-account's encode_typed_data returns, in a tenth of the time: what is the same for all structs of a kind is
+    worked out once.
+    """
+    domain, of_type = _fixed(kind, tuple(fields))
+    return SignableMessage(b"\x01", domain, bytes(keccak(of_type + b"".join(word(type_, message[name]) for name, type_ in fields))))
+
+
+@lru_cache(maxsize=STATEMENTS)
+def _fixed(kind: str, fields: tuple[tuple[str, str], ...]) -> tuple[bytes, bytes]:
+    """Return the digests of the domain and of the struct's type."""
+    domain = encode_typed_data(DOMAIN, {kind: [{"name": "nothing", "type": "bytes32"}]}, {"nothing": bytes(WORD)}).header
+    return domain, bytes(keccak(text=f"{kind}({','.join(f'{type_} {name}' for name, type_ in fields)})"))
+
+
+def word(type_: str, value: Any) -> bytes:
+    """Return the 32 bytes that stand for a value of the type in a struct. Raises ValueError or OverflowError if it does not fit."""
+    if type_ == "string":
+        return bytes(keccak(text=value))
+    if type_ == "address":
+        digits = value.removeprefix("0x")
+        if len(digits) != 2 * ADDRESS_BYTES or digits == value:
+            raise ValueError(f"{value!r} is no address")
+        return bytes.fromhex(digits).rjust(WORD, b"\x00")
+    if type_ == "bytes32":
+        if len(value) != WORD:
+            raise ValueError(f"{len(value)} bytes are not {WORD}")
+        return bytes(value)
+    bits = int(type_.removeprefix("uint"))
+    return value.to_bytes(bits // 8, "big").rjust(WORD, b"\x00")
 
 
 def attach_statement(nonce: bytes, dispatcher: str, operator: str) -> SignableMessage:

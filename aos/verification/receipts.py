@@ -6,10 +6,10 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, TypeVar, cast
 
 from eth_account.messages import SignableMessage
-from eth_utils.crypto import keccak
 
 from aos.control_order import argument_digest
 from aos.errors import BadReceipt, BadSignature
@@ -20,14 +20,20 @@ from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import Determinism, Embedding, FinishReason
 from aos.vectors import packed
 from aos.verification.clock import NODE, NODE_CHARS
-from aos.verification.keys import OperatorKey, signer, statement
+from aos.verification.keys import OperatorKey, digest_of, signer, statement
 from aos.verification.states import check_state
 from aos.verification.upstream import is_upstream, name_digest
+
+T = TypeVar("T")
 
 DIGEST_BYTES: Final = 32
 ADDRESS_BYTES: Final = 20
 PRICE_DIGITS: Final = 78
 """Of 2^256."""
+REMEMBERED: Final = 512
+"""Of so many statements and signatures it is remembered what was found; of none that is false."""
+REMEMBERED_BYTES: Final = 4096
+"""Larger ones are looked at anew each time."""
 # whatever could be written in two ways would let a receipt be changed under its signature
 _PRICE: Final = re.compile(rf"0|[1-9][0-9]{{0,{PRICE_DIGITS - 1}}}")
 DIGESTS: Final = (
@@ -67,7 +73,7 @@ def address(receipt: Receipt) -> str:
 
 def receipt_statement(receipt: Receipt) -> SignableMessage:
     """Return what the operator signs. Raises BadReceipt for a field that does not fit its type."""
-    return statement("Receipt", FIELDS, receipt_message(receipt))
+    return _remembered(_stated, receipt)
 
 
 def receipt_message(receipt: Receipt) -> dict[str, Any]:
@@ -126,11 +132,7 @@ def _check_controlled(receipt: Receipt, job: str) -> None:
 
 def digest(receipt: Receipt) -> bytes:
     """Return the receipt's 32-byte EIP-712 digest: its key in every store, ledger and dispute."""
-    return _digest(receipt_statement(receipt))
-
-
-def _digest(said: SignableMessage) -> bytes:
-    return bytes(keccak(b"\x19" + said.version + said.header + said.body))
+    return digest_of(receipt_statement(receipt))
 
 
 def sign(receipt: Receipt, key: OperatorKey) -> Receipt:
@@ -144,13 +146,32 @@ def sign(receipt: Receipt, key: OperatorKey) -> Receipt:
 
 def check_signature(receipt: Receipt) -> str:
     """Return the signing operator's address. Raises BadReceipt or BadSignature."""
-    return signer(receipt_statement(receipt), receipt.signature, address(receipt))
+    return _remembered(_signed, receipt)
 
 
 def check_and_digest(receipt: Receipt) -> tuple[str, bytes]:
     """Return what ``check_signature`` and ``digest`` do, in little more than the time of one. Raises BadReceipt or BadSignature."""
-    said = receipt_statement(receipt)
-    return signer(said, receipt.signature, address(receipt)), _digest(said)
+    return check_signature(receipt), digest(receipt)
+
+
+def _stated(receipt: Receipt) -> SignableMessage:
+    return statement("Receipt", FIELDS, receipt_message(receipt))
+
+
+def _signed(receipt: Receipt) -> str:
+    return signer(receipt_statement(receipt), receipt.signature, address(receipt))
+
+
+def _remembered(find: Callable[[Receipt], T], receipt: Receipt) -> T:
+    """Return what ``find`` finds, which depends on nothing but the receipt's bytes: one process may want it several times."""
+    if receipt.ByteSize() > REMEMBERED_BYTES:
+        return find(receipt)
+    return cast("T", _found(cast("Callable[[Receipt], object]", find), receipt.SerializeToString(deterministic=True)))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _found(find: Callable[[Receipt], object], written: bytes) -> object:
+    return find(Receipt.FromString(written))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from eth_account.messages import SignableMessage, encode_typed_data
-from eth_utils.crypto import keccak
 
 from aos.v1.receipt_pb2 import Receipt
+from aos.verification.keys import digest_of, word
 from aos.verification.receipts import FIELDS, receipt_message
 
 VERSION: Final = "1"
 INFERENCE: Final = "AOS Inference Serving"
 FINE_TUNING: Final = "AOS Fine-Tuning Serving"
-WORD: Final = 32
 
 _LINE: Final = [("user", "address"), ("root", "bytes32"), ("total", "uint256"), ("count", "uint256")]
 _BATCH: Final = [("provider", "address"), ("lines", "Line[]"), ("nonce", "uint256"), ("deadline", "uint256")]
@@ -91,20 +90,12 @@ def settlement_statement(
 def receipt_words(receipt: Receipt) -> tuple[bytes, ...]:
     """Return the 32-byte words of the receipt's struct, texts by their hashes: what a contract is shown. Raises BadReceipt."""
     message = receipt_message(receipt)
-    return tuple(_word(type_, message[name]) for name, type_ in FIELDS)
-
-
-def _word(type_: str, value: Any) -> bytes:
-    if type_ == "string":
-        return bytes(keccak(text=value))
-    if type_ == "address":
-        return bytes.fromhex(value[2:]).rjust(WORD, b"\x00")
-    return value.to_bytes(WORD, "big") if type_.startswith("uint") else bytes(value)
+    return tuple(word(type_, message[name]) for name, type_ in FIELDS)
 
 
 def digest(statement: SignableMessage) -> bytes:
     """Return the 32 bytes that are signed."""
-    return bytes(keccak(b"\x19" + statement.version + statement.header + statement.body))
+    return digest_of(statement)
 
 
 def _statement(contract: Contract, types: Mapping[str, list[tuple[str, str]]], message: dict[str, Any]) -> SignableMessage:

@@ -109,10 +109,6 @@ class Life(RuleBasedStateMachine):
         self.make(jobs.fail(self.view(), self.at(), lease=self.lease(ago), error=JobError(message="no")))
 
     @rule()
-    def settle(self) -> None:
-        self.make(jobs.settle(self.view()))
-
-    @rule()
     def cancel(self) -> None:
         if self.job.money is not Money.PENDING:
             self.make(jobs.cancel(self.view(), self.at()))

@@ -25,7 +25,7 @@ async def ask_all(store: SqlJobStore, statements: list[str]) -> None:
     await store.purge(ended_before=NOW, project=None, limit=9)
     await store.purge_beyond(1, own={}, limit=9)
     await store.standing(record.job.id, project=None)
-    await store.events(record.job.id, after=0, limit=9)
+    (await store.behind(record.job.id, project=None, after=0, limit=9))[1]
     await store.output(record.job.id)
     await store.waiting()
     await store.leased()

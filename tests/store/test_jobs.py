@@ -115,7 +115,7 @@ class TestChange:
         told += (await store.change(record.job.id, lambda view: jobs.cancel(view, AT))).events
 
         assert [event.sequence for event in told] == list(range(2, len(told) + 2))
-        assert list(await store.events(record.job.id, after=1, limit=100)) == told
+        assert list((await store.behind(record.job.id, project=None, after=1, limit=100))[1]) == told
         assert (await store.output(record.job.id)).tokens == [0, 1, 2]
         assert (await store.get(record.job.id, project=None)).outcome == told[-1].outcome
 
@@ -184,13 +184,21 @@ class TestLists:
 
         assert [job.id for job in await store.due(NOW, limit=9)] == [early.job.id]
 
+    async def test_settled_after_the_end_only(self, store):
+        """A job that has not ended has its money held, whoever says otherwise; those beside it are marked."""
+        running, ended = await kept(store), await kept(store, 2)
+        await store.change(ended.job.id, lambda view: jobs.cancel(view, AT))
+        await store.settled([running.job.id, "f" * 64, ended.job.id])
+
+        assert [await store.money(one.job.id) for one in (running, ended)] == [Money.HELD, Money.SETTLED]
+
     async def test_unsettled(self, store):
         """Ended jobs are listed until their settlement is marked."""
         record = await kept(store)
         assert await store.unsettled(limit=9) == []
         await store.change(record.job.id, lambda view: jobs.cancel(view, AT))
         assert [row.job.id for row in await store.unsettled(limit=9)] == [record.job.id]
-        await store.change(record.job.id, jobs.settle)
+        await store.settled([record.job.id])
 
         assert await store.unsettled(limit=9) == []
         assert await store.money(record.job.id) is Money.SETTLED
@@ -205,14 +213,37 @@ class TestReopen:
             record = await kept(store)
             last = (await store.change(record.job.id, assign)).job.clock["1"]
             before = await store.get(record.job.id, project=None)
-            events = await store.events(record.job.id, after=0, limit=9)
+            events = (await store.behind(record.job.id, project=None, after=0, limit=9))[1]
         async with opened(database_address) as database:
             store = SqlJobStore(database, node="1")
 
             assert await store.get(record.job.id, project=None) == before
-            assert await store.events(record.job.id, after=0, limit=9) == events
+            assert (await store.behind(record.job.id, project=None, after=0, limit=9))[1] == events
             second = await kept(store, 2)
             assert (await store.standing(second.job.id, project=None)).clock["1"] > last
+
+    async def test_counts_go_on_from_before_there_were_clocks(self, tmp_path):
+        """A file in which only the dispatcher's own events were counted goes on from that count."""
+        async with opened(tmp_path / "jobs.db") as database:
+            await database.migrate("jobs")
+            await database.transact(lambda tx: tx.execute("INSERT INTO node_counts VALUES ('1', 7)") and None)
+            store = SqlJobStore(database, node="1")
+            first, second = await kept(store), await kept(store, 2)
+
+            assert [(await store.standing(one.job.id, project=None)).clock["1"] for one in (first, second)] == [8, 9]
+
+
+class TestEventsBehind:
+    async def test_of_its_project_only(self, store):
+        """The events of a job are shown to its project, and to who may see all; to another it is none, nor is one not accepted."""
+        record, pending = await kept(store), await kept(store, 2, accepted=False)
+
+        for project in (record.job.project, None):
+            state, events = await store.behind(record.job.id, project=project, after=0, limit=9)
+            assert (state, len(events)) == (State.QUEUED, 1)
+        for job_id, project in ((record.job.id, "projects/other"), (pending.job.id, None)):
+            with pytest.raises(JobNotFound):
+                await store.behind(job_id, project=project, after=0, limit=9)
 
 
 class TestEventLog:
@@ -259,7 +290,7 @@ class TestEventLog:
         record = await kept(store)
         for _ in range(2):
             await log.change(record.job.id, lambda view: jobs.cancel(view, AT))
-        await log.change(record.job.id, jobs.settle)
+        await store.settled([record.job.id])
 
         assert [job.state for job in ended] == [State.CANCELLED]
 

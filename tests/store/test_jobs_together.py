@@ -80,7 +80,7 @@ class TestLeases:
 
         assert sorted(one.change.job.id for one in leased if one) == sorted(record.job.id for record in records)
         for record in records:
-            events = await two[0].events(record.job.id, after=0, limit=9)
+            events = (await two[0].behind(record.job.id, project=None, after=0, limit=9))[1]
             assert [event.sequence for event in events] == [1, 2]
 
     async def test_one_that_another_is_about_to_have(self, two):
@@ -122,7 +122,7 @@ class TestChanges:
         await asyncio.gather(first, second)
 
         assert seen == [State.ASSIGNED]
-        events = await two[0].events(record.job.id, after=0, limit=9)
+        events = (await two[0].behind(record.job.id, project=None, after=0, limit=9))[1]
         assert [event.WhichOneof("event") for event in events] == ["state", "state", "outcome"]
 
     async def test_no_event_is_lost(self, two):
@@ -145,7 +145,7 @@ class TestChanges:
 
         assert [len(one) for one in told] == [8] * 15
         for record in records:
-            events = await two[1].events(record.job.id, after=0, limit=99)
+            events = (await two[1].behind(record.job.id, project=None, after=0, limit=99))[1]
             assert [event.sequence for event in events] == list(range(1, 3 + 2 + 30))
             tokens = [token for event in events for token in event.chunk.tokens]
             assert sorted(tokens) == sorted([0, *(number for number in range(1, 16) for _ in range(2))])

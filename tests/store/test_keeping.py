@@ -42,7 +42,7 @@ async def settled(store: SqlJobStore, number: int, ended=NOW, **changes) -> str:
         return jobs.Move(replace(view.job, state=State.COMPLETED, ended=ended), outcome=outcome)
 
     await store.change(record.job.id, end)
-    await store.change(record.job.id, jobs.settle)
+    await store.settled([record.job.id])
     return record.job.id
 
 

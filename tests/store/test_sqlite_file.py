@@ -99,6 +99,33 @@ class TestCallers:
         assert [str(one) for one in found] == ["None", "no", "None"]
         assert await numbers(file) == [1, 3]
 
+    async def test_run_once_beside_a_refusal(self, file):
+        """One that refuses before it writes anything is told so, and the others of its group are not run again."""
+        runs: list[int] = []
+
+        def refuses(db: Database) -> None:
+            raise ValueError("no")
+
+        def counted(db: Database) -> None:
+            runs.append(1)
+            add(1)(db)
+
+        found = await together(file, lambda: file.transact(counted), lambda: file.transact(refuses))
+
+        assert [str(one) for one in found] == ["None", "no"]
+        assert (runs, await numbers(file)) == ([1], [1])
+
+    async def test_alone_and_failing(self, file):
+        """What one that shares its commit with nobody wrote before it failed is undone."""
+
+        def fails(db: Database) -> None:
+            add(2)(db)
+            raise ValueError("no")
+
+        with pytest.raises(ValueError, match="no"):
+            await file.transact(fails)
+        assert await numbers(file) == []
+
     async def test_from_two_loops(self, file):
         """Callers of different event loops share a commit, and each is told in its own."""
 

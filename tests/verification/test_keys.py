@@ -4,11 +4,14 @@ import stat
 
 import pytest
 from eth_account import Account
+from eth_account.messages import encode_typed_data
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aos.errors import BadSignature
 from aos.v1.registry_pb2 import Offer
 from aos.v1.types_pb2 import Price
-from aos.verification.keys import OperatorKey, attach_statement, check_proof, digest_offers, prove, signer
+from aos.verification.keys import DOMAIN, OperatorKey, attach_statement, check_proof, digest_offers, prove, signer, statement
 
 SECRET = "01" * 32
 KEY = OperatorKey(Account.from_key(SECRET))
@@ -159,3 +162,57 @@ class TestProof:
         proof = prove(KEY, "renew", [], issued_at=NOW)
         with pytest.raises(BadSignature):
             check_proof(proof, "unregister", [], now=NOW, last=0)
+
+
+VALUES = {
+    "string": st.text(st.characters(exclude_categories=["Cs"])),
+    "bytes32": st.binary(min_size=32, max_size=32),
+    "address": st.binary(min_size=20, max_size=20).map(lambda raw: f"0x{raw.hex()}"),
+    "uint32": st.integers(0, 2**32 - 1),
+    "uint64": st.integers(0, 2**64 - 1),
+    "uint256": st.integers(0, 2**256 - 1),
+}
+
+
+class TestStatement:
+    @given(st.data())
+    def test_is_that_of_the_library(self, data):
+        """Whatever the fields and values, a wallet's library states the same bytes."""
+        types = data.draw(st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=6))
+        fields = [(f"field{at}", type_) for at, type_ in enumerate(types)]
+        message = {name: data.draw(VALUES[type_]) for name, type_ in fields}
+
+        typed = encode_typed_data(DOMAIN, {"Kind": [{"name": name, "type": type_} for name, type_ in fields]}, message)
+        assert statement("Kind", fields, message) == typed
+
+    @pytest.mark.parametrize(
+        ("type_", "value"),
+        [
+            ("bytes32", bytes(31)),
+            ("bytes32", bytes(33)),
+            ("address", "0x12"),
+            ("address", "12" * 21),
+            ("uint32", 2**32),
+            ("uint64", -1),
+        ],
+    )
+    def test_refuses_what_does_not_fit(self, type_, value):
+        """A value that is too short, too long or too large for its type is stated by nobody."""
+        with pytest.raises((ValueError, OverflowError)):
+            statement("Kind", [("field", type_)], {"field": value})
+
+
+class TestSigner:
+    @given(st.binary(min_size=32, max_size=32), st.sampled_from([0, 27]))
+    def test_both_ways_to_write_v(self, nonce, base):
+        """Who signed is found whether v counts from 0 or from 27."""
+        said = attach_statement(nonce, "d", KEY.address)
+        signature = KEY.sign(said)
+
+        assert signer(said, signature[:-1] + bytes([signature[-1] - 27 + base]), KEY.address) == KEY.address
+
+    @given(st.binary(max_size=70))
+    def test_what_is_no_signature(self, signature):
+        """Any other bytes are refused as a bad signature."""
+        with pytest.raises(BadSignature):
+            signer(attach_statement(bytes(32), "d", KEY.address), signature, KEY.address)
