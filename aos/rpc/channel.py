@@ -18,7 +18,8 @@ OPTIONS: Final = [
     # a server that comes back is found within seconds, not after grpc's two minutes
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # how long one attempt may take: pauses between attempts are the two above
+    ("grpc.min_reconnect_backoff_ms", 5_000),
 ]
 
 

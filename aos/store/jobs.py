@@ -270,7 +270,8 @@ class SqlJobStore:
 
 _WHOLE: Final = f"""SELECT number, {ALL}, outcome, {checks.RISK} FROM jobs JOIN job_requests USING (number)
     LEFT JOIN job_outcomes USING (number) LEFT JOIN job_risk USING (number)"""
-_ASKED: Final = f"SELECT number, {ASKED}, request_id, {checks.RISK} FROM jobs JOIN job_requests USING (number) LEFT JOIN job_risk USING (number)"
+_ASKED: Final = f"""SELECT number, {ASKED}, request_id, {checks.RISK} FROM jobs JOIN job_requests USING (number)
+    LEFT JOIN job_risk USING (number)"""
 _MOVING: Final = f"SELECT number, {JOB} FROM jobs WHERE id = ?"
 _EVENT: Final = """INSERT INTO job_events (number, sequence, state, chunk)
     VALUES (?, (SELECT coalesce(max(sequence), 0) FROM job_events WHERE number = ?) + 1, ?, ?) RETURNING sequence"""
