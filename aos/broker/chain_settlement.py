@@ -86,7 +86,7 @@ class ChainSettlement:
 
     async def _next(self, provider: str) -> ChainBatch | None:
         """Return a new batch of a provider's receipts; None if there is nothing to settle, or another is under way."""
-        account, payers = f"accounts/{provider}", self.settings.payers
+        account, payers = f"accounts/{provider}", {**self.settings.payers, **await self._store.bound()}
         if any(one.provider == provider for one in await self._store.batches(Progress.MADE, OPEN)):
             return None  # what it takes from the users is not known yet
         receipts = await self._store.waiting(account, list(payers), self.settings.receipts)

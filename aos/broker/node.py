@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from aos.broker.accounts import Movement
 from aos.broker.chain import ChainSettings
 from aos.broker.chain_calls import OnChain
+from aos.broker.chain_duties import ChainDuties
+from aos.broker.chain_metrics import ChainMetrics, ChainPart
 from aos.broker.chain_settlement import ChainSettlement
-from aos.broker.chain_store import SettlementChain
+from aos.broker.chain_store import DutyChain
 from aos.broker.metrics import BrokerMetrics
 from aos.broker.requests_servicer import RequestsServicer
 from aos.broker.servicer import BrokerServicer
@@ -24,6 +26,8 @@ from aos.store.sqlite import SqliteFile
 from aos.store.sqlite_broker import SqliteBrokerStore
 from aos.store.sqlite_broker_chain import MIGRATIONS as CHAIN
 from aos.store.sqlite_broker_chain import SqliteChainStore
+from aos.store.sqlite_broker_duties import MIGRATIONS as DUTIES
+from aos.store.sqlite_broker_duties import SqliteDutyStore
 from aos.store.sqlite_broker_ledger import SqliteLedgerStore
 from aos.store.sqlite_broker_requests import MIGRATIONS as WALLETS
 from aos.store.sqlite_broker_requests import SqliteWalletStore
@@ -51,36 +55,60 @@ async def running_broker(
     new_id: Callable[[], str],
     metrics: CollectorRegistry | None = None,
     contract: Contract = EMBEDDED,
-    chain: SettlementChain | None = None,
+    chain: DutyChain | None = None,
     chain_settings: ChainSettings | None = None,
+    jobs_beside: bool = False,
 ) -> AsyncGenerator[BrokerNode]:
     """Give a broker that keeps its journal in the file. ``new_id`` names transfers; it never gives the same twice.
 
     It settles and checks its books by itself as often as its settings say, and counts what it finds in ``metrics``.
     Wallets sign requests for ``contract``. With a ``chain``, receipts of the accounts that its settings name are settled there.
+    ``jobs_beside`` says that the jobs whose money it holds are kept in the same file.
     """
     limits = settings or BrokerSettings()
     await file.transact(MIGRATIONS.apply)
     await file.transact(WALLETS.apply)
-    counted = BrokerMetrics(metrics or CollectorRegistry())
-    store, ledgers = SqliteBrokerStore(file), SqliteLedgerStore(file)
+    registry = metrics or CollectorRegistry()
+    counted = BrokerMetrics(registry)
+    store, ledgers = SqliteBrokerStore(file, jobs_beside=jobs_beside), SqliteLedgerStore(file)
     on_chain = None
     if chain is not None and chain_settings is not None:
         await file.transact(CHAIN.apply)
+        await file.transact(DUTIES.apply)
         on_chain = OnChain(chain, SqliteChainStore(file), chain_settings)
     servicer = BrokerServicer(store, ledgers, settings=limits, clock=clock, new_id=new_id, metrics=counted, on_chain=on_chain)
     requests = RequestsServicer(SqliteWalletStore(file), ledgers, settings=limits, contract=contract, clock=clock)
     async with AsyncExitStack() as stack:
         if limits.settle_seconds:
             await stack.enter_async_context(_again_and_again(lambda: _settle(servicer), clock, limits.settle_seconds))
-        if on_chain is not None:
+        if chain is not None and on_chain is not None:
             settling = ChainSettlement(
                 on_chain.chain, on_chain.store, store, settings=on_chain.settings, movement=lambda: Movement(new_id(), clock.now())
             )
-            await stack.enter_async_context(_again_and_again(settling.round, clock, on_chain.settings.seconds))
+            duty_store = SqliteDutyStore(file)
+            duties = ChainDuties(chain, on_chain.store, duty_store)
+            watched = ChainMetrics(ChainPart(chain, on_chain.store, on_chain.settings, duty_store), registry)
+            # one after the other: both send with one key
+            works = (settling.round, duties.round)
+            await stack.enter_async_context(
+                _again_and_again(lambda: _round(works, watched, clock), clock, on_chain.settings.seconds)
+            )
         if limits.check_seconds:
             await stack.enter_async_context(_again_and_again(lambda: _check(servicer), clock, limits.check_seconds))
         yield BrokerNode(servicer, requests)
+
+
+async def _round(works: Sequence[Callable[[], Awaitable[None]]], watched: ChainMetrics, clock: Clock) -> None:
+    """Do all, whatever becomes of one, and count. Raises what the last one that failed raised."""
+    failed: Exception | None = None
+    for work in works:
+        try:
+            await work()
+        except Exception as error:  # the others have their turn
+            failed = error
+    await watched.looked(clock.now(), done=failed is None)
+    if failed is not None:
+        raise failed
 
 
 async def _settle(servicer: BrokerServicer) -> None:

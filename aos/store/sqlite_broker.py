@@ -10,7 +10,7 @@ from sqlite_utils import Database
 from aos.broker.accounts import EXTERNAL, Balance, Deposit, Hold, Pot, Totals
 from aos.broker.ledger import Key, Ledger, Service, SubAccount
 from aos.broker.store import Decided, Deposited, Entry, Settled, Standings
-from aos.errors import HoldNotFound, ReceiptUsed
+from aos.errors import HoldNotFound
 from aos.store import sqlite_broker_rows as rows
 from aos.store.sqlite import SqliteFile
 
@@ -18,8 +18,13 @@ from aos.store.sqlite import SqliteFile
 class SqliteBrokerStore:
     """A BrokerStore in one file."""
 
-    def __init__(self, file: SqliteFile) -> None:
-        self._file = file
+    def __init__(self, file: SqliteFile, *, jobs_beside: bool = False) -> None:
+        """``jobs_beside``: the jobs are in the same file, so that holds need no disk of their own.
+
+        A hold is on disk before its job's acceptance, which comes behind it and waits; and a payment before the job's mark that it
+        was settled, so that what a loss of power undoes of it is paid again.
+        """
+        self._file, self._durable = file, not jobs_beside
 
     async def balance(self, account: str) -> Balance | None:
         """Return what an account has; None if there is none."""
@@ -51,15 +56,16 @@ class SqliteBrokerStore:
         def work(db: Database) -> Hold:
             before = rows.hold(db, hold)
             sub = None if key is None else rows.books(db, account).subs.get(key)
-            made, transfer = decide(before, rows.balance(db, account) or Balance(), sub)
+            there = rows.balances(db, [account])
+            made, transfer = decide(before, there.get(account, Balance()), sub)
             if before is None:
-                rows.post(db, made.account, transfer)
+                rows.post(db, made.account, transfer, there)
                 sql = """INSERT INTO broker_holds (name, account, amount, state, paid, receipt, pot)
                     VALUES (:name, :account, :amount, :state, :paid, :receipt, :pot)"""
                 db.execute(sql, rows.hold_row(made))
             return made
 
-        return await self._file.transact(work)
+        return await self._file.transact(work, durable=self._durable)
 
     async def settle(self, hold: str, decide: Callable[[Hold, SubAccount | None], Settled]) -> Hold:
         """Show ``decide`` the hold, and the sub-account that it binds. Raises HoldNotFound, and ReceiptUsed after a fee."""
@@ -73,9 +79,6 @@ class SqliteBrokerStore:
             if settled != before:
                 rows.post(db, settled.account, transfer)
                 if earned is not None:
-                    used = rows.find_earned(db, earned.receipt)
-                    if used is not None:
-                        raise ReceiptUsed(used.receipt, used.standing.value)
                     rows.keep_earned(db, earned)
                 sql = (
                     "UPDATE broker_holds SET amount = :amount, state = :state, paid = :paid, receipt = :receipt WHERE name = :name"
@@ -83,7 +86,7 @@ class SqliteBrokerStore:
                 db.execute(sql, rows.hold_row(settled))
             return settled
 
-        return await self._file.transact(work)
+        return await self._file.transact(work, durable=self._durable)
 
     async def totals(self) -> Totals:
         """Return the sums of all accounts and of all deposits, as they are at one time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -30,6 +30,8 @@ from aos.store.sqlite import SqliteFile
 from aos.verification import sums
 
 MIGRATIONS: Final = Migrations("broker chain")
+NEVER: Final = 1 << 62
+"""Later than any time."""
 
 
 @MIGRATIONS(name="0001_chain")
@@ -99,6 +101,11 @@ def _chain(db: Database) -> None:
         db.execute(sql)
 
 
+@MIGRATIONS(name="0002_payers")
+def _payers(db: Database) -> None:
+    db.execute("CREATE TABLE chain_payers (account TEXT PRIMARY KEY, wallet TEXT NOT NULL) STRICT, WITHOUT ROWID")
+
+
 class SqliteChainStore:
     """A ChainStore in one file."""
 
@@ -134,7 +141,7 @@ class SqliteChainStore:
                     if db.execute(sql, [one.receipt, one.operator, one.payer]).rowcount != 1:
                         raise ValueError(f"receipt {one.receipt} did not wait for a batch")
             rows.post(db, operator, leave(number, operator, amount, by))
-            return _batch(db, number)
+            return read_batch(db, number)
 
         return await self._file.transact(work)
 
@@ -142,15 +149,20 @@ class SqliteChainStore:
         """Return batches that are so far; of settled ones the latest first, of others the oldest."""
         order = "DESC" if progress is Progress.SETTLED else "ASC"
         sql = f"SELECT number FROM chain_batches WHERE progress = ? ORDER BY number {order} LIMIT ?"  # noqa: S608  # two words
-        return await self._file.transact(lambda db: [_batch(db, row["number"]) for row in list(db.query(sql, [progress, limit]))])
+        return await self._file.transact(
+            lambda db: [read_batch(db, row["number"]) for row in list(db.query(sql, [progress, limit]))]
+        )
 
     async def settled(self, batch: ChainBatch, found: Found, by: Movement) -> None:
         """Keep that the chain has it. Receipts of refused lines wait again, and their money comes back."""
 
         def work(db: Database) -> None:
-            before = _batch(db, batch.number)
+            before = read_batch(db, batch.number)
             sql = "UPDATE chain_batches SET progress = 'settled', tx = ?, block = ?, closes_at = ?, time = ? WHERE number = ?"
             db.execute(sql, [found.transaction, found.block, found.closes_at, rows.micros(by.time), batch.number])
+            sql = """INSERT INTO chain_claims (batch, look_at, attempts, done) VALUES (?, ?, 0, 0) ON CONFLICT (batch) DO UPDATE
+                SET look_at = excluded.look_at, done = 0"""
+            db.execute(sql, [batch.number, found.closes_at])
             for at, reason in found.refused.items():
                 if not before.lines[at].refused:
                     _free(db, before, at, reason, by)
@@ -162,17 +174,43 @@ class SqliteChainStore:
         sql = (
             "UPDATE chain_batches SET progress = 'made', attempt = attempt + 1, tx = '', block = 0, closes_at = 0 WHERE number = ?"
         )
-        await self._file.transact(lambda db: db.execute(sql, [batch.number]) and None)
+
+        def work(db: Database) -> None:
+            db.execute(sql, [batch.number])
+            # nothing can be claimed of it; should it be settled again, it is claimed in a transaction that was not sent before
+            db.execute(
+                "UPDATE chain_claims SET done = 1, look_at = ?, attempts = attempts + 1 WHERE batch = ?", [NEVER, batch.number]
+            )
+
+        await self._file.transact(work)
 
     async def release(self, batch: ChainBatch, by: Movement) -> None:
         """Keep that it can never be settled: its receipts wait again, and their money comes back."""
 
         def work(db: Database) -> None:
-            before = _batch(db, batch.number)
+            before = read_batch(db, batch.number)
             db.execute("UPDATE chain_batches SET progress = 'released' WHERE number = ?", [batch.number])
             for at, line in enumerate(before.lines):
                 if not line.refused:
                     _free(db, before, at, "too late", by)
+
+        await self._file.transact(work)
+
+    async def bound(self) -> Mapping[str, str]:
+        """Return the wallets that accounts' owners bound, by account."""
+
+        def work(db: Database) -> dict[str, str]:
+            return {row["account"]: row["wallet"] for row in db.query("SELECT account, wallet FROM chain_payers")}
+
+        return await self._file.transact(work)
+
+    async def bind(self, account: str, wallet: str) -> None:
+        """Keep the account's wallet; empty: that it has none."""
+
+        def work(db: Database) -> None:
+            db.execute("DELETE FROM chain_payers WHERE account = ?", [account])
+            if wallet:
+                db.execute("INSERT INTO chain_payers (account, wallet) VALUES (?, ?)", [account, wallet])
 
         await self._file.transact(work)
 
@@ -183,7 +221,7 @@ class SqliteChainStore:
             row = rows.one(db, "SELECT * FROM chain_receipts WHERE receipt = ?", receipt)
             if row is None:
                 return None
-            batch = _batch(db, row["batch"])
+            batch = read_batch(db, row["batch"])
             sql = """SELECT broker_receipts.* FROM chain_receipts JOIN broker_receipts USING (receipt)
                 WHERE chain_receipts.batch = ? AND line = ? ORDER BY leaf"""
             under = leaves([rows.earned(one) for one in db.query(sql, [row["batch"], row["line"]])])
@@ -220,7 +258,7 @@ class SqliteChainStore:
         times = [0 if start is None else rows.micros(start), 1 << 62 if end is None else rows.micros(end)]
 
         def work(db: Database) -> list[ChainBatch]:
-            found = [_batch(db, row["number"]) for row in list(db.query(sql, [*times, provider, account, limit]))]
+            found = [read_batch(db, row["number"]) for row in list(db.query(sql, [*times, provider, account, limit]))]
             return [
                 replace(one, lines=tuple(line for line in one.lines if account in (line.account, f"accounts/{one.provider}")))
                 for one in found
@@ -267,7 +305,8 @@ def _free(db: Database, batch: ChainBatch, at: int, reason: str, by: Movement) -
     rows.post(db, operator, leave(batch.number, operator, -batch.lines[at].total, own))
 
 
-def _batch(db: Database, number: int) -> ChainBatch:
+def read_batch(db: Database, number: int) -> ChainBatch:
+    """Return a batch, which must be there."""
     row: dict[str, Any] = rows.one(db, "SELECT * FROM chain_batches WHERE number = ?", number) or {}
     lines = tuple(
         ChainLine(one["account"], one["user"], bytes.fromhex(one["root"]), int(one["total"]), one["count"], one["refused"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -12,10 +12,14 @@ from aos.broker.accounts import EXTERNAL, Balance, Hold, Line, Pot, Reason, Stat
 from aos.broker.ledger import Books, Key, Ledger, Refund, Service, SubAccount
 from aos.broker.settlement import Earned, Standing
 from aos.broker.store import Entry
+from aos.errors import ReceiptUsed
+from aos.v1.receipt_pb2 import Receipt
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _OWN: Final = frozenset({Pot.AVAILABLE, Pot.HELD})
+_TOGETHER: Final = 100
+"""Rows of one statement at most: databases limit its values."""
 
 
 def micros(time: datetime) -> int:
@@ -36,31 +40,52 @@ def one(db: Database, sql: str, *values: object) -> dict[str, Any] | None:
     return None if row is None else {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
 
 
-def post(db: Database, account: str, transfer: Transfer | None) -> None:
+def post(db: Database, account: str, transfer: Transfer | None, known: Mapping[str, Balance] | None = None) -> None:
     """Add the transfer to the journal and move the balances; ``account`` is there from then on, whatever moves.
 
-    Sub-accounts that it names must be there. Raises ValueError rather than let a pot go below 0.
+    ``known`` are balances that were read in this transaction already. Sub-accounts that it names must be there. Raises ValueError
+    rather than let a pot go below 0.
     """
     lines = () if transfer is None else transfer.lines
-    for name in sorted({account, *(line.account for line in lines if line.pot in _OWN)} - {EXTERNAL}):
+    names = sorted({account, *(line.account for line in lines if line.pot in _OWN)} - {EXTERNAL})
+    # few statements: each may have to wait for Python's lock
+    there, kept = dict(known or {}), list[Sequence[object]]()
+    there |= balances(db, [name for name in names if name not in there])
+    for name in names:
         mine = [line for line in lines if line.account == name and line.pot in _OWN]
-        before = balance(db, name)
-        if before is not None and not mine:
-            continue
-        kept = after(before or Balance(), mine)
-        sql = """INSERT INTO broker_accounts (name, available, held) VALUES (?, ?, ?)
-            ON CONFLICT DO UPDATE SET available = excluded.available, held = excluded.held"""
-        db.execute(sql, [name, str(kept.available), str(kept.held)])
+        if mine or name not in there:
+            now = after(there.get(name, Balance()), mine)
+            kept.append((name, str(now.available), str(now.held)))
+    sql = """ ON CONFLICT (name) DO UPDATE SET available = excluded.available, held = excluded.held"""
+    _insert(db, "broker_accounts (name, available, held)", kept, sql)
     for line in lines:
         if line.pot not in _OWN:
             _move_sub(db, line)
     if transfer is not None:
-        sql = """INSERT INTO broker_journal (transfer, time, account, pot, amount, reason, cause)
-            VALUES (?, ?, ?, ?, ?, ?, ?)"""
         time = micros(transfer.time)
-        for line in lines:
-            values = [transfer.id, time, line.account, str(line.pot), str(line.amount), line.reason.value, transfer.cause]
-            db.execute(sql, values)
+        written = [
+            (transfer.id, time, line.account, str(line.pot), str(line.amount), line.reason.value, transfer.cause) for line in lines
+        ]
+        _insert(db, "broker_journal (transfer, time, account, pot, amount, reason, cause)", written)
+
+
+def _insert(db: Database, into: str, rows: Sequence[Sequence[object]], otherwise: str = "") -> None:
+    """Insert all rows, in their order, in as few statements as can be."""
+    for at in range(0, len(rows), _TOGETHER):
+        some = rows[at : at + _TOGETHER]
+        marks = ", ".join([f"({', '.join('?' * len(some[0]))})"] * len(some))
+        sql = f"INSERT INTO {into} VALUES {marks}{otherwise}"  # noqa: S608  # fixed words and marks
+        db.execute(sql, [value for row in some for value in row])
+
+
+def balances(db: Database, names: Sequence[str]) -> dict[str, Balance]:
+    """Return what those of these accounts have that there are."""
+    found: dict[str, Balance] = {}
+    for at in range(0, len(names), _TOGETHER):
+        some = names[at : at + _TOGETHER]
+        sql = f"SELECT name, available, held FROM broker_accounts WHERE name IN ({', '.join('?' * len(some))})"  # noqa: S608  # marks
+        found |= {name: Balance(int(available), int(held)) for name, available, held in db.execute(sql, some).fetchall()}
+    return found
 
 
 def _move_sub(db: Database, line: Line) -> None:
@@ -75,8 +100,7 @@ def _move_sub(db: Database, line: Line) -> None:
 
 def balance(db: Database, account: str) -> Balance | None:
     """Return what an account has; None if there is none."""
-    row = one(db, "SELECT available, held FROM broker_accounts WHERE name = ?", account)
-    return None if row is None else Balance(int(row["available"]), int(row["held"]))
+    return balances(db, [account]).get(account)
 
 
 def hold(db: Database, name: str) -> Hold | None:
@@ -167,10 +191,13 @@ def find_earned(db: Database, receipt: str) -> Earned | None:
 
 
 def keep_earned(db: Database, new: Earned) -> None:
-    """Keep a receipt that was paid just now."""
+    """Keep a receipt that was paid just now. Raises ReceiptUsed if it was paid before."""
     sql = """INSERT INTO broker_receipts (receipt, payer, pot, operator, price, time, standing, batch)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
-    db.execute(
-        sql,
-        [new.receipt, new.payer, str(new.pot), new.operator, str(new.price), micros(new.time), new.standing.value, new.batch],
-    )
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (receipt) DO NOTHING"""
+    values = [new.receipt, new.payer, str(new.pot), new.operator, str(new.price), micros(new.time), new.standing.value, new.batch]
+    if not db.execute(sql, values).rowcount:
+        used = find_earned(db, new.receipt) or new
+        raise ReceiptUsed(used.receipt, used.standing.value)
+    if new.body:
+        job = f"jobs/{Receipt.FromString(new.body).job.hex()}"
+        db.execute("INSERT INTO broker_bodies (receipt, job, body) VALUES (?, ?, ?)", [new.receipt, job, new.body])
