@@ -14,7 +14,7 @@ from typing import Final
 
 from aos.addresses import Network
 from aos.broker.chain import ChainSettings
-from aos.broker.chain_store import SettlementChain
+from aos.broker.chain_store import DutyChain
 from aos.broker.node import running_broker
 from aos.broker.settings import BrokerSettings
 from aos.clock import Clock
@@ -115,7 +115,7 @@ async def running_services(
     controllers: Path | None = None,
     picture_networks: Sequence[Network] = (),
     contract: Contract = EMBEDDED,
-    chain: SettlementChain | None = None,
+    chain: DutyChain | None = None,
     chain_settings: ChainSettings | None = None,
     grace: float = 10.0,
 ) -> AsyncGenerator[Services]:
@@ -149,6 +149,7 @@ async def running_services(
                 contract=contract,
                 chain=chain,
                 chain_settings=chain_settings,
+                jobs_beside=True,
             ) as money,
         ):
             shared = (registry_service(known.servicer), broker_service(money.servicer), requests_service(money.requests))

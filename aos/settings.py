@@ -127,6 +127,10 @@ class NetworkSettings:
     """Receipts are settled on a chain: anvil, with its state in the data folder, unless ``chain_rpc`` names a node."""
     chain_rpc: str = ""
     """URL of a node whose chain is used."""
+    chain_contracts: str = ""
+    """Contracts that are there already: the ledger's address, or a file that names them; empty: those that were deployed before."""
+    chain_deploy: bool = False
+    """Contracts are deployed on the node's chain, once a data folder and chain. On the development chain they always are."""
     chain_payers: tuple[tuple[str, str], ...] = ()
     """Projects, and the wallets that pay for them on the chain."""
     chain_confirmations: int = 0
@@ -164,6 +168,10 @@ class NetworkSettings:
         _within("chain-confirmations", self.chain_confirmations, 0, CONFIRMATIONS)
         if not self.chain and (self.chain_payers or self.chain_rpc or self.chain_confirmations):
             raise ValueError("chain-payer, chain-confirmations: go with chain or chain-rpc")
+        if not self.chain_rpc and (self.chain_contracts or self.chain_deploy):
+            raise ValueError("chain-contracts, chain-deploy: go with chain-rpc")
+        if self.chain_contracts and self.chain_deploy:
+            raise ValueError("chain-contracts: are there already, so that there is nothing to deploy")
         if self.chain_rpc and not self.chain_rpc.startswith(("http://", "https://")):
             raise ValueError("chain-rpc: must be an http or https URL")
         for project, wallet in self.chain_payers:

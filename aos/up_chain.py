@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from aos.broker.chain import ChainSettings, Site
-from aos.broker.chain_store import SettlementChain
+from aos.broker.chain_store import DutyChain
 from aos.chain.client import Chain, connected
-from aos.chain.deploy import Addresses, Terms, deploy
+from aos.chain.deploy import FIRST, Addresses, Terms, deploy
+from aos.chain.found import first_used, found
+from aos.chain.keeping import ChainKeeper
 from aos.chain.ledger import LedgerContract
 from aos.chain.outbox import FolderOutbox
 from aos.chain.serving import InferenceContract
-from aos.chain.settling import ChainSettler
 from aos.chain.transactions import Sender
 from aos.errors import AosError
 from aos.settings import NEURONS, NetworkSettings, StartError
@@ -45,7 +46,7 @@ class ChainSide:
     site: Site
     wallet: str
     """Of the project; empty: nobody said which."""
-    settler: SettlementChain
+    settler: DutyChain
     settings: ChainSettings
 
     @property
@@ -69,8 +70,7 @@ async def running_chain(settings: NetworkSettings, data: Path, keys: Sequence[Op
             outboxes = folder / (f"node-{chain.chain_id}" if settings.chain_rpc else "sent")
             key = _sending_key(data, os.environ) if settings.chain_rpc else OperatorKey.from_hex(KEYS[0])
             sender = Sender(chain, key, FolderOutbox(outboxes / key.address))
-            addresses = await deploy(sender, Terms())
-            await _check_there(chain, addresses, folder)
+            addresses, since = await _contracts(settings, sender, folder)
             payers = {f"accounts/{project}": wallet for project, wallet in settings.chain_payers}
             if not settings.chain_rpc:
                 payers.setdefault(f"accounts/{settings.project}", await _welcome(chain, addresses, outboxes, keys))
@@ -79,9 +79,34 @@ async def running_chain(settings: NetworkSettings, data: Path, keys: Sequence[Op
         except (AosError, ValueError) as error:
             raise StartError(f"chain: {error}") from error
         confirmations = settings.chain_confirmations
-        settler = ChainSettler(sender, addresses, {one.address: one for one in keys}, confirmations=confirmations)
+        settler = ChainKeeper(sender, addresses, {one.address: one for one in keys}, confirmations=confirmations, start=since)
         wallet = payers.get(f"accounts/{settings.project}", "")
         yield ChainSide(url, settler.site, wallet, settler, ChainSettings(payers=payers))
+
+
+async def _contracts(settings: NetworkSettings, sender: Sender, folder: Path) -> tuple[Addresses, int]:
+    """Return where the contracts are, named, deployed before, or deployed now, and the block before which nothing of ours is.
+
+    Raises StartError, and as ``found`` and Sender.send do.
+    """
+    chain, file = sender.chain, folder / f"contracts-{sender.chain.chain_id}.json"
+    if not settings.chain_rpc:
+        addresses = await deploy(sender, Terms())
+        await _check_there(chain, addresses, folder)
+        return addresses, 0
+    # a chain has a long past, in which nothing is looked for
+    height = await chain.height()
+    # a folder that deployed before there was the file goes on with what it has
+    if settings.chain_deploy or (not settings.chain_contracts and await sender.is_spent(FIRST)):
+        addresses = await deploy(sender, Terms())
+        await _check_there(chain, addresses, folder)
+    elif settings.chain_contracts or file.is_file():
+        addresses = await found(chain, settings.chain_contracts or str(file))
+    else:
+        raise StartError(
+            "chain: chain-rpc needs contracts: --chain-contracts ADDRESS|FILE for those that are there, or --chain-deploy"
+        )
+    return addresses, await first_used(chain, addresses, file, height)
 
 
 def _sending_key(data: Path, environment: Mapping[str, str]) -> OperatorKey:

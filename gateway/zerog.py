@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -13,11 +14,11 @@ from google.api.httpbody_pb2 import HttpBody
 
 from aos.client import CALL_SECONDS
 from aos.clock import Clock
-from aos.errors import BadHeader, BodyChanged, InvalidField, JobNotFound, RequestSignature
+from aos.errors import AosError, BadHeader, BodyChanged, InvalidField, JobNotFound, RequestSignature
 from aos.rpc.status import answered
 from aos.v1 import requests_pb2_grpc
 from aos.v1.dispatcher_pb2 import ProviderPayment
-from aos.v1.requests_pb2 import SignedRequest
+from aos.v1.requests_pb2 import NoteJobRequest, SignedRequest
 from aos.verification.keys import OperatorKey
 from aos.verification.requests import ADDRESS, SERVICE, SIGNATURE, body_hash, read_headers
 from gateway.http import PASSED, STATUS, Context, known, read, send
@@ -31,6 +32,9 @@ RESULT_KEY: Final = "zg-res-key"
 _ID: Final = re.compile(rb'"id":"(cmpl-[0-9a-f]{64})"')
 _ID_WITHIN: Final = 256
 """An answer's id is among its first bytes."""
+
+
+log = logging.getLogger(__name__)
 
 
 class ZerogServicer(zerog_pb2_grpc.ZerogServicer):
@@ -56,7 +60,7 @@ class ZerogServicer(zerog_pb2_grpc.ZerogServicer):
 
     async def CreateProxyCompletion(self, request: zerog_pb2.ProxyCompletionRequest, context: Context) -> AsyncGenerator[HttpBody]:
         try:
-            models, project = await self._admit(request, context)
+            models, project, signed = await self._admit(request, context)
         except Exception as error:
             yield await send(context, failure(known(error)))
             return
@@ -69,6 +73,7 @@ class ZerogServicer(zerog_pb2_grpc.ZerogServicer):
                 if not seen.failed:
                     if len(names) == 1 and (found := _ID.search(part.data[:_ID_WITHIN])):
                         names.append(found[1].decode())
+                        await self._note(signed, found[1].decode().removeprefix("cmpl-"))
                     # before the last byte goes, so that whoever has it finds the signature
                     if exchange.streamed_whole or part.content_type == "application/json":
                         await self._signatures.sign(exchange, *names)
@@ -78,12 +83,17 @@ class ZerogServicer(zerog_pb2_grpc.ZerogServicer):
         found = self._signatures.find(request.chat)
         return await send(context, found or failure(JobNotFound(request.chat)))
 
-    async def _admit(self, request: zerog_pb2.ProxyCompletionRequest, context: Context) -> tuple[ModelsServicer, str]:
-        """Return who answers the request, and the project that it acts as; empty: as whoever calls without a token."""
+    async def _admit(
+        self, request: zerog_pb2.ProxyCompletionRequest, context: Context
+    ) -> tuple[ModelsServicer, str, SignedRequest | None]:
+        """Return who answers the request, the project that it acts as, and what was signed.
+
+        Of a request that nobody signed, no project: it acts as whoever calls without a token.
+        """
         headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         if not headers.get(SIGNATURE.lower()):
             if self._openly is not None:
-                return ModelsServicer(self._openly, self._clock), ""
+                return ModelsServicer(self._openly, self._clock), "", None
             raise RequestSignature(headers.get(ADDRESS.lower()) or "anybody", "there is none, and an address proves nothing")
         signed, fields = read_headers(headers), (await read(request.body)).fields
         await asyncio.to_thread(_check_body, signed, fields)
@@ -93,7 +103,17 @@ class ZerogServicer(zerog_pb2_grpc.ZerogServicer):
             raise InvalidField("n", "must be 1: one request pays for one answer", value=fields["n"], limit=1)
         taken = await answered(self._requests.AdmitRequest(signed, timeout=CALL_SECONDS))
         payment = ProviderPayment(provider=signed.provider, max_fee=signed.max_fee)
-        return ModelsServicer(self._acting, self._clock, payment=payment), taken.project
+        return ModelsServicer(self._acting, self._clock, payment=payment), taken.project, signed
+
+    async def _note(self, signed: SignedRequest | None, job: str) -> None:
+        """Say which job the request became. The answer does not fail for it: it is needed in a dispute only."""
+        if signed is None:
+            return
+        try:
+            note = NoteJobRequest(user=signed.user, nonce=signed.nonce, job=f"jobs/{job}")
+            await answered(self._requests.NoteJob(note, timeout=CALL_SECONDS))
+        except AosError as error:
+            log.warning("the request for jobs/%s is not kept: %s", job, error)
 
 
 class _Seen:

@@ -8,6 +8,9 @@ import pytest_asyncio
 from aos.store.opening import opened
 from tests.postgres_server import running_postgres
 
+ON_SQLITE = pytest.mark.parametrize("database_address", ["sqlite"], indirect=True)
+"""Marks tests that no database is asked in: one kind is enough for them."""
+
 
 @pytest.fixture(scope="session")
 def postgres():

@@ -21,6 +21,7 @@ from aos.errors import PermissionDenied
 from aos.rpc.auth import Kind, caller, own_project
 from aos.v1 import broker_pb2 as pb
 from aos.v1 import broker_pb2_grpc
+from aos.v1.receipt_pb2 import Receipt
 
 if TYPE_CHECKING:
     from aos.broker.chain_calls import OnChain
@@ -59,6 +60,10 @@ class Calls(broker_pb2_grpc.BrokerServicer):
 
     def _movement(self) -> Movement:
         return Movement(self._new_id(), self._clock.now())
+
+    def _kept(self, receipt: Receipt) -> bytes:
+        """Return the receipt as it is kept for a dispute; nothing on a network without a chain."""
+        return receipt.SerializeToString() if self._on_chain else b""
 
 
 def visible(name: str, at: str) -> str:

@@ -13,6 +13,8 @@ from typing import Final
 
 from aos.broker.accounts import EXTERNAL, Line, Movement, Pot, Reason, Transfer
 from aos.broker.settlement import Earned, leaves
+from aos.v1.receipt_pb2 import Receipt
+from aos.v1.requests_pb2 import SignedRequest
 from aos.verification import sums
 from aos.verification.sums import SumNode
 
@@ -129,6 +131,23 @@ class Dispute:
 
 
 @dataclass(frozen=True, slots=True)
+class Claims:
+    """What of a batch can be claimed now, in neurons. ``done``: nothing ever can any more, as of a block that is deep enough."""
+
+    amount: int
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What answers a dispute: the receipt, its digest in hex, and what its user signed for it."""
+
+    digest: str
+    receipt: Receipt
+    request: SignedRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Funds:
     """What a user's sub-account with a provider can pay now; 0 while the provider's signer is not acknowledged."""
 
@@ -169,7 +188,10 @@ class ChainSettings:
     """How receipts are settled on a chain. Raises ValueError, naming the setting, for a value that cannot be."""
 
     payers: Mapping[str, str]
-    """By account: the wallet that pays for it on the chain. Receipts of other accounts stay off it. The administrator's to say."""
+    """By account: the wallet that pays for it on the chain, unless its owner bound another. The administrator's to say.
+
+    Receipts of accounts without a wallet stay off it.
+    """
     seconds: float = 5.0
     """From one round to the next."""
     receipts: int = RECEIPTS

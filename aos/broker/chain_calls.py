@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -9,8 +10,11 @@ from typing import Any, Final
 from aos.broker.calls import Calls, owner
 from aos.broker.chain import ChainSettings, Placed
 from aos.broker.chain_store import ChainStore, SettlementChain
+from aos.broker.requests import check_address, check_project_account
 from aos.errors import NoChain
 from aos.v1 import broker_pb2 as pb
+from aos.verification.requests import check_payer
+from aos.verification.wallets import INFERENCE, Contract
 
 PAYMENTS: Final = 1000
 """Most payments of one statement."""
@@ -53,19 +57,43 @@ class OnChain:
 
 
 class ChainCalls(Calls):
-    """What accounts have on the chain."""
+    """What accounts have on the chain, and which wallets pay for them there."""
 
     async def GetChain(self, request: pb.GetChainRequest, context: Any) -> pb.ChainState:
         """Show an account's side of the chain."""
-        account, known = owner(request.account, "account"), self._on_chain
-        if known is None:
+        return await self._state(owner(request.account, "account"))
+
+    async def BindPayer(self, request: pb.BindPayerRequest, context: Any) -> pb.ChainState:
+        """Let a wallet pay for an account."""
+        account = check_project_account(owner(request.account, "account"), "account")
+        wallet, known, now = check_address(request.wallet, "wallet"), self._known(), int(self._clock.now().timestamp())
+        site = known.chain.site
+        contract = Contract(INFERENCE, site.chain_id, site.inference)
+        # in a thread: recovering a key takes milliseconds
+        await asyncio.to_thread(check_payer, account, wallet, request.expiry, request.signature, contract, now=now)
+        (await self._ledgers.books(account)).owned()
+        await known.store.bind(account, wallet)
+        return await self._state(account)
+
+    async def UnbindPayer(self, request: pb.UnbindPayerRequest, context: Any) -> pb.ChainState:
+        """Let it pay no longer."""
+        account = owner(request.account, "account")
+        await self._known().store.bind(account, "")
+        return await self._state(account)
+
+    def _known(self) -> OnChain:
+        if self._on_chain is None:
             raise NoChain
-        site, counted = known.chain.site, await known.store.counted(account)
-        user = known.settings.payers.get(account, "")
+        return self._on_chain
+
+    async def _state(self, account: str) -> pb.ChainState:
+        known = self._known()
+        site, counted, bound = known.chain.site, await known.store.counted(account), await known.store.bound()
+        user = {**known.settings.payers, **bound}.get(account, "")
         wallet = await known.chain.wallet(user) if user else None
         return pb.ChainState(
             chain_id=site.chain_id, ledger=site.ledger, inference=site.inference, fine_tuning=site.fine_tuning, wallet=user,
             available=str(wallet.available if wallet else 0), total=str(wallet.total if wallet else 0),
             receipts_waiting=counted.waiting, receipts_sent=counted.sent, receipts_settled=counted.settled,
-            amount_settled=str(counted.paid),
+            amount_settled=str(counted.paid), bound=account in bound,
         )  # fmt: skip

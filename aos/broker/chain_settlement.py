@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from aos.broker import chain as rules
@@ -22,10 +20,6 @@ OPEN: Final = 64
 """How many unfinished batches are gone on with in one round."""
 NONCE_BITS: Final = 128
 """Random, so that two networks with one operator never have the same."""
-TURN_SECONDS: Final = 30.0
-"""So long after a broker was last heard of, another may settle."""
-RENEWED: Final = 3
-"""How often a broker is heard of in that time, while it settles."""
 
 log = logging.getLogger(__name__)
 
@@ -45,29 +39,6 @@ class ChainSettlement:
     ) -> None:
         self._chain, self._store, self._money, self.settings = chain, store, money, settings
         self._movement, self._new_nonce = movement, new_nonce
-        self._name = secrets.token_hex(8)
-
-    async def in_turn(self, *, lasts: float = TURN_SECONDS) -> bool:
-        """Run a round, unless another broker of the database is at it: then False. Raises as ``round`` does.
-
-        A round is given up if the turn is lost meanwhile. Two rounds at once would pay nothing twice, since a batch's nonce is good
-        once, but spend fees for what is refused.
-        """
-        if not await self._store.turn(self._name, lasts):
-            return False
-        going = asyncio.ensure_future(self.round())
-        try:
-            while not (await asyncio.wait([going], timeout=lasts / RENEWED))[0]:
-                if not await self._store.turn(self._name, lasts):
-                    log.warning("another broker settles by now")
-                    return False
-            await going
-        finally:
-            going.cancel()
-            await asyncio.gather(going, return_exceptions=True)
-            with suppress(ServiceUnavailable):  # then it passes on by itself
-                await self._store.leave(self._name)
-        return True
 
     async def round(self) -> None:
         """Look at what was settled, finish what was begun, and settle what is new. Raises ServiceUnavailable."""
@@ -115,7 +86,7 @@ class ChainSettlement:
 
     async def _next(self, provider: str) -> ChainBatch | None:
         """Return a new batch of a provider's receipts; None if there is nothing to settle, or another is under way."""
-        account, payers = f"accounts/{provider}", self.settings.payers
+        account, payers = f"accounts/{provider}", {**self.settings.payers, **await self._store.bound()}
         if any(one.provider == provider for one in await self._store.batches(Progress.MADE, OPEN)):
             return None  # what it takes from the users is not known yet
         receipts = await self._store.waiting(account, list(payers), self.settings.receipts)

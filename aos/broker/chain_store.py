@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from aos.broker.accounts import Movement
-from aos.broker.chain import ChainBatch, Counted, Cursor, Dispute, Drafted, Found, Funds, Placed, Progress, Site, Wallet
+from aos.broker.chain import (
+    ChainBatch,
+    Claims,
+    Counted,
+    Cursor,
+    Dispute,
+    Drafted,
+    Evidence,
+    Fate,
+    Found,
+    Funds,
+    Placed,
+    Progress,
+    Site,
+    Wallet,
+)
 from aos.broker.settlement import Earned
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What sending took since the process began: gas, what that cost in neurons, and how often it was refused."""
+
+    gas: int = 0
+    fees: int = 0
+    refused: int = 0
 
 
 class SettlementChain(Protocol):
@@ -20,6 +45,11 @@ class SettlementChain(Protocol):
     @property
     def site(self) -> Site:
         """Where the contracts are."""
+        ...
+
+    @property
+    def spent(self) -> Spent:
+        """What sending took."""
         ...
 
     @property
@@ -71,6 +101,76 @@ class SettlementChain(Protocol):
         ...
 
 
+class DutyChain(SettlementChain, Protocol):
+    """A chain on which claims and answers can be sent, too. Sending raises as ``SettlementChain.send`` does."""
+
+    async def claims(self, batch: ChainBatch) -> Claims:
+        """Return what of a settled batch can be claimed."""
+        ...
+
+    async def claim(self, batch: ChainBatch, attempt: int) -> None:
+        """Claim it. Each attempt is one transaction, however often it is asked for."""
+        ...
+
+    async def answer_by(self, identity: str, line: int, leaf: int) -> int | None:
+        """Return until when a dispute can be answered, seconds since 1970; None if it is not open in the latest block."""
+        ...
+
+    async def answer(self, placed: Placed, evidence: Evidence, attempt: int) -> None:
+        """Answer the dispute of a receipt. Each attempt is one transaction, however often it is asked for."""
+        ...
+
+
+class DutyStore(Protocol):
+    """Keeps what is still to be claimed and answered, and what answers it. Times are seconds since 1970, in the chain's clock."""
+
+    async def unclaimed(self, now: int, limit: int) -> Sequence[tuple[ChainBatch, int]]:
+        """Return settled batches whose window is over and which it is time to look at, and how often each was claimed before."""
+        ...
+
+    async def claimed(self, number: int, *, forget_at: int) -> None:
+        """Keep that nothing of a batch is left to claim, and from when on nothing is needed that answers its disputes."""
+        ...
+
+    async def claim_again(self, number: int, *, at: int, attempts: int) -> None:
+        """Keep when to look at a batch again."""
+        ...
+
+    async def disputed(self, now: int, limit: int) -> Sequence[tuple[str, int, int, int]]:
+        """Return open disputes, oldest first, which it is time to look at: batch, line, leaf, and answers sent before."""
+        ...
+
+    async def answer_again(self, identity: str, line: int, leaf: int, *, at: int, attempts: int) -> None:
+        """Keep when to look at a dispute again."""
+        ...
+
+    async def given_up(self, identity: str, line: int, leaf: int) -> None:
+        """Keep that a dispute cannot be answered."""
+        ...
+
+    async def evidence(self, identity: str, line: int, leaf: int) -> Evidence | None:
+        """Return what answers a dispute; None if that is not kept."""
+        ...
+
+    async def forget(self, now: int, before: int) -> None:
+        """Forget what no dispute can need any more: of batches whose time has come, and requests that ended before ``before`` and
+        were never paid for.
+        """
+        ...
+
+
+class ChainFigures(Protocol):
+    """What there is, for metrics."""
+
+    async def counts(self) -> tuple[Mapping[Progress, int], int, Mapping[Fate, int]]:
+        """Return batches by progress, settled ones of which something is left to claim, and disputed receipts by their fate."""
+        ...
+
+    async def oldest(self, operators: Sequence[str], payers: Sequence[str]) -> datetime | None:
+        """Return when the oldest receipt of these operators and payers was paid that is not settled; None if all are."""
+        ...
+
+
 class ChainStore(Protocol):
     """Keeps which receipt is in which batch. Each method is one transaction and returns only once it is durable."""
 
@@ -104,6 +204,14 @@ class ChainStore(Protocol):
 
     async def release(self, batch: ChainBatch, by: Movement) -> None:
         """Keep that it can never be settled: its receipts wait again, and their money comes back."""
+        ...
+
+    async def bound(self) -> Mapping[str, str]:
+        """Return the wallets that accounts' owners bound, by account."""
+        ...
+
+    async def bind(self, account: str, wallet: str) -> None:
+        """Keep the account's wallet; empty: that it has none."""
         ...
 
     async def placed(self, receipt: str) -> Placed | None:

@@ -153,12 +153,14 @@ class LedgerCalls(Calls):
         claim, by = Claim(said, f"accounts/{key.provider}", int(request.receipt.price)), self._movement()
         return earned_shown(
             await self._ledgers.spend(
-                account, claim.receipt, lambda books, before: self._spent(books, key, before, claim, signer, by)
+                account,
+                claim.receipt,
+                lambda books, before: self._spent(books, key, before, claim, signer, by, self._kept(request.receipt)),
             )
         )
 
     def _spent(
-        self, books: Books, key: Key, before: Earned | None, claim: Claim, signer: str, by: accounts.Movement
+        self, books: Books, key: Key, before: Earned | None, claim: Claim, signer: str, by: accounts.Movement, body: bytes
     ) -> tuple[SubAccount, Transfer | None, Earned]:
         if before is not None:
             raise ReceiptUsed(before.receipt, before.standing.value)
@@ -168,7 +170,11 @@ class LedgerCalls(Calls):
             Line(books.account, key.pot, -claim.price, accounts.Reason.FEE),
             Line(claim.account, into(window), claim.price, accounts.Reason.FEE),
         )
-        return after, by.transfer(f"receipt {claim.receipt}", *lines), earn(claim, books.account, key.pot, by.time, window)
+        return (
+            after,
+            by.transfer(f"receipt {claim.receipt}", *lines),
+            earn(claim, books.account, key.pot, by.time, window, body=body),
+        )
 
     def _amount(self, digits: str, *, least: int) -> int:
         return check_amount(digits, "amount", least=least, most=self._settings.largest)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from aos.broker.accounts import Movement
 from aos.broker.chain import ChainSettings
 from aos.broker.chain_calls import OnChain
+from aos.broker.chain_duties import ChainDuties
+from aos.broker.chain_metrics import ChainMetrics, ChainPart
 from aos.broker.chain_settlement import ChainSettlement
-from aos.broker.chain_store import SettlementChain
+from aos.broker.chain_store import DutyChain
+from aos.broker.chain_turns import ChainTurns
 from aos.broker.metrics import BrokerMetrics
 from aos.broker.requests_servicer import RequestsServicer
 from aos.broker.servicer import BrokerServicer
@@ -22,6 +25,7 @@ from aos.clock import Clock
 from aos.metrics import CollectorRegistry
 from aos.store.broker import SqlBrokerStore
 from aos.store.broker_chain import SqlChainStore
+from aos.store.broker_duties import SqlDutyStore
 from aos.store.broker_ledger import SqlLedgerStore
 from aos.store.broker_wallets import SqlWalletStore
 from aos.store.sql import SqlDatabase
@@ -48,36 +52,67 @@ async def running_broker(
     new_id: Callable[[], str],
     metrics: CollectorRegistry | None = None,
     contract: Contract = EMBEDDED,
-    chain: SettlementChain | None = None,
+    chain: DutyChain | None = None,
     chain_settings: ChainSettings | None = None,
+    jobs_beside: bool = False,
 ) -> AsyncGenerator[BrokerNode]:
     """Give a broker that keeps its journal in the database. ``new_id`` names transfers; it never gives the same twice.
 
     Several brokers may share a database. Each settles and checks the books by itself as often as its settings say, and counts what
     it finds in ``metrics``.
     Wallets sign requests for ``contract``. With a ``chain``, receipts of the accounts that its settings name are settled there.
+    ``jobs_beside`` says that the jobs whose money it holds are kept in the same database.
     """
     limits = settings or BrokerSettings()
     await database.migrate("broker", "wallets")
-    counted = BrokerMetrics(metrics or CollectorRegistry())
-    store, ledgers = SqlBrokerStore(database), SqlLedgerStore(database)
+    registry = metrics or CollectorRegistry()
+    counted = BrokerMetrics(registry)
+    store, ledgers = SqlBrokerStore(database, jobs_beside=jobs_beside), SqlLedgerStore(database)
     on_chain = None
     if chain is not None and chain_settings is not None:
-        await database.migrate("chain")
+        await database.migrate("chain", "duties")
         on_chain = OnChain(chain, SqlChainStore(database), chain_settings)
     servicer = BrokerServicer(store, ledgers, settings=limits, clock=clock, new_id=new_id, metrics=counted, on_chain=on_chain)
     requests = RequestsServicer(SqlWalletStore(database), ledgers, settings=limits, contract=contract, clock=clock)
     async with AsyncExitStack() as stack:
         if limits.settle_seconds:
             await stack.enter_async_context(_again_and_again(lambda: _settle(servicer), clock, limits.settle_seconds))
-        if on_chain is not None:
+        if chain is not None and on_chain is not None:
             settling = ChainSettlement(
                 on_chain.chain, on_chain.store, store, settings=on_chain.settings, movement=lambda: Movement(new_id(), clock.now())
             )
-            await stack.enter_async_context(_again_and_again(settling.in_turn, clock, on_chain.settings.seconds))
+            duty_store = SqlDutyStore(database)
+            duties = ChainDuties(chain, on_chain.store, duty_store)
+            watched = ChainMetrics(ChainPart(chain, on_chain.store, on_chain.settings, duty_store), registry)
+            # one after the other, and in one turn: both send with one key
+            works, turns = (settling.round, duties.round), ChainTurns(on_chain.store)
+            await stack.enter_async_context(
+                _again_and_again(lambda: _round(turns, works, watched, clock), clock, on_chain.settings.seconds)
+            )
         if limits.check_seconds:
             await stack.enter_async_context(_again_and_again(lambda: _check(servicer), clock, limits.check_seconds))
         yield BrokerNode(servicer, requests)
+
+
+async def _round(turns: ChainTurns, works: Sequence[Callable[[], Awaitable[None]]], watched: ChainMetrics, clock: Clock) -> None:
+    """Do all in this broker's turn, whatever becomes of one, and count. Raises what the last one that failed raised."""
+    failed: list[Exception] = []
+
+    async def all_of_them() -> None:
+        for work in works:
+            try:
+                await work()
+            except Exception as error:  # the others have their turn
+                failed.append(error)
+
+    try:
+        had = await turns.take(all_of_them)
+    except Exception as error:  # it is counted, too
+        had = True
+        failed.append(error)
+    await watched.looked(clock.now(), done=not failed if had else None)
+    if failed:
+        raise failed[-1]
 
 
 async def _settle(servicer: BrokerServicer) -> None:

@@ -17,6 +17,7 @@ ACCOUNT_ID: Final = 64
 _ACCOUNT: Final = re.compile(rf"accounts/(?!-$)[A-Za-z0-9._-]{{1,{ACCOUNT_ID}}}")
 _OPERATOR: Final = re.compile(r"accounts/0[xX][0-9A-Fa-f]{40}")
 _HOLD: Final = re.compile(r"holds/[0-9a-f]{64}")
+_JOB: Final = re.compile(r"jobs/[0-9a-f]{64}")
 _ADDRESS: Final = re.compile(r"0[xX][0-9A-Fa-f]{40}")
 _RECEIPT: Final = re.compile(r"receipts/[0-9a-f]{64}")
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,77}")
@@ -53,6 +54,13 @@ def check_hold(name: str, at: str) -> str:
         raise InvalidField(
             at, "must be holds/ and the 64 lower-case hex digits of a job", value=name, limit="holds/ + 64 hex digits"
         )
+    return name
+
+
+def check_job(name: str, at: str) -> str:
+    """Return the job's name. Raises InvalidField."""
+    if not _JOB.fullmatch(name):
+        raise InvalidField(at, "must be jobs/ and 64 lower-case hex digits", value=name, limit="jobs/ + 64 hex digits")
     return name
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aos.broker.calls import owner
 from aos.broker.ledger import Key, Service, check_signer
-from aos.broker.requests import check_address, check_amount, check_project_account
+from aos.broker.requests import check_address, check_amount, check_job, check_project_account
 from aos.broker.requests_store import WalletStore
 from aos.broker.settings import BrokerSettings
 from aos.broker.store import LedgerStore
@@ -66,5 +66,13 @@ class RequestsServicer(requests_pb2_grpc.RequestsServicer):
         await asyncio.to_thread(check_request, request, self._contract, now=seconds)
         # who is not acknowledged could not be paid for its work; operators sign with their own keys
         check_signer((await self._ledgers.books(account)).sub(key), key.provider, now)
-        await self._wallets.use(account, user, request.nonce, expiry=request.expiry, now=seconds)
+        # shown on the chain, if a dispute asks for it
+        body = request.SerializeToString() if self._contract.chain_id else b""
+        await self._wallets.use(account, user, request.nonce, expiry=request.expiry, now=seconds, body=body)
         return pb.AdmittedRequest(project=f"projects/{account.removeprefix('accounts/')}")
+
+    async def NoteJob(self, request: pb.NoteJobRequest, context: Any) -> pb.NoteJobResponse:
+        """Keep which job a request became."""
+        job = check_job(request.job, "job")
+        await self._wallets.ran(check_address(request.user, "user"), request.nonce, job)
+        return pb.NoteJobResponse()

@@ -21,9 +21,13 @@ class WalletStore(Protocol):
         """Return an account's wallets, in order."""
         ...
 
-    async def use(self, account: str, wallet: str, nonce: int, *, expiry: int, now: int) -> None:
-        """Keep that the wallet used the nonce, until ``expiry``; times are in seconds since 1970.
+    async def use(self, account: str, wallet: str, nonce: int, *, expiry: int, now: int, body: bytes = b"") -> None:
+        """Keep that the wallet used the nonce, until ``expiry``; times are in seconds since 1970. ``body`` is kept for disputes.
 
         Raises WalletNotAuthorized, and RequestReplayed if it did before; of two at once, one does.
         """
+        ...
+
+    async def ran(self, wallet: str, nonce: int, job: str) -> None:
+        """Keep which job a kept request became. Nothing happens if it is not kept, or became another."""
         ...

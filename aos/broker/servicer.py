@@ -78,11 +78,11 @@ class BrokerServicer(LedgerCalls, SettlementCalls, ChainCalls):
         def decide(hold: Hold, sub: SubAccount | None) -> Settled:
             if claim is None:
                 return *accounts.release(hold, by), None
-            paid = claim
+            paid, body = claim, b""
             if hold.pot != Pot.AVAILABLE:
-                paid = _providers(hold, sub, claim, by)
+                paid, body = _providers(hold, sub, claim, by), self._kept(request.receipt)
             after, transfer = accounts.commit(hold, paid, by, into=into(window))
-            return after, transfer, earn(paid, hold.account, hold.pot, by.time, window)
+            return after, transfer, earn(paid, hold.account, hold.pot, by.time, window, body=body)
 
         return hold_shown(await self._store.settle(name, decide))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -50,6 +50,8 @@ class Earned:
     time: datetime
     standing: Standing
     batch: int = 0
+    body: bytes = field(default=b"", compare=False, repr=False)
+    """The receipt itself, where it is to be kept for a dispute; what is read has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,10 @@ class Batch:
     time: datetime
 
 
-def earn(claim: Claim, payer: str, pot: str, now: datetime, window: timedelta) -> Earned:
+def earn(claim: Claim, payer: str, pot: str, now: datetime, window: timedelta, *, body: bytes = b"") -> Earned:
     """Return what the receipt pays: the operator's at once, or, with a window, once nobody has disputed it for so long."""
     standing = Standing.OPEN if window else Standing.PAID
-    return Earned(claim.receipt, payer, pot, claim.account, claim.price, now, standing)
+    return Earned(claim.receipt, payer, pot, claim.account, claim.price, now, standing, body=body)
 
 
 def into(window: timedelta) -> Pot:

@@ -60,6 +60,10 @@ class Chain:
         """Return whether there is a contract at this address."""
         return bool(await self.ask(self.web3.eth.get_code(checked(address))))
 
+    async def height(self) -> int:
+        """Return the latest block's number."""
+        return int(await self.ask(self.web3.eth.block_number))
+
     async def now(self) -> int:
         """Return the latest block's time, seconds since 1970: the clock that contracts go by."""
         block = await self.ask(self.web3.eth.get_block("latest"))

@@ -66,6 +66,10 @@ def creations(addresses: Addresses, terms: Terms) -> list[tuple[Name, tuple[str 
     ]
 
 
+FIRST: Final = "deploy/aos/0"
+"""The key of the first transaction of a deployment that nobody gave another name."""
+
+
 async def deploy(sender: Sender, terms: Terms, *, name: str = "aos") -> Addresses:
     """Deploy the contracts, or find them where the same call, under this name, deployed them. Raises as Sender.send does.
 

@@ -109,6 +109,10 @@ class ServingContract:
         """Return the seconds between a refund's request and its release."""
         return await self.chain.view(self._contract.functions.lockTime())
 
+    async def ledger(self) -> str:
+        """Return the ledger that the contract belongs to."""
+        return await self.chain.view(self._contract.functions.ledger())
+
     async def acknowledge(self, sender: Sender, key: str, provider: str, signer: str) -> TxReceipt:
         """Say whose signature may charge the sender's sub-account; the former stays good for the lock time."""
         return await sender.send(key, self._contract.functions.acknowledgeProviderSigner(checked(provider), checked(signer)))

@@ -11,6 +11,7 @@ from hexbytes import HexBytes
 from web3.exceptions import BadFunctionCallOutput, BlockNotFound
 
 from aos.broker.chain import ChainBatch, Cursor, Dispute, Fate, Found, Funds, Site, Wallet
+from aos.broker.chain_store import Spent
 from aos.chain.client import checked
 from aos.chain.deploy import Addresses
 from aos.chain.ledger import LedgerContract
@@ -44,6 +45,10 @@ class ChainSettler:
     @property
     def site(self) -> Site:
         return self._site
+
+    @property
+    def spent(self) -> Spent:
+        return self._sender.spent
 
     @property
     def providers(self) -> Sequence[str]:

@@ -12,6 +12,7 @@ from web3.contract.async_contract import AsyncContractConstructor, AsyncContract
 from web3.exceptions import TransactionNotFound
 from web3.types import TxReceipt
 
+from aos.broker.chain_store import Spent
 from aos.chain.client import Chain
 from aos.chain.outbox import Outbox, Sent
 from aos.errors import ChainRefused, TransactionPending
@@ -49,6 +50,8 @@ class Sender:
         self.chain, self.address = chain, key.address
         self._key, self._outbox, self._patience = key, outbox, patience or Patience()
         self._numbering = asyncio.Lock()
+        self.spent = Spent()
+        """What sending took since this object was made."""
 
     async def send(self, key: str, call: AsyncContractFunction | AsyncContractConstructor, *, value: int = 0) -> TxReceipt:
         """Return the receipt of the transaction that this key stands for; sent now, or at any time before.
@@ -77,7 +80,11 @@ class Sender:
     async def _decide(self, key: str, call: AsyncContractFunction | AsyncContractConstructor, value: int) -> Sent:
         terms: Any = {"from": self.address, "value": value}
         # asked first: what would be refused is not sent, and says why
-        gas = await self.chain.ask(call.estimate_gas(terms))
+        try:
+            gas = await self.chain.ask(call.estimate_gas(terms))
+        except ChainRefused:
+            self.spent = replace(self.spent, refused=self.spent.refused + 1)
+            raise
         built: Any = await self.chain.ask(
             call.build_transaction(terms | {"gas": 1, "maxFeePerGas": 1, "maxPriorityFeePerGas": 1, "nonce": 0})
         )
@@ -99,6 +106,7 @@ class Sender:
             await self._broadcast(sent)
             if (receipt := await self._wait(sent)) is not None:
                 await self._outbox.keep(replace(sent, mined=HexBytes(receipt["transactionHash"]).to_0x_hex()))
+                self._count_spent(receipt)
                 return self._outcome(receipt)
             if await self._is_taken(sent):
                 # another transaction has our nonce, so that no form of ours can count any more: a new one cannot pay twice
@@ -175,6 +183,11 @@ class Sender:
             "value": sent.value, "gas": sent.gas, "maxFeePerGas": sent.fee, "maxPriorityFeePerGas": sent.tip,
         }  # fmt: skip
         return replace(sent, forms=(*sent.forms, HexBytes(self._key.sign_transaction(transaction)).to_0x_hex()))
+
+    def _count_spent(self, receipt: TxReceipt) -> None:
+        gas, before = int(receipt["gasUsed"]), self.spent
+        cost = gas * int(receipt.get("effectiveGasPrice", 0))
+        self.spent = Spent(before.gas + gas, before.fees + cost, before.refused + (not receipt["status"]))
 
     @staticmethod
     def _outcome(receipt: TxReceipt) -> TxReceipt:

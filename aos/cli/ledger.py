@@ -14,7 +14,7 @@ from google.protobuf.json_format import MessageToJson
 from rich.markup import escape
 from rich.table import Table
 
-from aos.cli.chain import prove, show_chain, show_payments
+from aos.cli.chain import bind, prove, show_chain, show_payments, unbind
 from aos.cli.keeping import administrator
 from aos.cli.main import ERR, OUT, Where, run, show_table
 from aos.client import CALL_SECONDS
@@ -336,4 +336,6 @@ def _plain(found: Any) -> Any:
 
 
 ledger.add_command(prove)
+ledger.add_command(bind)
+ledger.add_command(unbind)
 COMMANDS = (ledger,)

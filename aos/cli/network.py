@@ -115,6 +115,10 @@ def settings_of(options: dict[str, Any], **more: Any) -> NetworkSettings:
 @click.option(
     "--chain-rpc", default="", metavar="URL", help="Settle them on the chain of this node; its key: AOS_CHAIN_KEY, or a file."
 )
+@click.option(
+    "--chain-contracts", default="", metavar="ADDRESS|FILE", help="Contracts that are there already; ADDRESS: the ledger's."
+)
+@click.option("--chain-deploy", is_flag=True, help="Deploy contracts on the chain of --chain-rpc, once.")
 @click.option("--chain-payer", "payers", multiple=True, metavar="PROJECT=WALLET", help="Which wallet pays for a project there.")
 @click.option("--chain-confirmations", type=int, default=0, show_default=True, help="Blocks on top before a transaction counts.")
 @click.option("--tee-policy", type=click.Path(dir_okay=False, path_type=Path), help="JSON file: which TEE evidence is taken.")

@@ -18,9 +18,9 @@ from aos.compute.ledger import LedgerBroker
 from aos.compute.money import Amount, neurons
 from aos.compute.services import InferenceBroker
 from aos.compute.shapes import Service
-from aos.errors import AccountNotFound, InvalidField, JobNotFound, OtherProvider, ReceiptNotFound, ServiceUnavailable
+from aos.errors import AccountNotFound, InvalidField, JobNotFound, NoChain, OtherProvider, ReceiptNotFound, ServiceUnavailable
 from aos.v1 import requests_pb2_grpc
-from aos.v1.broker_pb2 import GetAccountRequest
+from aos.v1.broker_pb2 import BindPayerRequest, GetAccountRequest, UnbindPayerRequest
 from aos.v1.dispatcher_pb2 import GetReceiptRequest
 from aos.v1.registry_pb2 import GetModelRequest
 from aos.v1.requests_pb2 import (
@@ -32,10 +32,12 @@ from aos.v1.requests_pb2 import (
 )
 from aos.verification.keys import OperatorKey
 from aos.verification.requests import LONGEST_SECONDS, body_hash, headers_of, statement_of
-from aos.verification.wallets import Contract
+from aos.verification.wallets import Contract, payer_statement
 
 GOOD_SECONDS: Final = 600
 """How long a signed request is good, unless told otherwise."""
+BIND_SECONDS: Final = 600
+"""How long a wallet's word that it pays for an account can be given, unless told otherwise."""
 NONCE_BITS: Final = 63
 NOT_FOUND: Final = 404
 RESULT_KEY: Final = "zg-res-key"
@@ -98,6 +100,25 @@ class WalletInference(InferenceBroker):
         request = AuthorizeWalletRequest(wallet=wallet or self._key().address)
         with told():
             return list((await self._requests.AuthorizeWallet(request, timeout=CALL_SECONDS)).wallets)
+
+    async def bind_wallet(self, *, good_seconds: int = BIND_SECONDS) -> str:
+        """Let the broker's own wallet pay for the account on the chain, in place of any other, and return its address.
+
+        Raises NoChain on a network without one, and LedgerNotFound.
+        """
+        key, domain = self._key(), await self._request_domain()
+        if not domain.chain_id:
+            raise NoChain
+        account, expiry = await self._own_account(), int(self._clock.now().timestamp()) + good_seconds
+        signature = key.sign(payer_statement(domain, wallet=key.address, account=account, expiry=expiry))
+        request = BindPayerRequest(account=account, wallet=key.address, expiry=expiry, signature=signature)
+        with told():
+            return (await self._client.broker.BindPayer(request, timeout=CALL_SECONDS)).wallet
+
+    async def unbind_wallet(self) -> str:
+        """Take that back; return the wallet that pays then, the administrator's word, or an empty text."""
+        with told():
+            return (await self._client.broker.UnbindPayer(UnbindPayerRequest(), timeout=CALL_SECONDS)).wallet
 
     async def revoke_wallet(self, wallet: str = "") -> list[str]:
         """Let a wallet sign no longer, and return those that still may."""

@@ -8,18 +8,26 @@ from collections.abc import Callable, Sequence
 from aos.broker.accounts import Balance, Deposit, Hold, Pot, Totals, after
 from aos.broker.ledger import Key, Ledger, Service, SubAccount
 from aos.broker.store import Decided, Deposited, Entry, Settled, Standings
-from aos.errors import HoldNotFound, ReceiptUsed
+from aos.errors import HoldNotFound
 from aos.store import broker_rows as rows
 from aos.store.broker_journal import post, totals
 from aos.store.reading import at_one_time, first
-from aos.store.sql import SqlDatabase, Transaction
+from aos.store.sql import Dialect, SqlDatabase, Transaction
+from aos.store.sqlite import SqliteFile
 
 
 class SqlBrokerStore:
     """A BrokerStore in a database."""
 
-    def __init__(self, database: SqlDatabase) -> None:
+    def __init__(self, database: SqlDatabase, *, jobs_beside: bool = False) -> None:
+        """``jobs_beside``: the jobs are in the same database, so that on SQLite holds wait for no disk of their own.
+
+        A hold is on disk before its job's acceptance, which comes behind it and waits; and a payment before the job's mark that it
+        was settled, so that what a loss of power undoes of it is paid again. PostgreSQL keeps that order, too, but not for those
+        who outlive it: when it alone ends, whoever was told of a hold that is undone would have the job accepted without one.
+        """
         self._database = database
+        self._durable = not (jobs_beside and isinstance(database, SqliteFile))
 
     async def balance(self, account: str) -> Balance | None:
         """Return what an account has; None if there is none."""
@@ -49,19 +57,19 @@ class SqlBrokerStore:
         """Show ``decide`` the hold, if there is one, what the account has, and its sub-account of that key."""
 
         def work(tx: Transaction) -> Hold:
-            has = rows.balance(tx, account, own=True) or Balance()
+            there = rows.balances(tx, [account], own=True)
             before = rows.hold(tx, hold)
             sub = None if key is None else rows.books(tx, account).subs.get(key)
-            made, transfer = decide(before, has, sub)
+            made, transfer = decide(before, there.get(account, Balance()), sub)
             if before is not None:
                 return made
-            post(tx, made.account, transfer)
+            post(tx, made.account, transfer, there)
             sql = """INSERT INTO broker_holds (name, account, amount, state, paid, receipt, pot)
                 VALUES (:name, :account, :amount, :state, :paid, :receipt, :pot)"""
             tx.execute(sql, rows.hold_row(made))
             return made
 
-        return await self._database.transact(work)
+        return await self._database.transact(work, durable=self._durable)
 
     async def settle(self, hold: str, decide: Callable[[Hold, SubAccount | None], Settled]) -> Hold:
         """Show ``decide`` the hold, and the sub-account that it binds. Raises HoldNotFound, and ReceiptUsed after a fee."""
@@ -74,10 +82,8 @@ class SqlBrokerStore:
             settled, transfer, earned = decide(before, sub)
             if settled == before:
                 return settled
-            if earned is not None:
-                used = rows.find_earned(tx, earned.receipt)
-                if used is not None:
-                    raise ReceiptUsed(used.receipt, used.standing.value)
+            if earned is not None and tx.dialect is Dialect.POSTGRES:
+                rows.check_unpaid(tx, earned.receipt)
             post(tx, settled.account, transfer)
             if earned is not None:
                 rows.keep_earned(tx, earned)
@@ -85,7 +91,7 @@ class SqlBrokerStore:
             tx.execute(sql, rows.hold_row(settled))
             return settled
 
-        return await self._database.transact(work)
+        return await self._database.transact(work, durable=self._durable)
 
     async def totals(self) -> Totals:
         """Return the sums of all accounts and of all deposits, as they are at one time."""

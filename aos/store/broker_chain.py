@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -28,6 +28,8 @@ from aos.store.reading import among, at_one_time, first, slots
 from aos.store.sql import Dialect, SqlDatabase, Transaction
 from aos.verification import sums
 
+NEVER: Final = 1 << 62
+"""Later than any time."""
 ROWS: Final = 256
 """Most receipts that one statement writes."""
 _NOW: Final = {
@@ -89,7 +91,7 @@ class SqlChainStore:
                 tx.execute(sql, [number, at, line.account, line.user, line.root.hex(), str(line.total), line.count])
                 _place(tx, receipts, number, at)
             post(tx, operator, leave(number, operator, amount, by))
-            return _batch(tx, number)
+            return read_batch(tx, number)
 
         return await self._database.transact(work)
 
@@ -100,7 +102,7 @@ class SqlChainStore:
 
         def work(tx: Transaction) -> list[ChainBatch]:
             at_one_time(tx)
-            return [_batch(tx, row["number"]) for row in list(tx.query(sql, [progress.value, limit]))]
+            return [read_batch(tx, row["number"]) for row in list(tx.query(sql, [progress.value, limit]))]
 
         return await self._database.transact(work)
 
@@ -108,9 +110,12 @@ class SqlChainStore:
         """Keep that the chain has it. Receipts of refused lines wait again, and their money comes back."""
 
         def work(tx: Transaction) -> None:
-            before = _batch(tx, batch.number, own=True)
+            before = read_batch(tx, batch.number, own=True)
             sql = "UPDATE chain_batches SET progress = 'settled', tx = ?, block = ?, closes_at = ?, time = ? WHERE number = ?"
             tx.execute(sql, [found.transaction, found.block, found.closes_at, rows.micros(by.time), batch.number])
+            sql = """INSERT INTO chain_claims (batch, look_at, attempts, done) VALUES (?, ?, 0, 0) ON CONFLICT (batch) DO UPDATE
+                SET look_at = excluded.look_at, done = 0"""
+            tx.execute(sql, [batch.number, found.closes_at])
             for at, reason in found.refused.items():
                 if not before.lines[at].refused:
                     _free(tx, before, at, reason, by)
@@ -122,17 +127,46 @@ class SqlChainStore:
         sql = (
             "UPDATE chain_batches SET progress = 'made', attempt = attempt + 1, tx = '', block = 0, closes_at = 0 WHERE number = ?"
         )
-        await self._database.transact(lambda tx: tx.execute(sql, [batch.number]) and None)
+
+        def work(tx: Transaction) -> None:
+            tx.execute(sql, [batch.number])
+            # nothing can be claimed of it; should it be settled again, it is claimed in a transaction that was not sent before
+            tx.execute(
+                "UPDATE chain_claims SET done = 1, look_at = ?, attempts = attempts + 1 WHERE batch = ?", [NEVER, batch.number]
+            )
+
+        await self._database.transact(work)
 
     async def release(self, batch: ChainBatch, by: Movement) -> None:
         """Keep that it can never be settled: its receipts wait again, and their money comes back."""
 
         def work(tx: Transaction) -> None:
-            before = _batch(tx, batch.number, own=True)
+            before = read_batch(tx, batch.number, own=True)
             tx.execute("UPDATE chain_batches SET progress = 'released' WHERE number = ?", [batch.number])
             for at, line in enumerate(before.lines):
                 if not line.refused:
                     _free(tx, before, at, "too late", by)
+
+        await self._database.transact(work)
+
+    async def bound(self) -> Mapping[str, str]:
+        """Return the wallets that accounts' owners bound, by account."""
+
+        def work(tx: Transaction) -> dict[str, str]:
+            return {row["account"]: row["wallet"] for row in tx.query("SELECT account, wallet FROM chain_payers")}
+
+        return await self._database.transact(work)
+
+    async def bind(self, account: str, wallet: str) -> None:
+        """Keep the account's wallet; empty: that it has none."""
+
+        def work(tx: Transaction) -> None:
+            if wallet:
+                sql = """INSERT INTO chain_payers (account, wallet) VALUES (?, ?)
+                    ON CONFLICT (account) DO UPDATE SET wallet = excluded.wallet"""
+                tx.execute(sql, [account, wallet])
+            else:
+                tx.execute("DELETE FROM chain_payers WHERE account = ?", [account])
 
         await self._database.transact(work)
 
@@ -144,7 +178,7 @@ class SqlChainStore:
             row = first(tx, "SELECT * FROM chain_receipts WHERE receipt = ?", receipt)
             if row is None:
                 return None
-            batch = _batch(tx, row["batch"])
+            batch = read_batch(tx, row["batch"])
             sql = """SELECT broker_receipts.* FROM chain_receipts JOIN broker_receipts USING (receipt)
                 WHERE chain_receipts.batch = ? AND line = ? ORDER BY leaf"""
             under = leaves([rows.earned(one) for one in tx.query(sql, [row["batch"], row["line"]])])
@@ -183,7 +217,7 @@ class SqlChainStore:
 
         def work(tx: Transaction) -> list[ChainBatch]:
             at_one_time(tx)
-            found = [_batch(tx, row["number"]) for row in list(tx.query(sql, [*times, provider, account, limit]))]
+            found = [read_batch(tx, row["number"]) for row in list(tx.query(sql, [*times, provider, account, limit]))]
             return [
                 replace(one, lines=tuple(line for line in one.lines if account in (line.account, f"accounts/{one.provider}")))
                 for one in found
@@ -246,7 +280,8 @@ def _free(tx: Transaction, batch: ChainBatch, at: int, reason: str, by: Movement
     post(tx, operator, leave(batch.number, operator, -batch.lines[at].total, own))
 
 
-def _batch(tx: Transaction, number: int, *, own: bool = False) -> ChainBatch:
+def read_batch(tx: Transaction, number: int, *, own: bool = False) -> ChainBatch:
+    """Return a batch, which must be there. ``own``: nobody else changes it until this is over."""
     sql = f"SELECT * FROM chain_batches WHERE number = ?{tx.lock if own else ''}"  # noqa: S608  # fixed words
     row: dict[str, Any] = first(tx, sql, number) or {}
     lines = tuple(

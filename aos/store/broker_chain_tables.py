@@ -83,3 +83,8 @@ def _turn(db: Database) -> None:
     db.execute(
         "CREATE TABLE chain_turn (one INTEGER PRIMARY KEY CHECK (one = 1), holder TEXT NOT NULL, until INTEGER NOT NULL) STRICT"
     )
+
+
+@MIGRATIONS(name="0003_payers")
+def _payers(db: Database) -> None:
+    db.execute("CREATE TABLE chain_payers (account TEXT PRIMARY KEY, wallet TEXT NOT NULL) STRICT, WITHOUT ROWID")

@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
 from aos.broker.accounts import EXTERNAL, Balance, Line, Pot, Reason, Totals, Transfer, after
 from aos.broker.requests import is_operators
-from aos.store.broker_rows import balance, micros
+from aos.store.broker_rows import balances, micros
 from aos.store.reading import first, slots
 from aos.store.sql import Dialect, Transaction
 
-LINES: Final = 256
-"""Most lines of the journal that one statement writes."""
+ROWS: Final = 256
+"""Most rows that one statement writes."""
 _OWN: Final = frozenset({Pot.AVAILABLE, Pot.HELD})
+_HAVE: Final = " ON CONFLICT (name) DO UPDATE SET available = excluded.available, held = excluded.held"
 
 
-def post(tx: Transaction, account: str, transfer: Transfer | None) -> None:
+def post(tx: Transaction, account: str, transfer: Transfer | None, known: Mapping[str, Balance] | None = None) -> None:
     """Add the transfer to the journal and move the balances; ``account`` is there from then on, whatever moves.
 
-    Sub-accounts that it names must be there, and their account must be this transaction's own. Raises ValueError rather than let a
-    pot go below 0. The last thing that a transaction waits for: from here on all others wait for its end.
+    ``known`` are balances that this transaction read as its own already. Sub-accounts that it names must be there, and their
+    account must be this transaction's own. Raises ValueError rather than let a pot go below 0. The last thing that a transaction
+    waits for: from here on all others wait for its end.
     """
     lines = () if transfer is None else transfer.lines
-    opened = 0
     names = {account, *(line.account for line in lines if line.pot in _OWN)} - {EXTERNAL}
-    for name in sorted(names, key=_order) if len(names) > 1 else names:
+    there = dict(known or {})
+    there |= balances(tx, sorted(names - there.keys(), key=_order), own=True)
+    kept: list[tuple[str, str, str]] = []
+    for name in sorted(names):
         mine = [line for line in lines if line.account == name and line.pot in _OWN]
-        before = balance(tx, name, own=True)
-        if before is not None and not mine:
-            continue
-        opened += before is None
-        kept = after(before or Balance(), mine)
-        sql = """INSERT INTO broker_accounts (name, available, held) VALUES (?, ?, ?)
-            ON CONFLICT (name) DO UPDATE SET available = excluded.available, held = excluded.held"""
-        tx.execute(sql, [name, str(kept.available), str(kept.held)])
+        if mine or name not in there:
+            now = after(there.get(name, Balance()), mine)
+            kept.append((name, str(now.available), str(now.held)))
+    _write(tx, "broker_accounts (name, available, held)", kept, _HAVE)
     for line in lines:
         if line.pot not in _OWN:
             _move_sub(tx, line)
     if transfer is not None:
-        _write(tx, transfer)
+        time, cause = micros(transfer.time), transfer.cause
+        _write(
+            tx,
+            "broker_journal (transfer, time, account, pot, amount, reason, cause)",
+            [(transfer.id, time, one.account, str(one.pot), str(one.amount), one.reason.value, cause) for one in lines],
+        )
+    opened = len(names - there.keys())
     if lines or opened:
         _add_up(tx, lines, opened)
 
@@ -85,20 +91,16 @@ def _add_up(tx: Transaction, lines: Iterable[Line], opened: int) -> None:
     tx.execute(_KEEP, [accounts, *map(str, sums)])
 
 
-def _write(tx: Transaction, transfer: Transfer) -> None:
-    time = micros(transfer.time)
-    for start in range(0, len(transfer.lines), LINES):
-        part = transfer.lines[start : start + LINES]
-        values: list[object] = []
-        for one in part:
-            values += [transfer.id, time, one.account, str(one.pot), str(one.amount), one.reason.value, transfer.cause]
-        tx.execute(_insert(len(part)), values)
+def _write(tx: Transaction, into: str, rows: Sequence[Sequence[object]], otherwise: str = "") -> None:
+    """Insert all rows, in their order, in few statements: on SQLite each may have to wait for Python's lock."""
+    for start in range(0, len(rows), ROWS):
+        part = rows[start : start + ROWS]
+        tx.execute(_insert(into, len(part), len(part[0]), otherwise), [value for row in part for value in row])
 
 
 @cache
-def _insert(lines: int) -> str:
-    columns = "transfer, time, account, pot, amount, reason, cause"
-    return f"INSERT INTO broker_journal ({columns}) VALUES {slots(lines, 7)}"  # noqa: S608  # fixed names and marks
+def _insert(into: str, rows: int, columns: int, otherwise: str) -> str:
+    return f"INSERT INTO {into} VALUES {slots(rows, columns)}{otherwise}"  # noqa: S608  # fixed words and marks
 
 
 def _move_sub(tx: Transaction, line: Line) -> None:

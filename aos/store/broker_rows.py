@@ -8,7 +8,7 @@ two accounts at once, the database runs the second again, which then finds the f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -16,8 +16,10 @@ from aos.broker.accounts import Balance, Hold, Line, Reason, State
 from aos.broker.ledger import Books, Key, Ledger, Refund, Service, SubAccount
 from aos.broker.settlement import Earned, Standing
 from aos.broker.store import Entry
-from aos.store.reading import first
+from aos.errors import ReceiptUsed
+from aos.store.reading import among, first
 from aos.store.sql import Dialect, Transaction
+from aos.v1.receipt_pb2 import Receipt
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -41,6 +43,16 @@ def balance(tx: Transaction, account: str, *, own: bool = False) -> Balance | No
         tx.advisory(f"broker account {account}")  # there is no row to lock; now nobody else makes it
         row = tx.execute(sql, [account]).fetchone()
     return None if row is None else Balance(int(row[0]), int(row[1]))
+
+
+def balances(tx: Transaction, accounts: Sequence[str], *, own: bool = False) -> dict[str, Balance]:
+    """Return what those of these accounts have that there are. ``own``: they become this transaction's own, in the given order."""
+    if len(accounts) > 1 and tx.dialect is Dialect.SQLITE:
+        are, names = among(tx, accounts)
+        sql = f"SELECT name, available, held FROM broker_accounts WHERE name {are}"  # noqa: S608  # fixed words
+        return {name: Balance(int(available), int(held)) for name, available, held in tx.execute(sql, [names]).fetchall()}
+    found = {name: balance(tx, name, own=own) for name in accounts}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def hold(tx: Transaction, name: str, *, own: bool = False) -> Hold | None:
@@ -131,11 +143,26 @@ def find_earned(tx: Transaction, receipt: str, *, own: bool = False) -> Earned |
     return None if row is None else earned(row)
 
 
+def check_unpaid(tx: Transaction, receipt: str) -> None:
+    """Raise ReceiptUsed for a receipt that was paid."""
+    used = find_earned(tx, receipt)
+    if used is not None:
+        raise ReceiptUsed(used.receipt, used.standing.value)
+
+
 def keep_earned(tx: Transaction, new: Earned) -> None:
-    """Keep a receipt that was paid just now. To be called behind ``post``: of two that pay the same one, one waits there."""
+    """Keep a receipt that was paid just now. To be called behind ``post``: of two that pay the same one, one waits there.
+
+    On SQLite it raises ReceiptUsed. On PostgreSQL whoever calls it asked before ``post``: an answer here would be one that all wait
+    for; and of two that asked at once, the second runs again, and asks again.
+    """
     sql = """INSERT INTO broker_receipts (receipt, payer, pot, operator, price, time, standing, batch)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
-    tx.execute(
-        sql,
-        [new.receipt, new.payer, str(new.pot), new.operator, str(new.price), micros(new.time), new.standing.value, new.batch],
-    )
+    values = [new.receipt, new.payer, str(new.pot), new.operator, str(new.price), micros(new.time), new.standing.value, new.batch]
+    if tx.dialect is Dialect.POSTGRES:
+        tx.execute(sql, values)
+    elif not tx.execute(f"{sql} ON CONFLICT (receipt) DO NOTHING", values).rowcount:
+        check_unpaid(tx, new.receipt)
+    if new.body:
+        job = f"jobs/{Receipt.FromString(new.body).job.hex()}"
+        tx.execute("INSERT INTO broker_bodies (receipt, job, body) VALUES (?, ?, ?)", [new.receipt, job, new.body])

@@ -34,6 +34,24 @@ def _wallets(db: Database) -> None:
         db.execute(sql)
 
 
+@MIGRATIONS(name="0002_requests")
+def _requests(db: Database) -> None:
+    for sql in (
+        # job is empty until there is one
+        """CREATE TABLE broker_requests (
+            wallet TEXT NOT NULL,
+            nonce INTEGER NOT NULL,
+            job TEXT NOT NULL,
+            expiry INTEGER NOT NULL,
+            body BLOB NOT NULL,
+            PRIMARY KEY (wallet, nonce)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX broker_requests_job ON broker_requests (job)",
+        "CREATE INDEX broker_requests_expiry ON broker_requests (expiry)",
+    ):
+        db.execute(sql)
+
+
 class SqlWalletStore:
     """A WalletStore in a database."""
 
@@ -66,7 +84,7 @@ class SqlWalletStore:
         """Return an account's wallets, in order."""
         return await self._database.transact(lambda tx: _found(tx, account))
 
-    async def use(self, account: str, wallet: str, nonce: int, *, expiry: int, now: int) -> None:
+    async def use(self, account: str, wallet: str, nonce: int, *, expiry: int, now: int, body: bytes = b"") -> None:
         """Keep that the wallet used the nonce. Raises WalletNotAuthorized, and RequestReplayed if it did before."""
 
         def work(tx: Transaction) -> None:
@@ -79,8 +97,18 @@ class SqlWalletStore:
             new = tx.execute("INSERT INTO broker_nonces VALUES (?, ?, ?) ON CONFLICT DO NOTHING", [wallet, nonce, expiry])
             if not new.rowcount:
                 raise RequestReplayed(wallet, nonce)
+            if body:
+                # a wallet may use a nonce again once what it came with has expired
+                sql = """INSERT INTO broker_requests (wallet, nonce, job, expiry, body) VALUES (?, ?, '', ?, ?)
+                    ON CONFLICT (wallet, nonce) DO NOTHING"""
+                tx.execute(sql, [wallet, nonce, expiry, body])
 
         await self._database.transact(work)
+
+    async def ran(self, wallet: str, nonce: int, job: str) -> None:
+        """Keep which job a kept request became."""
+        sql = "UPDATE broker_requests SET job = ? WHERE wallet = ? AND nonce = ? AND job = ''"
+        await self._database.transact(lambda tx: tx.execute(sql, [job, wallet, nonce]) and None)
 
 
 def _found(tx: Transaction, account: str) -> list[str]:

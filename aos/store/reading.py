@@ -20,6 +20,17 @@ def among(tx: Transaction, values: Iterable[str | int]) -> tuple[str, Any]:
     return ("IN (SELECT value FROM json_each(?))", json.dumps(found)) if tx.dialect is Dialect.SQLITE else ("= ANY(?)", found)
 
 
+def each_of(tx: Transaction, values: Iterable[str]) -> tuple[str, Any]:
+    """Return what stands for a table with one column ``value``, which holds these, and the value of its `?`. To be given a name."""
+    found = list(values)
+    # SQLite's has the column by itself; PostgreSQL's needs a query around it
+    return (
+        ("json_each(?)", json.dumps(found))
+        if tx.dialect is Dialect.SQLITE
+        else ("(SELECT unnest(CAST(? AS text[])) AS value)", found)
+    )
+
+
 def at_one_time(tx: Transaction) -> None:
     """Let all that this transaction reads be as it is at one time. To be called first, and only where nothing is written."""
     if tx.dialect is Dialect.POSTGRES:

@@ -22,6 +22,7 @@ _SQLITE: Final = {
     "broker": "broker_tables",
     "wallets": "broker_wallets",
     "chain": "broker_chain_tables",
+    "duties": "broker_duties_tables",
     "registry": "registry_tables",
     "registry_projects": "registry_projects_tables",
 }

@@ -19,6 +19,7 @@ from sqlite_utils.migrations import Migrations
 from aos.store.listeners import Listeners
 from aos.store.schema import sqlite_migrations
 from aos.store.sql import Dialect, Parameters
+from aos.store.sqlite_checkpoints import MOST_PAGES, Checkpoints
 
 GROUP: Final = 256
 """Most transactions that share one commit."""
@@ -27,7 +28,8 @@ BUSY_SECONDS: Final = 10.0
 
 STATEMENTS: Final = 512
 """Most statements that are kept prepared: more than there are."""
-
+IN_MEMORY: Final = ":memory:"
+"""The path of a database that is no file, and has no log."""
 ATTEMPT: Final = "attempt"
 """The savepoint of one transaction among others."""
 
@@ -124,19 +126,23 @@ class SqliteFile:
             await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
+        checkpoints = Checkpoints(self._path)
         try:
             connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=STATEMENTS)
             db = SqliteTransaction(connection)
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"wal_autocheckpoint={MOST_PAGES}"):
                 connection.execute(f"PRAGMA {pragma}")
+            if self._path != IN_MEMORY:
+                checkpoints.start()
         except BaseException as error:
             self._opened.set_exception(error)
             return
         self._opened.set_result(None)
         try:
             while self._group(db):
-                pass
+                checkpoints.committed()
         finally:
+            checkpoints.close()
             connection.close()
 
     def _group(self, db: SqliteTransaction) -> bool:

@@ -526,8 +526,26 @@ class GetChainRequest(_message.Message):
     account: str
     def __init__(self, account: _Optional[str] = ...) -> None: ...
 
+class BindPayerRequest(_message.Message):
+    __slots__ = ("account", "wallet", "expiry", "signature")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    WALLET_FIELD_NUMBER: _ClassVar[int]
+    EXPIRY_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    wallet: str
+    expiry: int
+    signature: bytes
+    def __init__(self, account: _Optional[str] = ..., wallet: _Optional[str] = ..., expiry: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class UnbindPayerRequest(_message.Message):
+    __slots__ = ("account",)
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    def __init__(self, account: _Optional[str] = ...) -> None: ...
+
 class ChainState(_message.Message):
-    __slots__ = ("chain_id", "ledger", "inference", "fine_tuning", "wallet", "available", "total", "receipts_waiting", "receipts_sent", "receipts_settled", "amount_settled")
+    __slots__ = ("chain_id", "ledger", "inference", "fine_tuning", "wallet", "available", "total", "receipts_waiting", "receipts_sent", "receipts_settled", "amount_settled", "bound")
     CHAIN_ID_FIELD_NUMBER: _ClassVar[int]
     LEDGER_FIELD_NUMBER: _ClassVar[int]
     INFERENCE_FIELD_NUMBER: _ClassVar[int]
@@ -539,6 +557,7 @@ class ChainState(_message.Message):
     RECEIPTS_SENT_FIELD_NUMBER: _ClassVar[int]
     RECEIPTS_SETTLED_FIELD_NUMBER: _ClassVar[int]
     AMOUNT_SETTLED_FIELD_NUMBER: _ClassVar[int]
+    BOUND_FIELD_NUMBER: _ClassVar[int]
     chain_id: int
     ledger: str
     inference: str
@@ -550,7 +569,8 @@ class ChainState(_message.Message):
     receipts_sent: int
     receipts_settled: int
     amount_settled: str
-    def __init__(self, chain_id: _Optional[int] = ..., ledger: _Optional[str] = ..., inference: _Optional[str] = ..., fine_tuning: _Optional[str] = ..., wallet: _Optional[str] = ..., available: _Optional[str] = ..., total: _Optional[str] = ..., receipts_waiting: _Optional[int] = ..., receipts_sent: _Optional[int] = ..., receipts_settled: _Optional[int] = ..., amount_settled: _Optional[str] = ...) -> None: ...
+    bound: bool
+    def __init__(self, chain_id: _Optional[int] = ..., ledger: _Optional[str] = ..., inference: _Optional[str] = ..., fine_tuning: _Optional[str] = ..., wallet: _Optional[str] = ..., available: _Optional[str] = ..., total: _Optional[str] = ..., receipts_waiting: _Optional[int] = ..., receipts_sent: _Optional[int] = ..., receipts_settled: _Optional[int] = ..., amount_settled: _Optional[str] = ..., bound: _Optional[bool] = ...) -> None: ...
 
 class PotStatement(_message.Message):
     __slots__ = ("pot", "opening", "closing")

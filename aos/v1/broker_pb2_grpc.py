@@ -153,6 +153,16 @@ class BrokerStub:
                 request_serializer=aos_dot_v1_dot_broker__pb2.GetChainRequest.SerializeToString,
                 response_deserializer=aos_dot_v1_dot_broker__pb2.ChainState.FromString,
                 _registered_method=True)
+        self.BindPayer = channel.unary_unary(
+                '/aos.v1.Broker/BindPayer',
+                request_serializer=aos_dot_v1_dot_broker__pb2.BindPayerRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.ChainState.FromString,
+                _registered_method=True)
+        self.UnbindPayer = channel.unary_unary(
+                '/aos.v1.Broker/UnbindPayer',
+                request_serializer=aos_dot_v1_dot_broker__pb2.UnbindPayerRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_broker__pb2.ChainState.FromString,
+                _registered_method=True)
         self.FreezeReceipt = channel.unary_unary(
                 '/aos.v1.Broker/FreezeReceipt',
                 request_serializer=aos_dot_v1_dot_broker__pb2.FreezeReceiptRequest.SerializeToString,
@@ -355,6 +365,22 @@ class BrokerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BindPayer(self, request, context):
+        """Says which wallet pays for an account on the chain: its owner asks, and the wallet has signed that it does (EIP-712, `Payer`;
+        docs/reference/chain.md). It takes the place of the wallet before; receipts in batches stay where they are. Fails with NO_CHAIN,
+        LEDGER_NOT_FOUND, REQUEST_EXPIRED, SIGNATURE_HIGH_S or REQUEST_SIGNATURE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnbindPayer(self, request, context):
+        """Takes that back: from now on the wallet that the administrator named pays, if there is one. Fails with NO_CHAIN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FreezeReceipt(self, request, context):
         """Keeps an operator from the money of exactly one receipt while it is disputed. The network's services only. Fails with
         RECEIPT_USED once it is too late.
@@ -486,6 +512,16 @@ def add_BrokerServicer_to_server(servicer, server):
             'GetChain': grpc.unary_unary_rpc_method_handler(
                     servicer.GetChain,
                     request_deserializer=aos_dot_v1_dot_broker__pb2.GetChainRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.ChainState.SerializeToString,
+            ),
+            'BindPayer': grpc.unary_unary_rpc_method_handler(
+                    servicer.BindPayer,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.BindPayerRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_broker__pb2.ChainState.SerializeToString,
+            ),
+            'UnbindPayer': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnbindPayer,
+                    request_deserializer=aos_dot_v1_dot_broker__pb2.UnbindPayerRequest.FromString,
                     response_serializer=aos_dot_v1_dot_broker__pb2.ChainState.SerializeToString,
             ),
             'FreezeReceipt': grpc.unary_unary_rpc_method_handler(
@@ -1123,6 +1159,60 @@ class Broker:
             target,
             '/aos.v1.Broker/GetChain',
             aos_dot_v1_dot_broker__pb2.GetChainRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.ChainState.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BindPayer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/BindPayer',
+            aos_dot_v1_dot_broker__pb2.BindPayerRequest.SerializeToString,
+            aos_dot_v1_dot_broker__pb2.ChainState.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnbindPayer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Broker/UnbindPayer',
+            aos_dot_v1_dot_broker__pb2.UnbindPayerRequest.SerializeToString,
             aos_dot_v1_dot_broker__pb2.ChainState.FromString,
             options,
             channel_credentials,

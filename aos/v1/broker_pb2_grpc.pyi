@@ -115,6 +115,13 @@ class BrokerStub:
     """Returns what an account has on the chain, and what became of its receipts there. A project may see its own, the administrator
     any. Fails with NO_CHAIN on a network without one, and with SERVICE_UNAVAILABLE while it does not answer.
     """
+    BindPayer: _grpc.UnaryUnaryMultiCallable[_broker_pb2.BindPayerRequest, _broker_pb2.ChainState]
+    """Says which wallet pays for an account on the chain: its owner asks, and the wallet has signed that it does (EIP-712, `Payer`;
+    docs/reference/chain.md). It takes the place of the wallet before; receipts in batches stay where they are. Fails with NO_CHAIN,
+    LEDGER_NOT_FOUND, REQUEST_EXPIRED, SIGNATURE_HIGH_S or REQUEST_SIGNATURE.
+    """
+    UnbindPayer: _grpc.UnaryUnaryMultiCallable[_broker_pb2.UnbindPayerRequest, _broker_pb2.ChainState]
+    """Takes that back: from now on the wallet that the administrator named pays, if there is one. Fails with NO_CHAIN."""
     FreezeReceipt: _grpc.UnaryUnaryMultiCallable[_broker_pb2.FreezeReceiptRequest, _broker_pb2.PaidReceipt]
     """Keeps an operator from the money of exactly one receipt while it is disputed. The network's services only. Fails with
     RECEIPT_USED once it is too late.
@@ -209,6 +216,13 @@ class BrokerAsyncStub(BrokerStub):
     """Returns what an account has on the chain, and what became of its receipts there. A project may see its own, the administrator
     any. Fails with NO_CHAIN on a network without one, and with SERVICE_UNAVAILABLE while it does not answer.
     """
+    BindPayer: _aio.UnaryUnaryMultiCallable[_broker_pb2.BindPayerRequest, _broker_pb2.ChainState]  # type: ignore[assignment]
+    """Says which wallet pays for an account on the chain: its owner asks, and the wallet has signed that it does (EIP-712, `Payer`;
+    docs/reference/chain.md). It takes the place of the wallet before; receipts in batches stay where they are. Fails with NO_CHAIN,
+    LEDGER_NOT_FOUND, REQUEST_EXPIRED, SIGNATURE_HIGH_S or REQUEST_SIGNATURE.
+    """
+    UnbindPayer: _aio.UnaryUnaryMultiCallable[_broker_pb2.UnbindPayerRequest, _broker_pb2.ChainState]  # type: ignore[assignment]
+    """Takes that back: from now on the wallet that the administrator named pays, if there is one. Fails with NO_CHAIN."""
     FreezeReceipt: _aio.UnaryUnaryMultiCallable[_broker_pb2.FreezeReceiptRequest, _broker_pb2.PaidReceipt]  # type: ignore[assignment]
     """Keeps an operator from the money of exactly one receipt while it is disputed. The network's services only. Fails with
     RECEIPT_USED once it is too late.
@@ -438,6 +452,25 @@ class BrokerServicer(metaclass=_abc_1.ABCMeta):
         """Returns what an account has on the chain, and what became of its receipts there. A project may see its own, the administrator
         any. Fails with NO_CHAIN on a network without one, and with SERVICE_UNAVAILABLE while it does not answer.
         """
+
+    @_abc_1.abstractmethod
+    def BindPayer(
+        self,
+        request: _broker_pb2.BindPayerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.ChainState, _abc.Awaitable[_broker_pb2.ChainState]]:
+        """Says which wallet pays for an account on the chain: its owner asks, and the wallet has signed that it does (EIP-712, `Payer`;
+        docs/reference/chain.md). It takes the place of the wallet before; receipts in batches stay where they are. Fails with NO_CHAIN,
+        LEDGER_NOT_FOUND, REQUEST_EXPIRED, SIGNATURE_HIGH_S or REQUEST_SIGNATURE.
+        """
+
+    @_abc_1.abstractmethod
+    def UnbindPayer(
+        self,
+        request: _broker_pb2.UnbindPayerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_broker_pb2.ChainState, _abc.Awaitable[_broker_pb2.ChainState]]:
+        """Takes that back: from now on the wallet that the administrator named pays, if there is one. Fails with NO_CHAIN."""
 
     @_abc_1.abstractmethod
     def FreezeReceipt(

@@ -82,3 +82,17 @@ class AdmittedRequest(_message.Message):
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     project: str
     def __init__(self, project: _Optional[str] = ...) -> None: ...
+
+class NoteJobRequest(_message.Message):
+    __slots__ = ("user", "nonce", "job")
+    USER_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    nonce: int
+    job: str
+    def __init__(self, user: _Optional[str] = ..., nonce: _Optional[int] = ..., job: _Optional[str] = ...) -> None: ...
+
+class NoteJobResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -63,6 +63,11 @@ class RequestsStub:
                 request_serializer=aos_dot_v1_dot_requests__pb2.SignedRequest.SerializeToString,
                 response_deserializer=aos_dot_v1_dot_requests__pb2.AdmittedRequest.FromString,
                 _registered_method=True)
+        self.NoteJob = channel.unary_unary(
+                '/aos.v1.Requests/NoteJob',
+                request_serializer=aos_dot_v1_dot_requests__pb2.NoteJobRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_requests__pb2.NoteJobResponse.FromString,
+                _registered_method=True)
 
 
 class RequestsServicer:
@@ -110,6 +115,14 @@ class RequestsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def NoteJob(self, request, context):
+        """Says which job a request that was taken became: what was signed is shown on the chain if its receipt is disputed. The network's
+        services only. The first job counts; without a chain, nothing happens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RequestsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -137,6 +150,11 @@ def add_RequestsServicer_to_server(servicer, server):
                     servicer.AdmitRequest,
                     request_deserializer=aos_dot_v1_dot_requests__pb2.SignedRequest.FromString,
                     response_serializer=aos_dot_v1_dot_requests__pb2.AdmittedRequest.SerializeToString,
+            ),
+            'NoteJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.NoteJob,
+                    request_deserializer=aos_dot_v1_dot_requests__pb2.NoteJobRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_requests__pb2.NoteJobResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -278,6 +296,33 @@ class Requests:
             '/aos.v1.Requests/AdmitRequest',
             aos_dot_v1_dot_requests__pb2.SignedRequest.SerializeToString,
             aos_dot_v1_dot_requests__pb2.AdmittedRequest.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NoteJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Requests/NoteJob',
+            aos_dot_v1_dot_requests__pb2.NoteJobRequest.SerializeToString,
+            aos_dot_v1_dot_requests__pb2.NoteJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

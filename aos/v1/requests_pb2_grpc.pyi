@@ -51,6 +51,10 @@ class RequestsStub:
     Fails with WALLET_NOT_AUTHORIZED, OTHER_CHAIN, REQUEST_EXPIRED, SIGNATURE_HIGH_S, REQUEST_SIGNATURE, ACCOUNT_NOT_FOUND or
     SIGNER_NOT_ACKNOWLEDGED, each of which leaves the nonce unused, and with REQUEST_REPLAYED.
     """
+    NoteJob: _grpc.UnaryUnaryMultiCallable[_requests_pb2.NoteJobRequest, _requests_pb2.NoteJobResponse]
+    """Says which job a request that was taken became: what was signed is shown on the chain if its receipt is disputed. The network's
+    services only. The first job counts; without a chain, nothing happens.
+    """
 
 @_typing.type_check_only
 class RequestsAsyncStub(RequestsStub):
@@ -74,6 +78,10 @@ class RequestsAsyncStub(RequestsStub):
 
     Fails with WALLET_NOT_AUTHORIZED, OTHER_CHAIN, REQUEST_EXPIRED, SIGNATURE_HIGH_S, REQUEST_SIGNATURE, ACCOUNT_NOT_FOUND or
     SIGNER_NOT_ACKNOWLEDGED, each of which leaves the nonce unused, and with REQUEST_REPLAYED.
+    """
+    NoteJob: _aio.UnaryUnaryMultiCallable[_requests_pb2.NoteJobRequest, _requests_pb2.NoteJobResponse]  # type: ignore[assignment]
+    """Says which job a request that was taken became: what was signed is shown on the chain if its receipt is disputed. The network's
+    services only. The first job counts; without a chain, nothing happens.
     """
 
 class RequestsServicer(metaclass=_abc_1.ABCMeta):
@@ -125,6 +133,16 @@ class RequestsServicer(metaclass=_abc_1.ABCMeta):
 
         Fails with WALLET_NOT_AUTHORIZED, OTHER_CHAIN, REQUEST_EXPIRED, SIGNATURE_HIGH_S, REQUEST_SIGNATURE, ACCOUNT_NOT_FOUND or
         SIGNER_NOT_ACKNOWLEDGED, each of which leaves the nonce unused, and with REQUEST_REPLAYED.
+        """
+
+    @_abc_1.abstractmethod
+    def NoteJob(
+        self,
+        request: _requests_pb2.NoteJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_requests_pb2.NoteJobResponse, _abc.Awaitable[_requests_pb2.NoteJobResponse]]:
+        """Says which job a request that was taken became: what was signed is shown on the chain if its receipt is disputed. The network's
+        services only. The first job counts; without a chain, nothing happens.
         """
 
 def add_RequestsServicer_to_server(servicer: RequestsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import rfc8785
@@ -16,7 +16,7 @@ from eth_account.messages import SignableMessage, encode_defunct
 
 from aos.errors import BadHeader, OtherChain, RequestExpired, RequestSignature, SignatureHighS
 from aos.v1.requests_pb2 import SignedRequest
-from aos.verification.wallets import INFERENCE, Contract, request_statement
+from aos.verification.wallets import INFERENCE, Contract, payer_statement, request_statement
 
 EMBEDDED: Final = Contract(INFERENCE, 0, "0x" + 40 * "0")
 """Where requests are good on a network without a chain."""
@@ -116,17 +116,27 @@ def check_request(request: SignedRequest, contract: Contract, *, now: int) -> No
         raise OtherChain(request.chain_id, contract.chain_id)
     if not now < request.expiry <= now + LONGEST_SECONDS:
         raise RequestExpired(request.expiry, now, LONGEST_SECONDS)
-    signature = request.signature
+    _check_signed(lambda: statement_of(request, contract), request.signature, request.user)
+
+
+def check_payer(account: str, wallet: str, expiry: int, signature: bytes, contract: Contract, *, now: int) -> None:
+    """Raise what is wrong with a wallet's word that it pays for an account: RequestExpired, SignatureHighS or RequestSignature."""
+    if not now < expiry <= now + LONGEST_SECONDS:
+        raise RequestExpired(expiry, now, LONGEST_SECONDS)
+    _check_signed(lambda: payer_statement(contract, wallet=wallet, account=account, expiry=expiry), signature, wallet)
+
+
+def _check_signed(said: Callable[[], SignableMessage], signature: bytes, user: str) -> None:
     if len(signature) != SIGNATURE_BYTES:
-        raise RequestSignature(request.user, f"it has {len(signature)} bytes, not {SIGNATURE_BYTES}")
+        raise RequestSignature(user, f"it has {len(signature)} bytes, not {SIGNATURE_BYTES}")
     if int.from_bytes(signature[32:64], "big") > HALF_ORDER:
         raise SignatureHighS
     try:
-        signer = Account.recover_message(statement_of(request, contract), signature=signature)
+        signer = Account.recover_message(said(), signature=signature)
     except Exception as error:  # eth-keys raises several kinds for what is malformed
-        raise RequestSignature(request.user, "it is malformed") from error
-    if signer.lower() != request.user.lower():
-        raise RequestSignature(request.user, "another key made it, or something was changed")
+        raise RequestSignature(user, "it is malformed") from error
+    if signer.lower() != user.lower():
+        raise RequestSignature(user, "another key made it, or something was changed")
 
 
 def exchange_text(request_hash: bytes, response_hash: bytes) -> str:

@@ -22,6 +22,7 @@ _REQUEST: Final = [
     ("user", "address"), ("provider", "address"), ("service", "string"), ("bodyHash", "bytes32"), ("maxFee", "uint256"),
     ("nonce", "uint256"), ("expiry", "uint256"),
 ]  # fmt: skip
+_PAYER: Final = [("wallet", "address"), ("account", "string"), ("expiry", "uint256")]
 _TASK: Final = [
     ("user", "address"), ("provider", "address"), ("contents", "bytes32"), ("maxFee", "uint256"), ("nonce", "uint256"),
 ]  # fmt: skip
@@ -73,6 +74,11 @@ def request_statement(
     return _statement(contract, {"Request": _REQUEST}, message | {"maxFee": max_fee, "nonce": nonce, "expiry": expiry})
 
 
+def payer_statement(contract: Contract, *, wallet: str, account: str, expiry: int) -> SignableMessage:
+    """Return what a wallet signs to pay for an account on the chain, said until ``expiry``, seconds since 1970."""
+    return _statement(contract, {"Payer": _PAYER}, {"wallet": wallet, "account": account, "expiry": expiry})
+
+
 def task_statement(contract: Contract, *, user: str, provider: str, contents: bytes, max_fee: int, nonce: int) -> SignableMessage:
     """Return what a user signs to have a model trained. ``contents`` is SHA-256 of the task's canonical JSON."""
     message = {"user": user, "provider": provider, "contents": contents, "maxFee": max_fee, "nonce": nonce}
@@ -91,6 +97,11 @@ def receipt_words(receipt: Receipt) -> tuple[bytes, ...]:
     """Return the 32-byte words of the receipt's struct, texts by their hashes: what a contract is shown. Raises BadReceipt."""
     message = receipt_message(receipt)
     return tuple(word(type_, message[name]) for name, type_ in FIELDS)
+
+
+def service_word(service: str) -> bytes:
+    """Return a request's service as a contract is shown it: 32 bytes."""
+    return word("string", service)
 
 
 def digest(statement: SignableMessage) -> bytes:

@@ -7,6 +7,7 @@ import pytest
 from aos.testing.clock import START
 from aos.v1 import broker_pb2 as pb
 from tests.broker.conftest import ADDRESS, HOLD
+from tests.databases import ON_SQLITE
 from tests.refusals import refused
 
 
@@ -56,6 +57,7 @@ class TestAccounts:
             await broker.admin.GetAccount(pb.GetAccountRequest(name="accounts/-"))
 
     @pytest.mark.parametrize("name", ["", "p", "accounts/", "accounts/a/b", "external"])
+    @ON_SQLITE
     async def test_a_malformed_name(self, broker, name):
         """A name that cannot be one is refused, not searched for."""
         with refused("INVALID_FIELD", field="name", value=name):
@@ -64,6 +66,7 @@ class TestAccounts:
             await broker.project.GetAccount(pb.GetAccountRequest(name=name))
 
 
+@ON_SQLITE
 class TestWho:
     @pytest.mark.parametrize("method", ["GetAccount", "Deposit", "Reserve", "Settle", "ListEntries"])
     async def test_nobody_does_anything(self, broker, method):
@@ -119,6 +122,7 @@ class TestJournal:
         assert pages == 3
 
     @pytest.mark.parametrize("size", [-1, 1001])
+    @ON_SQLITE
     async def test_a_page_size_out_of_range(self, broker, size):
         """The refusal names the field, what was sent and the limit."""
         with refused("INVALID_FIELD", field="page_size", value=str(size), limit="1000"):
@@ -131,6 +135,7 @@ class TestJournal:
             *(base64.urlsafe_b64encode(f"ListEntries\n{last}".encode()).decode().rstrip("=") for last in ("x", "-1", "9" * 30)),
         ],
     )
+    @ON_SQLITE
     async def test_a_page_token_that_nobody_gave(self, broker, token):
         """A made-up token is refused, also one in the right wrapping."""
         with refused("INVALID_FIELD", field="page_token"):

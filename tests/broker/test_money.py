@@ -8,6 +8,7 @@ from aos.v1 import broker_pb2 as pb
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import sign
 from tests.broker.conftest import HOLD, running
+from tests.databases import ON_SQLITE
 from tests.receipts import JOB, a_receipt
 from tests.refusals import refused
 
@@ -76,18 +77,21 @@ class TestDeposit:
         assert await broker.pots() == (10**38, 10**38)
 
     @pytest.mark.parametrize("amount", ["", "0", "-1", "1.0", "1e3", "٣", "+1", " 1", str(10**38 + 1), "9" * 5000])
+    @ON_SQLITE
     async def test_an_amount_that_is_none(self, broker, amount):
         """An amount is decimal digits above 0, up to a named limit."""
         with refused("INVALID_FIELD", code="INVALID_ARGUMENT", field="amount", limit=str(10**38)):
             await broker.admin.Deposit(pb.DepositRequest(account="accounts/p", amount=amount, request_id="r"))
 
     @pytest.mark.parametrize("account", ["", "p", "accounts/", "accounts/-", "accounts/a b", "accounts/" + "a" * 65, "external"])
+    @ON_SQLITE
     async def test_an_account_that_cannot_be(self, broker, account):
         """A malformed account is refused by name; nothing can be deposited to the outside."""
         with refused("INVALID_FIELD", field="account", value=account):
             await broker.deposit(1, account=account)
 
     @pytest.mark.parametrize("request_id", ["", "a" * 65, "a b", "ü", "a\n"])
+    @ON_SQLITE
     async def test_a_request_id_that_cannot_be(self, broker, request_id):
         """Every deposit carries an id, so that every retry is harmless."""
         with refused("INVALID_FIELD", field="request_id"):
@@ -165,6 +169,7 @@ class TestReserve:
             await broker.reserve(1, account=account)
 
     @pytest.mark.parametrize("hold", ["", "holds/", "holds/1", JOB.hex(), f"jobs/{JOB.hex()}", f"holds/{JOB.hex().upper()}"])
+    @ON_SQLITE
     async def test_a_hold_that_cannot_be(self, broker, hold):
         """A hold is named after a job, in one spelling."""
         with refused("INVALID_FIELD", field="hold", value=hold):

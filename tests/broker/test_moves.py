@@ -14,6 +14,7 @@ from aos.v1 import broker_pb2 as pb
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import sign
 from tests.broker.conftest import ADDRESS, HOLD, JOB, running
+from tests.databases import ON_SQLITE
 from tests.receipts import a_receipt
 from tests.refusals import reason_of, refused
 
@@ -75,6 +76,7 @@ class TestRetries:
 
 class TestWho:
     @pytest.mark.parametrize("method", LEDGER_CALLS)
+    @ON_SQLITE
     async def test_nobody_reaches_anothers_ledger(self, broker, method):
         """Every call about a ledger is the owner's or the administrator's."""
         await broker.deposit(100, account="accounts/q", request_id="q")
@@ -90,6 +92,7 @@ class TestWho:
         assert await broker.pots("accounts/q") == (100, 0)
 
     @pytest.mark.parametrize("method", ["SettleFee", "FreezeReceipt", "ResolveReceipt"])
+    @ON_SQLITE
     async def test_receipts_are_the_networks(self, broker, method):
         """Neither a project nor the administrator pays by receipts or decides on them."""
         for caller in (broker.project, broker.admin):
@@ -97,6 +100,7 @@ class TestWho:
                 await getattr(caller, method)(getattr(pb, f"{method}Request")())
 
     @pytest.mark.parametrize("method", ["ListLedgers", "CheckInvariants", "SealSettlement"])
+    @ON_SQLITE
     async def test_what_concerns_all_is_the_administrators(self, broker, method):
         """A project sees and settles its own only."""
         with refused("PERMISSION_DENIED"):
@@ -165,6 +169,7 @@ class TestLimits:
             ({"amount": "-1"}, "amount"),
         ],
     )
+    @ON_SQLITE
     async def test_a_ledger_that_cannot_be(self, small, fields, field):
         """Each field that cannot be accepted is named."""
         with refused("INVALID_FIELD", field=field):
@@ -178,6 +183,7 @@ class TestLimits:
         await small.transfer(1, ADDRESS)
 
     @pytest.mark.parametrize("amount", ["", "-1", "1.0", "1e3", "٣", "+1", " 1", str(10**38 + 1), "9" * 5000])
+    @ON_SQLITE
     async def test_an_amount_that_is_none(self, broker, amount):
         """Decimal digits of an integer, up to a named limit; a refund is above 0."""
         await broker.deposit(100)
@@ -194,6 +200,7 @@ class TestLimits:
         ("provider", "service", "field"),
         [(ADDRESS, "chat", "service"), (ADDRESS, "", "service"), ("0x1", "inference", "provider"), ("", "inference", "provider")],
     )
+    @ON_SQLITE
     async def test_a_sub_account_that_cannot_be(self, broker, provider, service, field):
         """A provider is an address, and a service one of two."""
         await broker.deposit(100)

@@ -14,6 +14,7 @@ from aos.verification.keys import OperatorKey
 from aos.verification.receipts import digest, sign
 from aos.verification.sums import SumNode
 from tests.broker.conftest import running
+from tests.databases import ON_SQLITE
 from tests.receipts import a_receipt
 from tests.refusals import refused
 
@@ -98,6 +99,7 @@ class TestBatches:
             await broker.project.GetPaidReceipt(pb.GetPaidReceiptRequest(name="receipts/1"))
 
     @pytest.mark.parametrize("receipts", [-1, 10_001])
+    @ON_SQLITE
     async def test_a_batch_that_cannot_be(self, broker, receipts):
         """The refusal names the limit."""
         with refused("INVALID_FIELD", field="receipts", limit="10000"):

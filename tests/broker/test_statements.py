@@ -15,6 +15,7 @@ from aos.store.opening import opened
 from aos.testing.clock import START, ManualClock
 from aos.v1 import broker_pb2 as pb
 from tests.broker.conftest import ADDRESS
+from tests.databases import ON_SQLITE
 from tests.refusals import refused
 
 
@@ -89,6 +90,7 @@ class TestStatements:
     @pytest.mark.parametrize(
         "month", ["2026", "2026-13", "2026-00", "26-01", "2026-1", "0000-01", "9999-01", "2026-01-01", "x" * 100]
     )
+    @ON_SQLITE
     async def test_a_month_that_is_none(self, broker, month):
         """Four digits, a dash, two digits."""
         with refused("INVALID_FIELD", field="month"):

@@ -14,20 +14,20 @@ class TestTurns:
         """While it is another broker's turn nothing is sent; afterwards it goes on, and leaves the turn to others."""
         await shop.pay(10)
         assert await shop.store.turn("another", 60)
-        assert not await shop.settlement.in_turn()
+        assert not await shop.in_turn()
         assert await shop.batches() == await shop.batches(Progress.MADE) == []
         await shop.store.leave("another")
-        assert await shop.settlement.in_turn()
+        assert await shop.in_turn()
         assert len(await shop.batches()) == 1
         assert await shop.store.turn("another", 60)
 
     async def test_who_loses_its_turn_stops(self, shop):
         """A round that took too long is given up, and whoever goes on pays nothing twice."""
         await shop.pay(10)
-        gave_up, taken = await asyncio.gather(shop.settlement.in_turn(lasts=0), shop.store.turn("another", 60))
+        gave_up, taken = await asyncio.gather(shop.in_turn(lasts=0), shop.store.turn("another", 60))
         assert (gave_up, taken) == (False, True)
         await shop.store.leave("another")
-        assert await shop.settlement.in_turn()
+        assert await shop.in_turn()
         assert [(line.total, line.count) for batch in await shop.batches() for line in batch.lines] == [(10, 1)]
         assert await shop.earned() == 0
         assert await shop.is_sound()
@@ -42,7 +42,7 @@ class TestTurns:
 
         async with opening(deployment) as first, opening(other) as second:
             names = [*await first.pay(10, 20), *await second.pay(30, first=3)]
-            rounds = await asyncio.gather(first.settlement.in_turn(), second.settlement.in_turn())
+            rounds = await asyncio.gather(first.in_turn(), second.in_turn())
             assert sorted(rounds) == [False, True]
             [batch] = await second.batches()
             assert [(line.total, line.count) for line in batch.lines] == [(60, 3)]

@@ -91,7 +91,7 @@ class TestBooks:
         """Every invariant has its line; a settlement says its root."""
         await aos.client.answer(Order(model="scripted", prompt="Hi"))
         checked = await as_admin("ledger", "check")
-        assert (checked.code, checked.out.count("holds  ")) == (0, 7)
+        assert (checked.code, checked.out.count("holds  ")) == (0, 8)
         settled = await as_admin("ledger", "settle")
         assert json.loads(settled.out)["receipts"] == 1, settled.err
 

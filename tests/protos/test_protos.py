@@ -86,6 +86,8 @@ ROUTES = {
     ("POST", "/v1/ledger:settle", "aos.v1.Broker.SealSettlement"),
     ("GET", "/v1/ledger:settlements", "aos.v1.Broker.ListSettlements"),
     ("GET", "/v1/ledger:chain", "aos.v1.Broker.GetChain"),
+    ("POST", "/v1/ledger:bindPayer", "aos.v1.Broker.BindPayer"),
+    ("POST", "/v1/ledger:unbindPayer", "aos.v1.Broker.UnbindPayer"),
     ("GET", "/v1/ledger/{name=receipts/*}", "aos.v1.Broker.GetPaidReceipt"),
 }
 """Where REST callers find what. A line may be added; changing one breaks somebody."""

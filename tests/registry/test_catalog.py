@@ -9,6 +9,7 @@ from aos.v1 import registry_pb2 as pb
 from aos.v1 import registry_pb2_grpc
 from aos.v1.types_pb2 import Price
 from aos.verification.keys import OperatorKey, prove
+from tests.databases import ON_SQLITE
 from tests.refusals import refused
 from tests.registry.conftest import an_offer
 
@@ -248,6 +249,7 @@ class TestLists:
 
     @pytest.mark.parametrize("size", [-1, 1001])
     @pytest.mark.parametrize("method", ["ListOperators", "ListModels"])
+    @ON_SQLITE
     async def test_a_page_size_out_of_range(self, registry, method, size):
         """The refusal names the field, what was sent and the limit."""
         with refused("INVALID_FIELD", field="page_size", value=str(size), limit="1000"):
@@ -255,6 +257,7 @@ class TestLists:
 
     @pytest.mark.parametrize("token", ["x", "!!!", "ü", "A" * 2000, OTHER_SPELLING])
     @pytest.mark.parametrize("method", ["ListOperators", "ListModels"])
+    @ON_SQLITE
     async def test_a_page_token_that_nobody_gave(self, registry, method, token):
         """Junk in place of a token is refused by name."""
         with refused("INVALID_FIELD", field="page_token", limit="a next_page_token"):
@@ -277,6 +280,7 @@ class TestNames:
         assert await registry.operator(key) == info
 
     @pytest.mark.parametrize("name", ["", "operators/", "operators/0x12", "0x" + "0" * 40, f"operators/0x{'0' * 40}/x"])
+    @ON_SQLITE
     async def test_a_malformed_name(self, registry, name):
         """A name that cannot be one is refused, not searched for."""
         with refused("INVALID_FIELD", field="name", value=name):
@@ -291,6 +295,7 @@ class TestNames:
 class TestAccess:
     @pytest.mark.parametrize("method", ["GetOperator", "ListOperators", "GetModel", "ListModels"])
     @pytest.mark.parametrize("token", ["", "wrong-token"])
+    @ON_SQLITE
     async def test_reading_needs_a_token(self, registry, method, token):
         """Without a token that somebody holds, nothing is shown."""
         async with channel(registry.address, token) as opened:

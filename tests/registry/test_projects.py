@@ -10,6 +10,7 @@ from aos.testing.clock import START, ManualClock
 from aos.v1 import registry_pb2 as pb
 from aos.v1 import registry_pb2_grpc
 from aos.verification.keys import OperatorKey
+from tests.databases import ON_SQLITE
 from tests.refusals import refused
 from tests.registry.conftest import running
 from tests.registry.projects import API, a_replica, changes, end, put, say, shown, signed, states
@@ -86,6 +87,7 @@ class TestRegistering:
             ("replicas[0].api", a_replica(api="http://no-such-name.invalid/")),
         ],
     )
+    @ON_SQLITE
     async def test_a_bad_field_is_refused_by_name(self, registry, key, field, replica):
         """And nothing of the list is kept."""
         with refused("INVALID_FIELD", code="INVALID_ARGUMENT", field=field):

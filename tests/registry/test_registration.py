@@ -9,6 +9,7 @@ from aos.v1 import registry_pb2 as pb
 from aos.v1 import registry_pb2_grpc
 from aos.v1.types_pb2 import Price
 from aos.verification.keys import OperatorKey, prove
+from tests.databases import ON_SQLITE
 from tests.refusals import refused
 from tests.registry.conftest import an_offer, running
 
@@ -90,6 +91,7 @@ class TestProofs:
         assert (await registry.operator(key)).routable
 
     @pytest.mark.parametrize("shift", [-61, 61])
+    @ON_SQLITE
     async def test_a_proof_out_of_date_is_refused(self, registry, key, shift):
         """More than a minute from the registry's clock is too far, either way."""
         with refused("BAD_SIGNATURE", saying="60 s"):
@@ -152,6 +154,7 @@ class TestProofs:
             await registry.register(key, an_offer(slots=17))
 
     @pytest.mark.parametrize("operator", ["", "0x", "0x" + "g" * 40, "operators/0x" + "0" * 40])
+    @ON_SQLITE
     async def test_an_address_that_is_none_is_refused(self, registry, operator):
         """A malformed address is a bad signature, not a failure of the server."""
         proof = pb.OperatorProof(operator=operator, issued_at=registry.second, signature=bytes(65))
@@ -173,12 +176,14 @@ OFFERS = {
 
 class TestOffers:
     @pytest.mark.parametrize(("field", "offer"), [(field, offer) for field, offers in OFFERS.items() for offer in offers])
+    @ON_SQLITE
     async def test_a_bad_field_is_refused_by_name(self, registry, key, field, offer):
         """Each field has its limit, and the refusal names both."""
         with refused("INVALID_FIELD", code="INVALID_ARGUMENT", field=field):
             await registry.register(key, offer)
 
     @pytest.mark.parametrize("count", [0, 65])
+    @ON_SQLITE
     async def test_one_to_sixty_four_offers(self, registry, key, count):
         """Nothing to offer is refused, and so is too much."""
         offers = [an_offer(f"m{index}") for index in range(count)]

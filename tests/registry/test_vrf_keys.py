@@ -7,6 +7,7 @@ import pytest
 from aos.v1 import registry_pb2 as pb
 from aos.verification.keys import OperatorKey, prove
 from aos.verification.vrf import VrfKey
+from tests.databases import ON_SQLITE
 from tests.refusals import refused
 from tests.registry.conftest import an_offer
 
@@ -48,12 +49,14 @@ class TestVrfKey:
         assert back.vrf_key_since.ToSeconds() == first.vrf_key_since.ToSeconds() + 30
 
     @pytest.mark.parametrize("signed", [b"", VrfKey(b"\x02" * 32).public])
+    @ON_SQLITE
     async def test_it_is_signed_for(self, registry, signed):
         """Nobody on the way can add a key or put another in its place."""
         with refused("BAD_SIGNATURE"):
             await register(registry, OperatorKey.create(), VRF.public, signed=signed)
 
     @pytest.mark.parametrize("key", [b"\x01", bytes(32), (1).to_bytes(32, "little"), b"\x02" * 32, b"\xff" * 32, b"\x01" * 33])
+    @ON_SQLITE
     async def test_what_is_no_key(self, registry, key):
         """Points that are none, of small order, or of another length are refused by name."""
         with refused("INVALID_FIELD", field="vrf_key"):

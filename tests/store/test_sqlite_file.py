@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from contextlib import closing
+from functools import partial
+from pathlib import Path
 
 import pytest
 from sqlite_utils import Database
 
 from aos.store.sqlite import SqliteFile, sqlite_file
+from aos.store.sqlite_checkpoints import EVERY, RESTART_PAGES
 
 NORMAL, FULL = 1, 2
 
@@ -134,3 +138,52 @@ class TestCallers:
 
         await file.transact(add(1))
         assert await asyncio.gather(asyncio.to_thread(elsewhere), numbers(file)) == [[1], [1]]
+
+
+class TestLog:
+    async def test_moved(self, tmp_path):
+        """What is committed comes into the file by itself, without a commit that waits for that."""
+        path = tmp_path / "aos.db"
+        async with sqlite_file(path) as file:
+            await file.transact(lambda db: db.execute("CREATE TABLE kept (number INTEGER)") and None)
+            for number in range(EVERY):
+                await file.transact(add(number))
+            found = await until(partial(asyncio.to_thread, without_log, path), bool)
+        assert found == list(range(len(found)))
+
+    async def test_begun_anew(self, tmp_path):
+        """A log that has become large is used from its beginning again, so that it does not grow without end."""
+        path, log = tmp_path / "aos.db", tmp_path / "aos.db-wal"
+        async with sqlite_file(path) as file:
+            await file.transact(lambda db: db.execute("CREATE TABLE kept (number BLOB)") and None)
+            await file.transact(lambda db: db.execute("INSERT INTO kept VALUES (zeroblob(?))", [RESTART_PAGES * 4096]) and None)
+            largest = 0
+
+            async def grows() -> bool:
+                nonlocal largest
+                before = largest
+                for number in range(EVERY):
+                    await file.transact(add(number))
+                largest = log.stat().st_size
+                return largest > before
+
+            await grows()
+            # what is written then has its place in what the log was before
+            await until(grows, lambda still: not still)
+
+
+def without_log(path: Path) -> list[int]:
+    """What is in the file, as if it had no log."""
+    with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as connection:
+        try:
+            return [row[0] for row in connection.execute("SELECT number FROM kept ORDER BY number")]
+        except sqlite3.OperationalError:
+            return []
+
+
+async def until(look, good):
+    """Look again and again, for 30 s at most, until it is good."""
+    async with asyncio.timeout(30):
+        while not good(found := await look()):
+            await asyncio.sleep(0.01)
+    return found

@@ -84,3 +84,6 @@ CREATE TABLE chain_cursor (one integer PRIMARY KEY CHECK (one = 1), block bigint
 
 -- Who settles, and until when nobody else does, in microseconds since 1970-01-01 UTC by the database's clock.
 CREATE TABLE chain_turn (one integer PRIMARY KEY CHECK (one = 1), holder text NOT NULL, until bigint NOT NULL);
+
+-- The wallets that accounts' owners bound.
+CREATE TABLE chain_payers (account text COLLATE "C" PRIMARY KEY, wallet text NOT NULL);
