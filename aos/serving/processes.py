@@ -157,10 +157,8 @@ async def serving_gateway(settings: GatewayProcess, *, clock: Clock | None = Non
 
 async def migrated(database: str) -> None:
     """Bring a database's tables up to date, those of all services. Raises StartError if it cannot be opened."""
-    try:
-        await migrate_all(database)
-    except (OSError, ValueError) as error:
-        raise StartError(f"database: cannot be opened: {error}") from error
+    async with _database(database) as there:
+        await migrate_all(there)
 
 
 Leave = Callable[[], Any]
