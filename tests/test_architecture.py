@@ -85,9 +85,12 @@ PURE = {
     "aos/dispatcher/listing.py",
     "aos/dispatcher/lottery.py",
     "aos/dispatcher/output.py",
+    "aos/dispatcher/pace.py",
     "aos/dispatcher/placement.py",
     "aos/dispatcher/projects.py",
+    "aos/dispatcher/queue.py",
     "aos/dispatcher/quotas.py",
+    "aos/dispatcher/ranked.py",
     "aos/dispatcher/risk.py",
     "aos/dispatcher/settings.py",
     "aos/dispatcher/verdict.py",
@@ -234,8 +237,8 @@ class TestSlices:
         assert not offences(below(f"aos/{slice_}/"), lambda module: any(within(module, other) for other in others))
 
     def test_only_assembly_knows_the_store(self):
-        """Rules do not know where they are kept: a slice's node.py and serve.py put the two together."""
-        assembly = {"aos/serve.py", "aos/serve_operator.py", *(f"aos/{slice_}/node.py" for slice_ in SLICES)}
+        """Rules do not know where they are kept: a slice's node.py and serve.py put the two together, a backup copies."""
+        assembly = {"aos/serve.py", "aos/serve_operator.py", "aos/cli/backup.py", *(f"aos/{slice_}/node.py" for slice_ in SLICES)}
         others = [path for path in sources() if not path.startswith("aos/store/") and path not in assembly]
         assert not offences(others, lambda module: within(module, "aos.store"))
 

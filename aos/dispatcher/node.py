@@ -20,6 +20,7 @@ from aos.dispatcher.controller_runs import ControllerRuns
 from aos.dispatcher.controllers import Controllers
 from aos.dispatcher.controllers_servicer import ControllersServicer
 from aos.dispatcher.controllers_shipped import install
+from aos.dispatcher.door import Door
 from aos.dispatcher.files import Files
 from aos.dispatcher.health import Board, Intervals
 from aos.dispatcher.holds import Holds
@@ -105,9 +106,9 @@ async def running_dispatcher(
     store = sqlite_jobs.SqliteJobStore(file, node=settings.node, risk=settings.risk)
     checks = sqlite_checks.SqliteCheckStore(file, risk=settings.risk)
     project_store = sqlite_projects.SqliteProjectStore(file)
-    tokens, limits = ProjectAuthenticator(project_store), ProjectLimits(project_store, settings)
-
     counts, spans = DispatcherMetrics(metrics or CollectorRegistry()), JobSpans(telemetry or Telemetry())
+    door = Door(waiting=file.waiting, settings=settings, clock=clock, counted=counts.refused)
+    tokens, limits = ProjectAuthenticator(project_store), ProjectLimits(project_store, settings, door.forget)
 
     def accepted(row: Row) -> None:
         counts.entered(State.QUEUED)
@@ -121,7 +122,8 @@ async def running_dispatcher(
         spans.end(job, outcome)
         if reviews.possible(job):
             reviews.look()
-        relay.forget(job)
+        door.ended(job.project)
+        relay.forget(job, outcome.usage.prompt_tokens + outcome.usage.completion_tokens)
         holds.ended()
 
     log = EventLog(store, ended=ended)
@@ -146,6 +148,7 @@ async def running_dispatcher(
         settings=settings,
         clock=clock,
         randomness=randomness,
+        weight=limits.weight,
     )
     counts.watch(queued=lambda: relay.queued, attached=lambda: relay.attached, known=relay.health)
     submissions = Submissions(
@@ -153,6 +156,7 @@ async def running_dispatcher(
         catalogue=catalogue,
         holds=holds,
         limits=limits,
+        door=door,
         files=files,
         has_controller=controllers.known,
         accepted=accepted,
@@ -161,6 +165,7 @@ async def running_dispatcher(
         clock=clock,
         randomness=randomness,
     )
+    await limits.refresh()
     await _recover(log, At(clock.now(), settings.node))
     for waiting in await store.waiting():
         relay.add(waiting)
@@ -206,6 +211,8 @@ async def running_dispatcher(
             canaries.run_forever(),
             retention.purge_forever(),
             files.sweep_forever(settings.purge_seconds),
+            limits.refresh_forever(clock),
+            door.look_forever(),
         )
     ]
     try:

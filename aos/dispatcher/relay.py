@@ -27,8 +27,9 @@ from aos.dispatcher.jobs import At, Job
 from aos.dispatcher.leases import AGAIN_SECONDS, End, LeaseRun, counts, read
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.outcomes import Known
-from aos.dispatcher.placement import Candidate, Queue, Wanted, explain
+from aos.dispatcher.placement import Candidate, Wanted, explain
 from aos.dispatcher.projects import new_token
+from aos.dispatcher.queue import Queue
 from aos.dispatcher.reviews import Reviews
 from aos.dispatcher.sessions import Session
 from aos.dispatcher.settings import DispatcherSettings
@@ -63,12 +64,16 @@ class Relay:
         settings: DispatcherSettings,
         clock: Clock,
         randomness: Callable[[int], bytes],
+        weight: Callable[[str], int],
     ) -> None:
-        """``sessions`` is filled here: the attached operators, by address. The ``board`` learns how their leases end."""
+        """``sessions`` is filled here: the attached operators, by address. The ``board`` learns how their leases end.
+
+        ``weight`` is a project's.
+        """
         self._log, self._registry, self._settings, self._clock, self._randomness = log, registry, settings, clock, randomness
         self._sessions, self._reviews, self._checks, self._files = sessions, reviews, checks, files
         self._canaries, self._catalogue, self._board = canaries, catalogue, board
-        self._queue, self._recent = Queue(), Recent()
+        self._queue, self._recent = Queue(weight), Recent()
         self._unroutable = Unroutable(log, self._queue, why=catalogue.unroutable, settings=settings, clock=clock)
         self._placements = Placements()
         self._runs: dict[str, tuple[LeaseRun, Session]] = {}
@@ -97,9 +102,10 @@ class Relay:
         self._queue.add(wanted_of(waiting))
         self._changed.set()
 
-    def forget(self, job: Job) -> None:
-        """Stop what is done for a job that has ended."""
+    def forget(self, job: Job, used: int) -> None:
+        """Stop what is done for a job that has ended, with so many tokens used."""
         self._queue.remove(job.id)
+        self._queue.settle(job.id, used)
         if job.id in self._leasing:
             self._ended_early.add(job.id)
         if running := self._runs.get(job.id):
@@ -273,6 +279,7 @@ class Relay:
             session.free_slot(candidate.model)
             if again is not None and job_id not in self._ended_early:
                 self._queue.add(again)
+            self._queue.settle(job_id, 0)  # not by its end, if nobody has said so by now
             self._ended_early.discard(job_id)
             if not self._leasing:
                 self._idle.set()

@@ -1,4 +1,4 @@
-"""Which jobs the SQLite file lists, what their projects have used, and which it keeps no longer."""
+"""What the projects in the SQLite file have used, and which of their jobs it keeps no longer."""
 
 # ruff: noqa: S608  # the pieces of the statements are constants; values are always bound
 
@@ -12,8 +12,8 @@ from sqlite_utils import Database
 
 from aos.dispatcher.admission import Load
 from aos.dispatcher.jobs import Job, Money, State
-from aos.dispatcher.listing import JobFilter
 from aos.dispatcher.quotas import Tokens, day
+from aos.store import job_kept
 from aos.store.job_rows import micros
 from aos.v1.dispatcher_pb2 import Outcome
 
@@ -59,27 +59,6 @@ def create(db: Database) -> None:
         db.execute(sql)
 
 
-def conditions(only: JobFilter) -> tuple[list[str], list[object]]:
-    """Return the conditions of a WHERE for the filter, and their values."""
-    where: list[str] = []
-    values: list[object] = []
-    for condition, value in (
-        ("project = ?", only.project),
-        ("user = ?", only.user or None),
-        ("model = ?", only.model or None),
-        ("created >= ?", None if only.created_from is None else micros(only.created_from)),
-        ("created < ?", None if only.created_before is None else micros(only.created_before)),
-    ):
-        if value is not None:
-            where, values = [*where, condition], [*values, value]
-    if only.states:
-        numbers = sorted(int(state) for state in only.states)
-        where.append(f"state IN ({', '.join(map(str, numbers))})")
-        if numbers[0] >= State.COMPLETED:
-            where.append(_ENDED)  # says to SQLite which index fits
-    return where, values
-
-
 def load(db: Database, project: str, now: datetime) -> Load:
     """Return how many jobs have not ended, and what the project uses today."""
     unended = "SELECT jobs, tokens FROM project_load WHERE project = ?"
@@ -104,25 +83,25 @@ def note_usage(db: Database, job: Job, outcome: Outcome) -> None:
 def purge(db: Database, *, ended_before: datetime, project: str | None, limit: int) -> int:
     """Delete settled jobs that ended before, oldest first; return how many."""
     own = "" if project is None else "AND project = ?"
-    sql = f"SELECT number FROM jobs WHERE {_SETTLED} AND ended < ? {own} ORDER BY ended LIMIT ?"
+    sql = f"SELECT number, project FROM jobs WHERE {_SETTLED} AND ended < ? {own} ORDER BY ended LIMIT ?"
     values: list[object] = [micros(ended_before), *([] if project is None else [project]), limit]
-    return _delete(db, [number for (number,) in db.execute(sql, values)])
+    return _delete(db, db.execute(sql, values).fetchall())
 
 
 def purge_beyond(db: Database, keep: int, *, own: Mapping[str, int], limit: int) -> int:
     """Delete the oldest settled jobs of a project that has more than it may, ``keep`` or its ``own``; return how many."""
-    crowded = f"SELECT project, count(*) FROM jobs WHERE {_SETTLED} GROUP BY project HAVING count(*) > ?"
-    counts = db.execute(crowded, [min([keep, *own.values()])])
+    counts = job_kept.most(db, min([keep, *own.values()]))
     beyond = ((project, count - own.get(project, keep)) for project, count in counts if count > own.get(project, keep))
     project, more = next(beyond, ("", 0))
     if not more:
         return 0
-    sql = f"SELECT number FROM jobs WHERE project = ? AND {_SETTLED} ORDER BY number LIMIT ?"
-    return _delete(db, [number for (number,) in db.execute(sql, [project, min(limit, more)])])
+    sql = f"SELECT number, project FROM jobs WHERE project = ? AND {_SETTLED} ORDER BY number LIMIT ?"
+    return _delete(db, db.execute(sql, [project, min(limit, more)]).fetchall())
 
 
-def _delete(db: Database, numbers: list[int]) -> int:
+def _delete(db: Database, found: list[tuple[int, str]]) -> int:
     # what belongs to a job goes with it: its tables refer to it with ON DELETE CASCADE
-    if numbers:
-        db.execute(f"DELETE FROM jobs WHERE number IN ({', '.join('?' * len(numbers))})", numbers)
-    return len(numbers)
+    if found:
+        db.execute(f"DELETE FROM jobs WHERE number IN ({', '.join('?' * len(found))})", [number for number, _ in found])
+        job_kept.gone(db, (project for _, project in found))
+    return len(found)

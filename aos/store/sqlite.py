@@ -81,6 +81,10 @@ class SqliteFile:
         # a caller that is cancelled stops waiting, but what it asked for happens whole
         return await job.done
 
+    def waiting(self) -> int:
+        """Return about how many transactions have been asked for and not begun."""
+        return self._inbox.qsize()
+
     async def start(self) -> None:
         """Open the file, in WAL mode. Raises sqlite3.Error if it cannot be opened or is not a database."""
         self._thread.start()

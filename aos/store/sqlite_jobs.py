@@ -19,7 +19,7 @@ from aos.dispatcher.output import Output
 from aos.dispatcher.risk import RiskSettings
 from aos.dispatcher.store import Change, Decide, Leased, More, Row, Waiting
 from aos.errors import JobNotFound
-from aos.store import job_attestations, job_keeping, job_traces, sqlite_checks
+from aos.store import job_attestations, job_keeping, job_kept, job_pages, job_traces, sqlite_checks
 from aos.store.job_rows import (
     ALL,
     JOB,
@@ -132,6 +132,10 @@ def _providers(db: Database) -> None:
     db.execute("ALTER TABLE jobs ADD COLUMN provider TEXT NOT NULL DEFAULT ''")
 
 
+MIGRATIONS(name="job_kept")(job_kept.create)
+MIGRATIONS(name="job_pages")(job_pages.create)
+
+
 class SqliteJobStore:
     """Satisfies JobStore. The file must have had MIGRATIONS applied; ``node`` is whose events it counts.
 
@@ -190,13 +194,18 @@ class SqliteJobStore:
         if move is None:
             return None
         if move.job != job:
-            values = write_job(move.job)
-            db.execute(f"UPDATE jobs SET {', '.join(f'{name} = :{name}' for name in values)} WHERE id = :id", values)
+            # what does not move is left alone, and the indexes that it is in
+            values = dict(write_job(move.job).items() - write_job(job).items())
+            db.execute(
+                f"UPDATE jobs SET {', '.join(f'{name} = :{name}' for name in sorted(values))} WHERE id = :id",
+                {**values, "id": job_id},
+            )
         if (counted := move.job.clock.get(self._node, 0)) > count:
             db.execute("INSERT OR REPLACE INTO node_counts VALUES (?, ?)", [self._node, counted])
             # a clock that counts on holds all that the dispatcher has heard by then
             db.execute("INSERT OR REPLACE INTO node_clocks VALUES (?, ?)", [self._node, json.dumps(dict(move.job.clock))])
         sqlite_checks.moved(db, number, job, move, self._risk)
+        job_kept.moved(db, job, move.job)
         if move.result is not None:
             sqlite_checks.keep_result(db, number, move.result)
         if move.outcome is not None:
@@ -230,16 +239,13 @@ class SqliteJobStore:
         return await self._file.transact(work)
 
     async def page(self, only: JobFilter, *, before: int | None, limit: int, size: int) -> Sequence[Row]:
-        fits, values = job_keeping.conditions(only)
-        where = [_ACCEPTED, *fits]
-        if before is not None:
-            where, values = [*where, "number < ?"], [*values, before]
-        sql = f"{_WHOLE} WHERE {' AND '.join(where)} ORDER BY number DESC LIMIT ?"
+        fits, values = job_pages.numbers(only, before=before, limit=limit)
+        sql = f"{_WHOLE} WHERE number IN ({fits}) ORDER BY number DESC"
 
         def work(db: Database) -> list[Row]:
             rows: list[Row] = []
             left = size
-            for row in db.query(sql, [*values, limit]):
+            for row in db.query(sql, values):
                 rows.append(_read(row))
                 left -= len(row["ordered"]) + len(row["annotation"]) + len(row["outcome"] or b"")
                 if left <= 0:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aos.dispatcher import jobs
 from aos.dispatcher.jobs import At
-from aos.dispatcher.placement import LOOK
+from aos.dispatcher.queue import LOOK
 from aos.store.sqlite import sqlite_file
 from aos.store.sqlite_jobs import MIGRATIONS, SqliteJobStore
 from aos.v1 import dispatcher_pb2 as pb
