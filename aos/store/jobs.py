@@ -17,7 +17,7 @@ from aos.dispatcher.risk import RiskSettings
 from aos.dispatcher.store import Change, Decide, Leased, More, Row, Waiting
 from aos.dispatcher.taking_in import RELEASE
 from aos.errors import JobNotFound
-from aos.store import checks, job_attestations, job_keeping, job_traces
+from aos.store import checks, job_attestations, job_keeping, job_kept, job_pages, job_traces
 from aos.store.job_rows import (
     ALL,
     ASKED,
@@ -75,7 +75,7 @@ class SqlJobStore:
                 _insert(tx, "job_requests", {"number": number, **write_submission(record.submission)})
                 checks.admitted(tx, number, record)
             elif record.job != existing.job:
-                _update(tx, record.job)
+                _update(tx, existing.job, record.job)
             return record
 
         return await self._database.transact(work)
@@ -122,13 +122,14 @@ class SqlJobStore:
         if move is None:
             return None
         if move.job != job:
-            _update(tx, move.job)
+            _update(tx, job, move.job)
         checks.moved(tx, number, job, move, self._risk)
         if move.result is not None:
             checks.keep_result(tx, number, move.result)
         if move.outcome is not None:
             _insert(tx, "job_outcomes", {"number": number, "outcome": move.outcome.SerializeToString()})
             job_keeping.note_usage(tx, move.job, move.outcome)
+        job_kept.moved(tx, job, move.job)
         if move.trace is not None:
             job_traces.keep(tx, number, move.trace)
         if move.attestation is not None:
@@ -170,16 +171,13 @@ class SqlJobStore:
         return await self._database.transact(work)
 
     async def page(self, only: JobFilter, *, before: int | None, limit: int, size: int) -> Sequence[Row]:
-        fits, values = job_keeping.conditions(only)
-        where = [_ACCEPTED, *fits]
-        if before is not None:
-            where, values = [*where, "number < ?"], [*values, before]
-        sql = f"{_WHOLE} WHERE {' AND '.join(where)} ORDER BY number DESC LIMIT ?"
+        fits, values = job_pages.numbers(only, before=before, limit=limit)
+        sql = f"{_WHOLE} WHERE number IN ({fits}) ORDER BY number DESC"
 
         def work(tx: Transaction) -> list[Row]:
             rows: list[Row] = []
             left = size
-            for row in tx.query(sql, [*values, limit]):
+            for row in tx.query(sql, values):
                 rows.append(_read(row))
                 left -= len(row["ordered"]) + len(row["annotation"]) + len(row["outcome"] or b"")
                 if left <= 0:
@@ -308,9 +306,11 @@ def _insert(tx: Transaction, table: str, row: dict[str, Any], returning: str = "
     return tx.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in row)}) {returning}", row)
 
 
-def _update(tx: Transaction, job: Job) -> None:
-    values = write_job(job)
-    tx.execute(f"UPDATE jobs SET {', '.join(f'{name} = :{name}' for name in values)} WHERE id = :id", values)
+def _update(tx: Transaction, before: Job, after: Job) -> None:
+    # what does not move is left alone, and the indexes that it is in
+    values = dict(write_job(after).items() - write_job(before).items())
+    columns = ", ".join(f"{name} = :{name}" for name in sorted(values))
+    tx.execute(f"UPDATE jobs SET {columns} WHERE id = :id", {**values, "id": after.id})
 
 
 def _find(tx: Transaction, project: str, request_id: str, *, lock: str = "") -> Record | None:
