@@ -162,8 +162,9 @@ class QueueFull(AosError):
     reason, code = "QUEUE_FULL", "RESOURCE_EXHAUSTED"
     retry_after = 1.0
 
-    def __init__(self, queue: str, limit: int) -> None:
+    def __init__(self, queue: str, limit: int, *, retry_after: float = retry_after) -> None:
         super().__init__(f"The queue {queue!r} is full ({limit}); try again in a moment.", queue=queue, limit=limit)
+        self.retry_after = retry_after
 
 
 class QuotaExceeded(AosError):

@@ -36,167 +36,13 @@ from gateway.v1 import (
     projects_pb2,
     zerog_pb2,
 )
+from tests.shape import DRIVERS, IMPURE_CALLS, IMPURE_MODULES, PURE
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = {ROOT / "aos" / "v1", ROOT / "gateway" / "v1"}
 SLICES = ("dispatcher", "operator", "registry", "broker")
 LINES = 400
 """Most lines of a file: one that answers one question is shorter."""
-
-PURE = {
-    "aos/addresses.py",
-    "aos/control_logs.py",
-    "aos/control_order.py",
-    "aos/controller_names.py",
-    "aos/conversation.py",
-    "aos/errors.py",
-    "aos/nesting.py",
-    "aos/offered.py",
-    "aos/order.py",
-    "aos/paging.py",
-    "aos/picture_order.py",
-    "aos/settings.py",
-    "aos/toolcalls.py",
-    "aos/wasm_rewrite.py",
-    "aos/compute/inference_check.py",
-    "aos/compute/inference_fees.py",
-    "aos/compute/money.py",
-    "aos/compute/shapes.py",
-    "aos/failure.py",
-    "aos/money_errors.py",
-    "aos/request_errors.py",
-    "aos/broker/accounts.py",
-    "aos/broker/chain.py",
-    "aos/broker/invariants.py",
-    "aos/broker/ledger.py",
-    "aos/broker/requests.py",
-    "aos/broker/settings.py",
-    "aos/broker/settlement.py",
-    "aos/broker/statements.py",
-    "aos/dispatcher/admission.py",
-    "aos/dispatcher/affinity.py",
-    "aos/dispatcher/checks.py",
-    "aos/dispatcher/controlled.py",
-    "aos/dispatcher/controller_rules.py",
-    "aos/dispatcher/controller_settings.py",
-    "aos/dispatcher/explain.py",
-    "aos/dispatcher/health.py",
-    "aos/dispatcher/jobs.py",
-    "aos/dispatcher/listing.py",
-    "aos/dispatcher/lottery.py",
-    "aos/dispatcher/news.py",
-    "aos/dispatcher/presence.py",
-    "aos/dispatcher/output.py",
-    "aos/dispatcher/placement.py",
-    "aos/dispatcher/projects.py",
-    "aos/dispatcher/quotas.py",
-    "aos/dispatcher/risk.py",
-    "aos/dispatcher/settings.py",
-    "aos/dispatcher/taking_in.py",
-    "aos/dispatcher/verdict.py",
-    "aos/operator/batch.py",
-    "aos/operator/control_draw.py",
-    "aos/operator/control_run.py",
-    "aos/operator/control_text.py",
-    "aos/operator/controllers.py",
-    "aos/operator/exact.py",
-    "aos/operator/foretold.py",
-    "aos/operator/grouping.py",
-    "aos/operator/image_scene.py",
-    "aos/operator/modes.py",
-    "aos/operator/pace.py",
-    "aos/operator/prefixes.py",
-    "aos/operator/questions.py",
-    "aos/operator/residency.py",
-    "aos/operator/sampling.py",
-    "aos/operator/settings.py",
-    "aos/operator/text.py",
-    "aos/operator/timings.py",
-    "aos/operator/token_trie.py",
-    "aos/operator/tools.py",
-    "aos/operator/upstream_events.py",
-    "aos/operator/upstream_health.py",
-    "aos/operator/upstream_request.py",
-    "aos/operator/upstream_settings.py",
-    "aos/operator/variables.py",
-    "aos/operator/waiting.py",
-    "aos/registry/catalog.py",
-    "aos/registry/challenges.py",
-    "aos/registry/leases.py",
-    "aos/registry/offers.py",
-    "aos/registry/projects.py",
-    "aos/registry/replicas.py",
-    "aos/registry/settings.py",
-    "aos/verification/attestation/bundle.py",
-    "aos/registry/specs.py",
-    "aos/serving/reading.py",
-    "aos/serving/targets.py",
-    "aos/storage/links.py",
-    "aos/verification/attestation/cbor.py",
-    "aos/verification/attestation/check.py",
-    "aos/verification/attestation/evidence.py",
-    "aos/verification/attestation/nitro.py",
-    "aos/verification/attestation/policy.py",
-    "aos/verification/attestation/policy_file.py",
-    "aos/verification/attestation/quote.py",
-    "aos/verification/attestation/statement.py",
-    "aos/verification/attestation/wire.py",
-    "aos/verification/attribution.py",
-    "aos/verification/callback.py",
-    "aos/verification/clock.py",
-    "aos/verification/compact.py",
-    "aos/verification/controlled.py",
-    "aos/verification/draw.py",
-    "aos/verification/envelope.py",
-    "aos/verification/projects.py",
-    "aos/verification/receipts.py",
-    "aos/verification/requests.py",
-    "aos/verification/results.py",
-    "aos/verification/settled.py",
-    "aos/verification/sums.py",
-    "aos/verification/upstream.py",
-    "aos/verification/vrf.py",
-    "aos/verification/wallets.py",
-}
-"""Files that decide and do nothing else: no clock, no I/O, no waiting, no driver."""
-
-IMPURE_MODULES = {
-    "asyncio", "grpc", "http", "httpx", "io", "llama_cpp", "logging", "os", "random", "secrets", "select", "shutil", "socket",
-    "sqlite3", "sqlite_utils", "ssl", "subprocess", "tempfile", "threading", "time", "urllib.request", "uuid",
-}  # fmt: skip
-IMPURE_CALLS = {
-    "input", "mkdir", "now", "open", "print", "read_bytes", "read_text", "today", "touch", "unlink", "utcnow", "write_bytes",
-    "write_text",
-}  # fmt: skip
-
-DRIVERS = {
-    "llama_cpp": ("aos/operator/llama/",),
-    "llguidance": ("aos/operator/constraints.py",),
-    "onnxruntime": ("aos/operator/images.py",),
-    # the doctor reads its version
-    "sqlite3": ("aos/store/", "aos/cli/doctor.py"),
-    "sqlite_utils": ("aos/store/",),
-    "psycopg": ("aos/store/postgres",),
-    "psycopg_pool": ("aos/store/postgres.py",),
-    "yoyo": ("aos/store/postgres_migrations.py",),
-    "eth_account": ("aos/verification/",),
-    "web3": ("aos/chain/",),
-    "nacl": ("aos/verification/vrf.py",),
-    "dcap_qvl": ("aos/verification/attestation/quote.py",),
-    "cbor2": ("aos/verification/attestation/",),
-    "cryptography": ("aos/verification/attestation/",),
-    "cwt": ("aos/verification/attestation/",),
-    "click": ("aos/cli/",),
-    "rich": ("aos/cli/",),
-    "prometheus_client": ("aos/metrics.py",),
-    "opentelemetry": ("aos/telemetry.py",),
-    "pydantic": ("gateway/",),
-    "python_multipart": ("gateway/multipart.py",),
-    "PIL": ("aos/pictures.py", "aos/operator/images.py"),
-    "wasmtime": ("aos/wasm_modules.py", "aos/operator/wasm"),
-    "pytest_asyncio": ("aos/testing/plugin.py",),
-}
-"""Third-party packages and the only places that import them."""
 
 
 @cache
@@ -242,9 +88,9 @@ class TestSlices:
         assert not offences(below(f"aos/{slice_}/"), lambda module: any(within(module, other) for other in others))
 
     def test_only_assembly_knows_the_store(self):
-        """Rules do not know where they are kept: a slice's node.py and serve.py put the two together."""
+        """Rules do not know where they are kept: a slice's node.py and serve.py put the two together, a backup copies."""
         nodes = {f"aos/{slice_}/node.py" for slice_ in SLICES}
-        assembly = nodes | {"aos/serve.py", "aos/serve_operator.py", "aos/serving/processes.py"}
+        assembly = nodes | {"aos/serve.py", "aos/serve_operator.py", "aos/serving/processes.py", "aos/cli/backup.py"}
         others = [path for path in sources() if not path.startswith("aos/store/") and path not in assembly]
         assert not offences(others, lambda module: within(module, "aos.store"))
 

@@ -89,6 +89,7 @@ def purge(where: Where, older_than: float, project: str) -> None:
 @click.option("--tokens-per-day", type=TOKENS, help="Of prompts and answers.")
 @click.option("--unfinished-jobs", type=COUNT, help="That run or wait.")
 @click.option("--kept-jobs", type=COUNT, help="That have ended; the oldest go first.")
+@click.option("--weight", type=COUNT, help="Its share of what operators do, beside the others' weights.")
 @click.option("--default", "default", is_flag=True, help="Let the dispatcher's settings hold for all of them.")
 @click.pass_obj
 def limits(where: Where, project: str, default: bool, **given: int | None) -> None:

@@ -110,10 +110,10 @@ def main(context: click.Context, data: Path, address: str, token: str) -> None:
 
 
 def _add_commands() -> None:
-    from aos.cli import controllers, doctor, jobs, keeping, ledger, look, registry, serve, verify
+    from aos.cli import backup, controllers, doctor, jobs, keeping, ledger, look, registry, serve, verify
     from aos.cli import network as networks
 
-    for module in (networks, serve, jobs, controllers, keeping, look, ledger, registry, verify, doctor):
+    for module in (networks, serve, jobs, controllers, keeping, backup, look, ledger, registry, verify, doctor):
         for command in module.COMMANDS:
             main.add_command(command)
 

@@ -50,6 +50,10 @@ FEE_DIGITS: Final = 38
 """Most digits of what a job may cost."""
 _ADDRESS: Final = re.compile(r"0[xX][0-9A-Fa-f]{40}")
 _FEE: Final = re.compile(rf"[0-9]{{1,{FEE_DIGITS}}}")
+ALL_JOBS: Final = "unfinished jobs"
+"""What errors call the queue of all projects' jobs."""
+FIRST_PLACES: Final = 1000
+"""So many more places than there are for all are for projects that have no other: whoever floods the queue keeps nobody out."""
 PRIORITY_LIMIT: Final = 9
 """Priorities go from minus this to this, as an operator's do."""
 
@@ -274,11 +278,17 @@ def same(existing: Record, contents: bytes) -> Record:
     return existing
 
 
+def own_jobs(project: str) -> str:
+    """Return what errors call the queue of the project's own jobs."""
+    return f"unfinished jobs of {project}"
+
+
 def admit(new: Record, existing: Record | None, load: Load, limits: Limits, *, queue_jobs: int, node: str) -> Record:
     """Return the record to keep: the first with its request_id. Raises RequestIdReused, QueueFull or QuotaExceeded.
 
-    ``limits`` are the project's, ``queue_jobs`` is how many jobs of all projects may be unfinished. ``node`` is the dispatcher that
-    takes it in, from another one if need be; raises ServiceUnavailable while that one releases its hold.
+    ``limits`` are the project's, ``queue_jobs`` is how many jobs of all projects may be unfinished, but for projects' only ones.
+    ``node`` is the dispatcher that takes it in, from another one if need be; raises ServiceUnavailable while that one releases its
+    hold.
     """
     if existing is not None:
         kept = same(existing, new.submission.contents)
@@ -286,9 +296,9 @@ def admit(new: Record, existing: Record | None, load: Load, limits: Limits, *, q
         return kept if job is kept.job else replace(kept, job=job)
     job = new.job
     if load.project >= limits.unfinished_jobs:
-        raise QueueFull(f"unfinished jobs of {job.project}", limits.unfinished_jobs)
-    if load.everywhere >= queue_jobs:
-        raise QueueFull("unfinished jobs", queue_jobs)
+        raise QueueFull(own_jobs(job.project), limits.unfinished_jobs)
+    if load.everywhere >= (queue_jobs if load.project else queue_jobs + FIRST_PLACES):
+        raise QueueFull(ALL_JOBS, queue_jobs)
     wanted = job.prompt_bound + job.completion_bound
     check_tokens(job.project, wanted, load.tokens, per_day=limits.tokens_per_day, now=job.created)
     return new

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from aos.clock import Clock
+from aos.clock import Clock, within
 from aos.dispatcher.peers import ask
 from aos.dispatcher.settings import DispatcherSettings
-from aos.errors import InvalidField, LeaseExpired, PermissionDenied
+from aos.errors import InvalidField, LeaseExpired, PermissionDenied, Unauthenticated
 from aos.v1 import registry_pb2_grpc
-from aos.v1.dispatcher_pb2 import Hello
+from aos.v1.dispatcher_pb2 import Hello, OperatorMessage
 from aos.v1.registry_pb2 import GetOperatorRequest, Offer, OperatorInfo
 from aos.verification.keys import attach_statement, signer
 
 NONCE_BYTES: Final = 32
 _ADDRESS: Final = re.compile(r"0x[0-9A-Fa-f]{40}")
+
+
+async def answer(stream: AsyncIterator[OperatorMessage], clock: Clock, seconds: float) -> Hello:
+    """Return the hello that the stream begins with, within so many seconds. Raises Unauthenticated or InvalidField."""
+    try:
+        first = await within(clock, seconds, anext(stream))
+    except (TimeoutError, StopAsyncIteration) as error:
+        raise Unauthenticated("Answer the challenge with a hello.") from error
+    if not first.HasField("hello"):
+        raise InvalidField("message", "the first must be a hello", value=first.WhichOneof("message"), limit="hello")
+    return first.hello
 
 
 async def greet(

@@ -189,9 +189,9 @@ def accept(view: View, at: At) -> Move | None:
 
 
 def assign(view: View, at: At, *, operator: str, price: Price) -> Move | None:
-    """Lease a waiting job to an operator."""
+    """Lease a waiting job to an operator, unless its time is over: it ends then, and nobody waits for what it would say."""
     job = view.job
-    if job.state is not State.QUEUED or job.money is not Money.HELD:
+    if job.state is not State.QUEUED or job.money is not Money.HELD or job.deadline <= at.now:
         return None
     attempts = job.attempts + 1
     leased = replace(job, operator=operator, price=price, attempts=attempts, lease=f"{job.id}/{attempts}", node=at.node)

@@ -17,6 +17,11 @@ READ: Final = 256
 """Most events that are read from the store at once."""
 UNREAD: Final = 256
 """Most events that are kept in memory for a slow watcher; it reads the rest from the store."""
+CROWD: Final = 16
+"""From so many jobs that grow at once, output is gathered for a moment before it is written."""
+EVENT_SECONDS: Final = 0.0002
+"""About what it costs to write one event and to send it on. After each write there is a pause of as long as it will take: what
+comes meanwhile is one event for each job, however many tokens that are, so that the streams of thousands of jobs keep up."""
 
 
 class _Watcher:
@@ -113,6 +118,8 @@ class EventLog:
                         watcher.hear([event])
                 if not kept.done():
                     kept.set_result(0 if event is None else event.sequence)
+            if len(growing) >= CROWD:
+                await asyncio.sleep(len(growing) * EVENT_SECONDS)
         self._writer = None
 
     @contextmanager

@@ -11,6 +11,7 @@ from typing import Final
 
 from aos.dispatcher import health
 from aos.dispatcher.canaries import Ending
+from aos.dispatcher.door import Refused
 from aos.dispatcher.health import Opening
 from aos.dispatcher.jobs import State
 from aos.dispatcher.outcomes import Known
@@ -36,6 +37,11 @@ class DispatcherMetrics:
         self._openings = Counter(
             "aos_breaker_openings", "How often an operator's model became OPEN, by why.", ["cause"], registry=registry
         )
+        self._refused = Counter(
+            "aos_refused_jobs", "Requests for jobs that found no place, by what was full.", ["queue"], registry=registry
+        )
+        for queue in Refused:
+            self._refused.labels(queue)
         for state in COUNTED:  # so that a rate can be taken from the first one on
             self._jobs.labels(state.name.lower())
         for outcome in Ending:
@@ -65,6 +71,10 @@ class DispatcherMetrics:
     def entered(self, state: State) -> None:
         """Count a job that entered one of ``COUNTED``, after that is durable."""
         self._jobs.labels(state.name.lower()).inc()
+
+    def refused(self, queue: Refused) -> None:
+        """Count a request for a job that was refused."""
+        self._refused.labels(queue).inc()
 
     def canary(self, outcome: Ending) -> None:
         """Count a canary that ended."""

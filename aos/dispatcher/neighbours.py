@@ -99,7 +99,7 @@ class Neighbours:
                     self._relay.attached_elsewhere(operator, version)
             case news.Project(project=project):
                 self._tokens.forget(project)
-                self._limits.forget(project)
+                await self._limits.learn(project)
             case news.Nodes():
                 await self._nodes.refresh()
                 self.look_soon()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aos.clock import Clock
 from aos.dispatcher import news
@@ -21,6 +21,7 @@ from aos.dispatcher.controller_runs import ControllerRuns
 from aos.dispatcher.controllers import Controllers
 from aos.dispatcher.controllers_servicer import ControllersServicer
 from aos.dispatcher.controllers_shipped import install
+from aos.dispatcher.door import Door
 from aos.dispatcher.files import Files
 from aos.dispatcher.health import Board, Intervals
 from aos.dispatcher.holds import Holds
@@ -122,10 +123,10 @@ async def running_dispatcher(
     store = SqlJobStore(database, node=settings.node, risk=settings.risk, alone=lambda: nodes.alone)
     checks = SqlCheckStore(database, risk=settings.risk)
     project_store = SqlProjectStore(database, node=settings.node)
-    tokens, limits = ProjectAuthenticator(project_store), ProjectLimits(project_store, settings)
     elsewhere = Elsewhere(node_store, settings.node)
-
     counts, spans = DispatcherMetrics(metrics or CollectorRegistry()), JobSpans(telemetry or Telemetry())
+    door = Door(waiting=database.waiting, settings=settings, clock=clock, counted=counts.refused)
+    tokens, limits = ProjectAuthenticator(project_store), ProjectLimits(project_store, settings, door.forget)
 
     def accepted(row: Row) -> None:
         counts.entered(State.QUEUED)
@@ -139,7 +140,8 @@ async def running_dispatcher(
         spans.end(job, outcome)
         if reviews.possible(job):
             reviews.look()
-        relay.forget(job.id)
+        door.ended(job.project)
+        relay.forget(job.id, outcome.usage.prompt_tokens + outcome.usage.completion_tokens)
         holds.ended(job, outcome)
 
     log = EventLog(store, ended=ended)
@@ -167,6 +169,7 @@ async def running_dispatcher(
         settings=settings,
         clock=clock,
         randomness=randomness,
+        weight=limits.weight,
     )
     counts.watch(queued=lambda: relay.queued, attached=lambda: relay.attached, known=relay.health)
     submissions = Submissions(
@@ -175,6 +178,7 @@ async def running_dispatcher(
         nodes=nodes,
         holds=holds,
         limits=limits,
+        door=door,
         files=files,
         has_controller=controllers.known,
         accepted=accepted,
@@ -228,29 +232,37 @@ async def running_dispatcher(
     )
     async with database.listen(news.CHANNEL) as heard:
         # heard from now on, so that nothing falls between what is read and what is heard
+        await limits.refresh()
         await neighbours.begin()
-        tasks = [
-            asyncio.create_task(loop)
-            for loop in (
-                catalogue.follow_forever(),
-                relay.place_forever(),
-                relay.sweep_forever(),
-                holds.settle_forever(),
-                holds.reconcile_forever(),
-                reviews.run_forever(),
-                canaries.run_forever(),
-                retention.purge_forever(),
-                files.sweep_forever(settings.purge_seconds),
-                nodes.beat_forever(),
-                neighbours.hear_forever(heard),
-                neighbours.fetch_forever(),
-                neighbours.look_forever(),
-            )
-        ]
-        try:
+        loops = (
+            catalogue.follow_forever(),
+            relay.place_forever(),
+            relay.sweep_forever(),
+            holds.settle_forever(),
+            holds.reconcile_forever(),
+            reviews.run_forever(),
+            canaries.run_forever(),
+            retention.purge_forever(),
+            files.sweep_forever(settings.purge_seconds),
+            limits.refresh_forever(clock),
+            door.look_forever(),
+            nodes.beat_forever(),
+            neighbours.hear_forever(heard),
+            neighbours.fetch_forever(),
+            neighbours.look_forever(),
+        )
+        async with _running(node, loops):
             yield node
-        finally:
-            await node.drain()
-            for task in (*tasks, node.installed):
-                task.cancel()
-            await asyncio.gather(*tasks, node.installed, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _running(node: DispatcherNode, loops: Iterable[Coroutine[Any, Any, None]]) -> AsyncGenerator[None]:
+    """Let these go on until the block is left and the node has ended its streams."""
+    tasks = [node.installed, *map(asyncio.create_task, loops)]
+    try:
+        yield
+    finally:
+        await node.drain()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

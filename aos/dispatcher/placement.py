@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Final
 
-from aos.dispatcher.affinity import NOWHERE, Beginnings, Near, Recent
+from aos.dispatcher.affinity import NOWHERE, Beginnings, Near
 from aos.dispatcher.health import Health, State, step
 from aos.order import cost
 from aos.v1.types_pb2 import Price
 
-LOOK: Final = 64
-"""Most waiting jobs of one project that are looked at for one free place."""
-PATIENCE: Final = 8
-"""Every so many of a project's jobs the oldest goes first, whatever its priority: low means later, never not at all."""
 BUSY: Final = Fraction(1, 2)
 """With so many of its places taken, an operator that knows a job's beginning gets it no more while another is idle."""
 
@@ -240,109 +234,3 @@ def explain(wanted: Wanted, candidates: Sequence[Candidate]) -> str:
     """Say in words why the job waits."""
     reasons = [f"{one.operator} {why_not(wanted, one) or 'is free'}" for one in candidates]
     return f"It waited: {'; '.join(reasons) if reasons else 'no operator was attached'}."
-
-
-def _rank(wanted: Wanted) -> tuple[int, int]:
-    return -wanted.priority, wanted.number
-
-
-@dataclass(slots=True)
-class _Line:
-    """One project's jobs that wait for one model."""
-
-    ranked: list[Wanted] = field(default_factory=list[Wanted])
-    taken: int = 0
-
-    def next_ones(self) -> list[Wanted]:
-        """Return the jobs to be looked at for a free place, in order."""
-        if (self.taken + 1) % PATIENCE:
-            return self.ranked[:LOOK]
-        return sorted(self.ranked, key=lambda one: one.number)[:LOOK]
-
-
-class Queue:
-    """Waiting jobs, by priority and then age within a project; projects take turns, so that one's flood keeps no other waiting."""
-
-    def __init__(self) -> None:
-        self._models: dict[tuple[str, str], OrderedDict[str, _Line]] = {}
-        self._jobs: dict[str, Wanted] = {}
-        self._kinds: dict[Kind, dict[str, Wanted]] = {}
-        """Those that do not wait whoever is there, in the order in which they came."""
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def get(self, job_id: str) -> Wanted | None:
-        """Return the waiting job; None if it is not there."""
-        return self._jobs.get(job_id)
-
-    def jobs(self) -> list[str]:
-        """Return all that wait."""
-        return list(self._jobs)
-
-    def ahead(self, job_id: str) -> int:
-        """Return how many jobs of its project go before the waiting job to its model, by rank."""
-        wanted = self._jobs[job_id]
-        ranked = self._models[wanted.model, wanted.model_digest][wanted.project].ranked
-        return bisect_left(ranked, _rank(wanted), key=_rank)
-
-    def kinds(self) -> Collection[Kind]:
-        """Return the kinds of the jobs that do not wait whoever is there."""
-        return self._kinds.keys()
-
-    def of(self, kind: Kind) -> Iterable[Wanted]:
-        """Return those jobs of a kind, in the order in which they came."""
-        return self._kinds.get(kind, {}).values()
-
-    def add(self, wanted: Wanted) -> None:
-        """Put the job in its place. Does nothing if it is there."""
-        if wanted.job_id in self._jobs:
-            return
-        self._jobs[wanted.job_id] = wanted
-        if not wanted.waits:
-            self._kinds.setdefault(wanted.kind, {})[wanted.job_id] = wanted
-        projects = self._models.setdefault((wanted.model, wanted.model_digest), OrderedDict())
-        insort(projects.setdefault(wanted.project, _Line()).ranked, wanted, key=_rank)
-
-    def remove(self, job_id: str) -> Wanted | None:
-        """Take the job out; None if it is not there."""
-        wanted = self._jobs.pop(job_id, None)
-        if wanted is None:
-            return None
-        alike = self._kinds.get(wanted.kind, {})
-        if alike.pop(job_id, None) is not None and not alike:
-            del self._kinds[wanted.kind]
-        key = (wanted.model, wanted.model_digest)
-        projects = self._models[key]
-        waiting = projects[wanted.project].ranked
-        del waiting[bisect_left(waiting, _rank(wanted), key=_rank)]
-        if not waiting:
-            del projects[wanted.project]
-            if not projects:
-                del self._models[key]
-        return wanted
-
-    def take(
-        self, candidates: Sequence[Candidate], recent: Recent | None = None, now: datetime | None = None
-    ) -> tuple[Wanted, Candidate, Near | None] | None:
-        """Take out the next job that fits an operator, with that operator and who its beginning spoke for. None: nothing fits now.
-
-        ``recent`` is who computed what lately, as of ``now``; who gets the job is noted there.
-        """
-        offered = {(one.model, one.model_digest) for one in candidates if one.running < one.slots and not one.open}
-        for key in [key for key in self._models if key in offered]:
-            projects = self._models[key]
-            for project, line in projects.items():
-                # one that no operator fits does not keep the others waiting
-                for wanted in line.next_ones():
-                    near = recent.near(wanted.begins, now) if recent is not None and now is not None else None
-                    chosen = choose(wanted, candidates, near)
-                    if chosen is not None:
-                        if recent is not None and now is not None:
-                            recent.note(wanted.begins, chosen.operator, now)
-                        line.taken += 1
-                        self.remove(wanted.job_id)
-                        if project in projects:
-                            projects.move_to_end(project)
-                        return wanted, chosen, near
-        return None

@@ -22,6 +22,7 @@ MOST: Final = {
     "tokens_per_day": (1 << 53) - 1,
     "unfinished_jobs": 1_000_000,
     "kept_jobs": 1_000_000_000,
+    "weight": 10_000,
 }
 """The largest that each limit of a project can be set to."""
 
@@ -34,6 +35,7 @@ class OwnLimits:
     tokens_per_day: int | None = None
     unfinished_jobs: int | None = None
     kept_jobs: int | None = None
+    weight: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,8 @@ class Limits:
     tokens_per_day: int
     unfinished_jobs: int
     kept_jobs: int
+    weight: int
+    """With twice another's it gets twice as much done while both have jobs that wait."""
 
 
 def read_limits(message: pb.ProjectLimits) -> OwnLimits:
@@ -63,6 +67,7 @@ def limits_of(own: OwnLimits, settings: DispatcherSettings) -> Limits:
         tokens_per_day=own.tokens_per_day or settings.project_tokens,
         unfinished_jobs=own.unfinished_jobs or settings.project_jobs,
         kept_jobs=own.kept_jobs or settings.kept_jobs,
+        weight=own.weight or settings.project_weight,
     )
 
 

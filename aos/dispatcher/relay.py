@@ -22,23 +22,24 @@ from aos.dispatcher.draws import draw_of
 from aos.dispatcher.explain import Placement, Placements, consider
 from aos.dispatcher.files import Files
 from aos.dispatcher.handing import lease_of, wanted_of
-from aos.dispatcher.handshake import NONCE_BYTES, greet, reread
+from aos.dispatcher.handshake import NONCE_BYTES, answer, greet, reread
 from aos.dispatcher.health import Board
 from aos.dispatcher.jobs import At, State
 from aos.dispatcher.leases import AGAIN_SECONDS, End, LeaseRun, counts, read
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.outcomes import Known
-from aos.dispatcher.placement import Candidate, Queue, Wanted, explain
+from aos.dispatcher.placement import Candidate, Wanted, explain
 from aos.dispatcher.projects import new_token
+from aos.dispatcher.queue import Queue
 from aos.dispatcher.reviews import Reviews
 from aos.dispatcher.runs import Runs
 from aos.dispatcher.sessions import Session, opened
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Change, CheckStore, Leased, Waiting
 from aos.dispatcher.unroutable import Unroutable
-from aos.errors import AosError, InvalidField, JobNotFound, ServiceUnavailable, Unauthenticated
+from aos.errors import AosError, InvalidField, JobNotFound, ServiceUnavailable
 from aos.v1 import registry_pb2_grpc
-from aos.v1.dispatcher_pb2 import Challenge, DispatcherMessage, Hello, LeaseFailed, OffersChanged, OperatorMessage
+from aos.v1.dispatcher_pb2 import Challenge, DispatcherMessage, LeaseFailed, OffersChanged, OperatorMessage
 from aos.v1.errors_pb2 import ErrorReason
 
 CLOSING_SECONDS: Final = 5.0
@@ -67,8 +68,9 @@ class Relay:
         settings: DispatcherSettings,
         clock: Clock,
         randomness: Callable[[int], bytes],
+        weight: Callable[[str], int],
     ) -> None:
-        """``cut_off`` is whether other dispatchers may have taken what this one has.
+        """``cut_off`` is whether other dispatchers may have taken what this one has. ``weight`` is a project's.
 
         ``sessions`` is filled here: the attached operators, by address. The ``board`` learns how their leases end.
         """
@@ -76,7 +78,7 @@ class Relay:
         self._sessions, self._reviews, self._checks, self._files = sessions, reviews, checks, files
         self._elsewhere = elsewhere
         self._canaries, self._catalogue, self._board = canaries, catalogue, board
-        self._queue, self._recent = Queue(), Recent()
+        self._queue, self._recent = Queue(weight), Recent()
         self._unroutable = Unroutable(log, self._queue, why=catalogue.unroutable, settings=settings, clock=clock)
         self._placements = Placements()
         self.runs = Runs()
@@ -111,9 +113,10 @@ class Relay:
         self._queue.add(wanted_of(waiting))
         self._changed.set()
 
-    def forget(self, job_id: str) -> None:
-        """Stop what is done for a job that has ended."""
+    def forget(self, job_id: str, used: int | None = None) -> None:
+        """Stop what is done for a job that has ended, with so many tokens used. None: nobody here knows how many."""
         self._queue.remove(job_id)
+        self._queue.settle(job_id, used)
         if job_id in self._leasing:
             self._ended_early.add(job_id)
         self.runs.end(job_id, End.OVER)
@@ -155,7 +158,7 @@ class Relay:
             raise ServiceUnavailable("dispatcher")
         nonce, stream, settings = self._randomness(NONCE_BYTES), aiter(messages), self._settings
         yield DispatcherMessage(challenge=Challenge(nonce=nonce, dispatcher=settings.identity))
-        hello = await self._hello(stream)
+        hello = await answer(stream, self._clock, settings.handshake_seconds)
         operator, known = await greet(hello, nonce, registry=self._registry, settings=settings, clock=self._clock)
         secret, now = new_token(self._randomness), self._clock.now()
         session = opened(operator, hello.offers, known, settings=settings, now=now, board=self._board, secret=secret)
@@ -181,15 +184,6 @@ class Relay:
             self._leave(session)
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
-
-    async def _hello(self, stream: AsyncIterator[OperatorMessage]) -> Hello:
-        try:
-            first = await within(self._clock, self._settings.handshake_seconds, anext(stream))
-        except (TimeoutError, StopAsyncIteration) as error:
-            raise Unauthenticated("Answer the challenge with a hello.") from error
-        if not first.HasField("hello"):
-            raise InvalidField("message", "the first must be a hello", value=first.WhichOneof("message"), limit="hello")
-        return first.hello
 
     async def _read(self, session: Session, stream: AsyncIterator[OperatorMessage]) -> None:
         try:
@@ -310,6 +304,7 @@ class Relay:
             again = again or self._returned.pop(job_id, None)
             if again is not None and job_id not in self._ended_early:
                 self._queue.add(again)
+            self._queue.settle(job_id, 0)  # not by its end, if nobody has said so by now
             self._ended_early.discard(job_id)
             self._returned.pop(job_id, None)
             if not self._leasing:

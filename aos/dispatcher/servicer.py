@@ -95,7 +95,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
         """Set what a project may use."""
         project_id, own = projects.read_name(request.name), read_limits(request.limits)
         project = await self._projects.set_limits(project_id, own)
-        self._limits.forget(project.name)
+        self._limits.set(project.name, project.limits)
         return self._shown(project)
 
     def _shown(self, project: projects.Project) -> pb.Project:

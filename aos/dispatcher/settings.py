@@ -44,10 +44,16 @@ class DispatcherSettings:
     then it has FAILED. Two looks at one that is OPEN. 0: until its deadline."""
     max_attempts: int = 5
     """After so many operators were lost or failed, the job has FAILED."""
+    project_weight: int = 100
+    """What a project's jobs weigh when projects share what operators do, unless it has a weight of its own."""
     project_jobs: int = 1000
     """Most jobs of one project that have not ended."""
     queue_jobs: int = 10_000
-    """Most jobs of all projects together that have not ended."""
+    """Most jobs of all projects together that have not ended. A project that has none may have one beyond it; 1000 projects may."""
+    store_queue: int = 4096
+    """Transactions that may wait for the store; with so many, requests for jobs are refused until there are fewer."""
+    late_seconds: float = 0.5
+    """How late the dispatcher may be with all it does for half a second on end; beyond that, requests for jobs are refused."""
     project_requests: int = 60_000
     """Requests for jobs that one project may make in a minute, retries included; so many may come at once."""
     project_tokens: int = 1_000_000_000

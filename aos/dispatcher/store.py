@@ -257,6 +257,10 @@ class ProjectStore(Protocol):
         """Return how many ended jobs are kept of each `projects/…` that has a limit of its own."""
         ...
 
+    async def weights(self) -> Mapping[str, int]:
+        """Return the weight of each `projects/…` that has one of its own."""
+        ...
+
     async def holder(self, token_hash: str) -> str | None:
         """Return the id of the project whose token has that hash."""
         ...

@@ -12,6 +12,7 @@ from aos.clock import Clock
 from aos.dispatcher import admission
 from aos.dispatcher.admission import NONCE_BYTES, Record
 from aos.dispatcher.catalogue import Catalogue
+from aos.dispatcher.door import Door
 from aos.dispatcher.files import Files
 from aos.dispatcher.holds import HoldGone, Holds, lock_key
 from aos.dispatcher.jobs import Money
@@ -22,7 +23,7 @@ from aos.dispatcher.quotas import Limits, Requests
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import JobStore, Row
 from aos.dispatcher.tracing import JobSpans
-from aos.errors import ControllerNotFound, ServiceUnavailable
+from aos.errors import ControllerNotFound, QueueFull, ServiceUnavailable
 from aos.telemetry import Span
 from aos.v1.dispatcher_pb2 import CreateJobRequest
 from aos.v1.types_pb2 import Order
@@ -42,6 +43,7 @@ class Submissions:
         nodes: Nodes,
         holds: Holds,
         limits: ProjectLimits,
+        door: Door,
         files: Files,
         has_controller: Callable[[bytes], Awaitable[bool]],
         accepted: Callable[[Row], None],
@@ -53,7 +55,7 @@ class Submissions:
         """``has_controller`` says whether the network keeps the module of a digest; ``accepted`` is called with each new job."""
         self._has_controller = has_controller
         self._nodes, self._store, self._catalogue, self._holds, self._accepted = nodes, store, catalogue, holds, accepted
-        self._files = files
+        self._files, self._door = files, door
         self._spans, self._settings, self._clock, self._randomness = spans, settings, clock, randomness
         self._running = set[asyncio.Task[Row]]()
         self._requests, self._limits = Requests(), limits
@@ -61,10 +63,13 @@ class Submissions:
 
     async def submit(self, request: CreateJobRequest, project: str, *, traceparent: str = "") -> Row:
         """Return the job, accepted: a new one, in the caller's trace, or the one that the same request made before."""
+        self._door.check()
         limits = await self._limits.of(project)
         # each dispatcher lets its share through: callers are spread over all of them
         share = -(-limits.requests_per_minute // (1 + len(self._nodes.others)))
         self._requests.take(project, self._clock.now(), per_minute=share)
+        if not request.request_id:  # with one it may be there already
+            self._door.check_full(project)
         admission.check_request(request)
         time = admission.job_time(request, self._settings)
         if self._closed or self._nodes.replaced:
@@ -94,6 +99,7 @@ class Submissions:
             admission.same(existing, admission.digest_contents(request))
             record = existing
         else:
+            self._door.check_full(project)
             model = await self._catalogue.model(request.order.model)
             admission.check_model(request.order, model, request.job_type)
             await self._check_controller(request.order)
@@ -123,14 +129,16 @@ class Submissions:
             raise ControllerNotFound(f"controllers/{order.control.controller.hex()}")
 
     async def _admit(self, record: Record, limits: Limits) -> Record:
-        return await self._store.admit(
-            record.job.project,
-            record.submission.request_id,
-            lambda existing, load: admission.admit(
-                record, existing, load, limits, queue_jobs=self._settings.queue_jobs, node=self._settings.node
-            ),
-            now=record.job.created,
-        )
+        most, node = self._settings.queue_jobs, self._settings.node
+        try:
+            return await self._store.admit(
+                record.job.project,
+                record.submission.request_id,
+                lambda existing, load: admission.admit(record, existing, load, limits, queue_jobs=most, node=node),
+                now=record.job.created,
+            )
+        except QueueFull as error:
+            raise self._door.refuse(record.job.project, error) from error
 
     async def close(self) -> None:
         """Take nothing more in, and let what has begun end; the registry and the broker answer within a limit, or fail."""

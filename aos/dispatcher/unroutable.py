@@ -12,7 +12,8 @@ from aos.clock import Clock
 from aos.dispatcher import jobs
 from aos.dispatcher.jobs import At
 from aos.dispatcher.log import EventLog
-from aos.dispatcher.placement import Candidate, Kind, Queue, explain, usable
+from aos.dispatcher.placement import Candidate, Kind, explain, usable
+from aos.dispatcher.queue import Queue
 from aos.dispatcher.settings import DispatcherSettings
 from aos.errors import ModelUnavailable
 

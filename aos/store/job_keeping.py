@@ -1,4 +1,4 @@
-"""Which jobs are listed, what their projects have used, and which are kept no longer."""
+"""What projects have used, and which of their jobs are kept no longer."""
 
 # ruff: noqa: S608  # the pieces of the statements are constants; values are always bound
 
@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Final
 
 from aos.dispatcher.admission import Load
-from aos.dispatcher.jobs import Job, Money, State
-from aos.dispatcher.listing import JobFilter
+from aos.dispatcher.jobs import Job, Money
 from aos.dispatcher.quotas import Tokens, day
+from aos.store import job_kept
 from aos.store.job_rows import micros
 from aos.store.reading import among
 from aos.store.sql import Dialect, Transaction
@@ -19,29 +19,7 @@ from aos.v1.dispatcher_pb2 import Outcome
 
 USAGE_DAYS: Final = 31
 """For so many days it is known what a project has used."""
-_ENDED: Final = f"state >= {int(State.COMPLETED)}"
 _SETTLED: Final = f"money = {int(Money.SETTLED)}"
-
-
-def conditions(only: JobFilter) -> tuple[list[str], list[object]]:
-    """Return the conditions of a WHERE for the filter, and their values."""
-    where: list[str] = []
-    values: list[object] = []
-    for condition, value in (
-        ("project = ?", only.project),
-        ('"user" = ?', only.user or None),
-        ("model = ?", only.model or None),
-        ("created >= ?", None if only.created_from is None else micros(only.created_from)),
-        ("created < ?", None if only.created_before is None else micros(only.created_before)),
-    ):
-        if value is not None:
-            where, values = [*where, condition], [*values, value]
-    if only.states:
-        numbers = sorted(int(state) for state in only.states)
-        where.append(f"state IN ({', '.join(map(str, numbers))})")
-        if numbers[0] >= State.COMPLETED:
-            where.append(_ENDED)  # says to SQLite which index fits
-    return where, values
 
 
 _LOAD: Final = """SELECT
@@ -76,26 +54,26 @@ def note_usage(tx: Transaction, job: Job, outcome: Outcome) -> None:
 def purge(tx: Transaction, *, ended_before: datetime, project: str | None, limit: int) -> int:
     """Delete settled jobs that ended before, oldest first; return how many."""
     own = "" if project is None else "AND project = ?"
-    sql = f"SELECT number FROM jobs WHERE {_SETTLED} AND ended < ? {own} ORDER BY ended LIMIT ?{tx.skip}"
+    sql = f"SELECT number, project FROM jobs WHERE {_SETTLED} AND ended < ? {own} ORDER BY ended LIMIT ?{tx.skip}"
     values: list[object] = [micros(ended_before), *([] if project is None else [project]), limit]
-    return _delete(tx, [number for (number,) in tx.execute(sql, values)])
+    return _delete(tx, tx.execute(sql, values).fetchall())
 
 
 def purge_beyond(tx: Transaction, keep: int, *, own: Mapping[str, int], limit: int) -> int:
     """Delete the oldest settled jobs of a project that has more than it may, ``keep`` or its ``own``; return how many."""
-    crowded = f"SELECT project, count(*) FROM jobs WHERE {_SETTLED} GROUP BY project HAVING count(*) > ?"
-    counts = tx.execute(crowded, [min([keep, *own.values()])])
+    counts = job_kept.most(tx, min([keep, *own.values()]))
     beyond = ((project, count - own.get(project, keep)) for project, count in counts if count > own.get(project, keep))
     project, more = next(beyond, ("", 0))
     if not more:
         return 0
-    sql = f"SELECT number FROM jobs WHERE project = ? AND {_SETTLED} ORDER BY number LIMIT ?{tx.skip}"
-    return _delete(tx, [number for (number,) in tx.execute(sql, [project, min(limit, more)])])
+    sql = f"SELECT number, project FROM jobs WHERE project = ? AND {_SETTLED} ORDER BY number LIMIT ?{tx.skip}"
+    return _delete(tx, tx.execute(sql, [project, min(limit, more)]).fetchall())
 
 
-def _delete(tx: Transaction, numbers: list[int]) -> int:
+def _delete(tx: Transaction, found: list[tuple[int, str]]) -> int:
     # what belongs to a job goes with it: its tables refer to it with ON DELETE CASCADE
-    if numbers:
-        which, value = among(tx, numbers)
+    if found:
+        which, value = among(tx, [number for number, _ in found])
         tx.execute(f"DELETE FROM jobs WHERE number {which}", [value])
-    return len(numbers)
+        job_kept.gone(tx, (project for _, project in found))
+    return len(found)

@@ -17,7 +17,7 @@ from aos.dispatcher.risk import RiskSettings
 from aos.dispatcher.store import Change, Decide, Leased, More, Row, Waiting
 from aos.dispatcher.taking_in import RELEASE
 from aos.errors import JobNotFound
-from aos.store import checks, job_attestations, job_keeping, job_traces
+from aos.store import checks, job_attestations, job_keeping, job_kept, job_pages, job_traces
 from aos.store.job_rows import (
     ALL,
     ASKED,
@@ -170,16 +170,13 @@ class SqlJobStore:
         return await self._database.transact(work)
 
     async def page(self, only: JobFilter, *, before: int | None, limit: int, size: int) -> Sequence[Row]:
-        fits, values = job_keeping.conditions(only)
-        where = [_ACCEPTED, *fits]
-        if before is not None:
-            where, values = [*where, "number < ?"], [*values, before]
-        sql = f"{_WHOLE} WHERE {' AND '.join(where)} ORDER BY number DESC LIMIT ?"
+        fits, values = job_pages.numbers(only, before=before, limit=limit)
+        sql = f"{_WHOLE} WHERE number IN ({fits}) ORDER BY number DESC"
 
         def work(tx: Transaction) -> list[Row]:
             rows: list[Row] = []
             left = size
-            for row in tx.query(sql, [*values, limit]):
+            for row in tx.query(sql, values):
                 rows.append(_read(row))
                 left -= len(row["ordered"]) + len(row["annotation"]) + len(row["outcome"] or b"")
                 if left <= 0:
@@ -259,11 +256,12 @@ class SqlJobStore:
         return await self._database.transact(lambda tx: [_read(row) for row in tx.query(sql, [limit])])
 
     async def settled(self, job_ids: Sequence[str]) -> None:
-        sql = f"UPDATE jobs SET money = {int(Money.SETTLED)} WHERE id = ? AND {_UNSETTLED}"
+        sql = f"UPDATE jobs SET money = {int(Money.SETTLED)} WHERE id = ? AND {_UNSETTLED} RETURNING project"
 
         def work(tx: Transaction) -> None:
-            for one in sorted(job_ids):  # rows are locked in one order, whoever locks several
-                tx.execute(sql, [one])
+            # rows are locked in one order, whoever locks several
+            done = [tx.execute(sql, [one]) for one in sorted(job_ids)]
+            job_kept.came(tx, [project for cursor in done for (project,) in cursor.fetchall()])
 
         await self._database.transact(work, durable=False)
 

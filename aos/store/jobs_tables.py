@@ -210,3 +210,27 @@ def _providers(db: Database) -> None:
 @MIGRATIONS(name="job_nodes")
 def _nodes(db: Database) -> None:
     db.execute("ALTER TABLE jobs ADD COLUMN node TEXT NOT NULL DEFAULT ''")
+
+
+@MIGRATIONS(name="job_kept")
+def _add_kept(db: Database) -> None:
+    for sql in (
+        "CREATE TABLE project_kept (project TEXT PRIMARY KEY, jobs INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+        "CREATE INDEX project_kept_jobs ON project_kept (jobs)",
+        f"INSERT INTO project_kept SELECT project, count(*) FROM jobs WHERE {_SETTLED} GROUP BY project",
+    ):
+        db.execute(sql)
+
+
+@MIGRATIONS(name="job_pages")
+def _add_pages(db: Database) -> None:
+    for sql in (
+        "CREATE INDEX jobs_model ON jobs (project, model, number)",
+        "CREATE INDEX jobs_created ON jobs (created)",
+        f"CREATE INDEX jobs_ended ON jobs (state, number) WHERE {_ENDED}",
+        # by these rows users' jobs are found: of jobs from before there were any, too
+        """INSERT INTO job_risk (number, owner, enduser, own_tag, redundancy, exact)
+            SELECT number, project, user, 0, 0, 0 FROM jobs JOIN job_requests USING (number)
+            WHERE number NOT IN (SELECT number FROM job_risk)""",
+    ):
+        db.execute(sql)

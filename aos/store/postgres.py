@@ -142,7 +142,7 @@ class PostgresPool:
             name="aos",
         )
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="aos-postgres")
-        self._waiting = 0
+        self._asked, self._connections = 0, connections
         self._news = News(self._conninfo, announce=self._announce)
 
     async def start(self) -> None:
@@ -182,20 +182,24 @@ class PostgresPool:
         """Hear what is told on the channel, by any process."""
         return self._news.listen(channel)
 
+    def waiting(self) -> int:
+        """Return about how many transactions have been asked for and not begun."""
+        return max(0, self._asked - self._connections)
+
     async def transact(self, work: Callable[[PostgresTransaction], T], *, durable: bool = True) -> T:
         """Return what ``work`` returns, once it is kept; it is run again after a conflict.
 
         Raises ServiceUnavailable when the database is away, or too many wait.
         """
-        if self._waiting >= WAITING:
+        if self.waiting() >= WAITING:
             raise ServiceUnavailable("database")
-        self._waiting += 1
+        self._asked += 1
         try:
             result, notes = await asyncio.get_running_loop().run_in_executor(
                 self._threads, lambda: self._run(work, durable=durable)
             )
         finally:
-            self._waiting -= 1
+            self._asked -= 1
         if notes:
             self._news.tell(notes)
         return result

@@ -36,8 +36,13 @@ def _add_display_name(db: Database) -> None:
 
 @MIGRATIONS(name="0003_limits")
 def _add_limits(db: Database) -> None:
-    for name in LIMITS:
+    for name in ("requests_per_minute", "tokens_per_day", "unfinished_jobs", "kept_jobs"):
         db.execute(f"ALTER TABLE projects ADD COLUMN {name} INTEGER")
+
+
+@MIGRATIONS(name="0004_weight")
+def _add_weight(db: Database) -> None:
+    db.execute("ALTER TABLE projects ADD COLUMN weight INTEGER")
 
 
 class SqlProjectStore:
@@ -97,6 +102,11 @@ class SqlProjectStore:
         sql = "SELECT id, kept_jobs FROM projects WHERE kept_jobs IS NOT NULL"
         rows = await self._database.transact(lambda tx: tx.execute(sql).fetchall())
         return {f"projects/{project_id}": kept for project_id, kept in rows}
+
+    async def weights(self) -> Mapping[str, int]:
+        sql = "SELECT id, weight FROM projects WHERE weight IS NOT NULL"
+        rows = await self._database.transact(lambda tx: tx.execute(sql).fetchall())
+        return {f"projects/{project_id}": weight for project_id, weight in rows}
 
     async def holder(self, token_hash: str) -> str | None:
         row = await self._database.transact(lambda tx: _one(tx, "SELECT id FROM projects WHERE token_hash = ?", token_hash))

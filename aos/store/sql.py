@@ -95,6 +95,10 @@ class SqlDatabase(Protocol):
         """Bring these tables up to date; names are those of schema.py. Safe to call from several processes at once."""
         ...
 
+    def waiting(self) -> int:
+        """Return about how many transactions have been asked for and not begun."""
+        ...
+
     def listen(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[str | None]]:
         """Hear what is told on the channel from now on, one's own included.
 

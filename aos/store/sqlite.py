@@ -114,6 +114,10 @@ class SqliteFile:
         """Hear what transactions of this object tell on the channel."""
         return self._listeners.listening(channel)
 
+    def waiting(self) -> int:
+        """Return about how many transactions have been asked for and not begun."""
+        return self._inbox.qsize()
+
     async def start(self) -> None:
         """Open the file, in WAL mode. Raises sqlite3.Error if it cannot be opened or is not a database."""
         self._thread.start()

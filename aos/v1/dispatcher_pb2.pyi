@@ -112,16 +112,18 @@ class Project(_message.Message):
     def __init__(self, name: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., own_limits: _Optional[_Union[ProjectLimits, _Mapping]] = ..., limits: _Optional[_Union[ProjectLimits, _Mapping]] = ...) -> None: ...
 
 class ProjectLimits(_message.Message):
-    __slots__ = ("requests_per_minute", "tokens_per_day", "unfinished_jobs", "kept_jobs")
+    __slots__ = ("requests_per_minute", "tokens_per_day", "unfinished_jobs", "kept_jobs", "weight")
     REQUESTS_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
     TOKENS_PER_DAY_FIELD_NUMBER: _ClassVar[int]
     UNFINISHED_JOBS_FIELD_NUMBER: _ClassVar[int]
     KEPT_JOBS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
     requests_per_minute: int
     tokens_per_day: int
     unfinished_jobs: int
     kept_jobs: int
-    def __init__(self, requests_per_minute: _Optional[int] = ..., tokens_per_day: _Optional[int] = ..., unfinished_jobs: _Optional[int] = ..., kept_jobs: _Optional[int] = ...) -> None: ...
+    weight: int
+    def __init__(self, requests_per_minute: _Optional[int] = ..., tokens_per_day: _Optional[int] = ..., unfinished_jobs: _Optional[int] = ..., kept_jobs: _Optional[int] = ..., weight: _Optional[int] = ...) -> None: ...
 
 class SetProjectLimitsRequest(_message.Message):
     __slots__ = ("name", "limits")

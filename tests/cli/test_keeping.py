@@ -68,6 +68,7 @@ class TestLimits:
         made = await told("--kept-jobs", "7", "--tokens-per-day", "1000000")
         assert made["own_limits"] == {"kept_jobs": 7, "tokens_per_day": "1000000"}
         assert await told() == made
+        assert (await told("--weight", "300"))["limits"]["weight"] == 300
         refused = await run_aos(*command, "--kept-jobs", "4000000000")
         assert (refused.code, "limits.kept_jobs: must be from 1" in refused.err) == (1, True)
         assert (await run_aos(*command, "--kept-jobs", "0")).code == 2

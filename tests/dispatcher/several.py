@@ -61,6 +61,9 @@ class Link:
     async def migrate(self, *names: str) -> None:
         await self._database.migrate(*names)
 
+    def waiting(self) -> int:
+        return self._database.waiting()
+
     @asynccontextmanager
     async def listen(self, channel: str) -> AsyncGenerator[AsyncIterator[str | None]]:
         self._heard = heard = asyncio.Queue()

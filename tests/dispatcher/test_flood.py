@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aos.dispatcher import jobs
 from aos.dispatcher.jobs import At
-from aos.dispatcher.placement import LOOK
+from aos.dispatcher.queue import LOOK
 from aos.store.jobs import SqlJobStore
 from aos.store.jobs_tables import MIGRATIONS
 from aos.store.sqlite import sqlite_file

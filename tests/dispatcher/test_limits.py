@@ -10,7 +10,9 @@ from tests.dispatcher.conftest import BALANCE, running
 from tests.dispatcher.test_retention import cancelled, names
 from tests.refusals import refused
 
-DEFAULTS = pb.ProjectLimits(requests_per_minute=60_000, tokens_per_day=1_000_000_000, unfinished_jobs=1000, kept_jobs=100_000)
+DEFAULTS = pb.ProjectLimits(
+    requests_per_minute=60_000, tokens_per_day=1_000_000_000, unfinished_jobs=1000, kept_jobs=100_000, weight=100
+)
 
 
 async def limited(aos, project: str = "p", **limits) -> pb.Project:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aos.dispatcher.placement import LOOK, Candidate, Queue, Wanted, choose, explain, why_not
+from aos.dispatcher.placement import Candidate, Wanted, choose, explain, why_not
+from aos.dispatcher.queue import LOOK, Queue
 from aos.v1.types_pb2 import Price
 
 

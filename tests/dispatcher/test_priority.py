@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aos.dispatcher.placement import PATIENCE, Queue
+from aos.dispatcher.queue import PATIENCE, Queue
 from aos.v1 import dispatcher_pb2 as pb
 from tests.dispatcher.conftest import a_request
 from tests.dispatcher.hand import an_offer

@@ -10,6 +10,7 @@ import pytest_asyncio
 from aos.v1 import dispatcher_pb2 as pb
 from aos.v1.dispatcher_pb2 import CancelJobRequest, WatchJobRequest
 from tests.dispatcher.conftest import BALANCE
+from tests.dispatcher.hand import an_offer
 from tests.dispatcher.several import Fleet, answer, several
 from tests.refusals import reason_of
 
@@ -122,6 +123,26 @@ class TestProjects:
             return await reason_of(fleet["b"].project.GetJob(pb.GetJobRequest(name=job.name)))
 
         assert await fleet["b"].eventually(reason, lambda why: why != "") == "UNAUTHENTICATED"
+
+    async def test_weights_hold_everywhere(self, fleet: Fleet):
+        """A weight that was set at one dispatcher is a share of what another's operators do, while no time passes."""
+        await fleet["a"].deposit(BALANCE, "q")
+        limits = pb.ProjectLimits(weight=300)
+        await fleet["a"].admin.SetProjectLimits(pb.SetProjectLimitsRequest(name="projects/p", limits=limits))
+
+        async def weight():
+            return fleet["b"].node._relay.queue._weight("projects/p")
+
+        assert await fleet["b"].eventually(weight, lambda weight: weight != 100) == 300
+        hand = await fleet["a"].operator(an_offer(slots=8), attach=False)
+        mine = [(await fleet["a"].submit(f"job {number}")).name for number in range(8)]
+        for number in range(8):
+            await fleet["a"].submit(f"job {number}", by=fleet["a"].other)
+        await fleet["b"].eventually(lambda: asyncio.sleep(0, fleet["b"].node._relay.queued), lambda queued: queued == 16)
+        await fleet.move(hand, "b")
+        leased = [f"jobs/{(await hand.lease()).job.hex()}" for _ in range(8)]
+
+        assert sum(name in mine for name in leased) == 6
 
     async def test_limits_hold_everywhere(self, fleet: Fleet):
         """A limit that was set at one dispatcher holds at another, and counts the jobs of both."""

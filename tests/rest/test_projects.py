@@ -30,6 +30,7 @@ class TestRegister:
             "tokens_per_day": 1_000_000_000,
             "unfinished_jobs": 1000,
             "kept_jobs": 100_000,
+            "weight": 100,
         }
         asked = await bare.post("/api/job/verify", json={"user": "nobody", "verify": row["token"]})
         assert asked.json() == {"code": 200, "result": [], "next_page_token": ""}

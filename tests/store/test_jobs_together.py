@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -203,6 +204,26 @@ class TestAdmission:
         await two[1].admit("projects/p", "", lambda _, load: seen.append(load) or a_record(99), now=NOW)
 
         assert [(load.project, load.everywhere) for load in seen] == [(9, 9)]
+
+    async def test_the_kept_add_up(self, two, postgres_url):
+        """However jobs are settled and purged beside each other, it is known how many of a project are there."""
+        records = await asyncio.gather(*(kept(two[number % 2], number) for number in range(24)))
+
+        async def end(number: int, job_id: str) -> None:
+            await two[number % 2].change(job_id, lambda view: jobs.cancel(view, At(NOW, "1")))
+            await asyncio.gather(*(store.change(job_id, jobs.settle) for store in two))
+
+        await asyncio.gather(*(end(number, record.job.id) for number, record in enumerate(records)))
+        purged = [
+            *await asyncio.gather(*(store.purge(ended_before=NOW + timedelta(days=1), project=None, limit=3) for store in two * 2)),
+            *await asyncio.gather(*(store.purge_beyond(6, own={}, limit=2) for store in two * 4)),
+        ]
+        async with await psycopg.AsyncConnection.connect(postgres_url) as connection:
+            counted = await (await connection.execute("SELECT sum(jobs) FROM project_kept")).fetchone()
+            there = await (await connection.execute("SELECT count(*) FROM jobs")).fetchone()
+
+        assert there == (24 - sum(purged),)
+        assert counted == there
 
     async def test_taken_over(self, two):
         """A decision may return the job that is there with something else about it: that is kept."""

@@ -51,6 +51,25 @@ class TestTransactions:
         assert sorted(row["number"] for row in found) == [1 << 40, (1 << 63) - 1]
         assert {row["said"] for row in found} == {word}
 
+    async def test_how_many_wait(self, database_address):
+        """It is known how many transactions were asked for and have not begun."""
+        begun, go = threading.Event(), threading.Event()
+
+        def long(_: Transaction) -> None:
+            begun.set()
+            assert go.wait(20)
+
+        async with opened(database_address, connections=1) as database:
+            first = asyncio.create_task(database.transact(long))
+            assert await asyncio.to_thread(begun.wait, 20)
+            assert database.waiting() == 0
+            others = [asyncio.create_task(database.transact(lambda _: None)) for _ in range(3)]
+            await asyncio.sleep(0)
+            assert database.waiting() == 3
+            go.set()
+            await asyncio.gather(first, *others)
+            assert database.waiting() == 0
+
     async def test_how_many(self, kept):
         """A statement says how many rows it wrote."""
 

@@ -55,6 +55,13 @@ CREATE INDEX jobs_settled ON jobs (ended) WHERE money = 3;
 
 CREATE INDEX jobs_kept ON jobs (project, number) WHERE money = 3;
 
+-- for lists
+CREATE INDEX jobs_model ON jobs (project, model, number);
+
+CREATE INDEX jobs_created ON jobs (created);
+
+CREATE INDEX jobs_ended ON jobs (state, number) WHERE state >= 4;
+
 CREATE TABLE job_requests (
     number BIGINT PRIMARY KEY REFERENCES jobs ON DELETE CASCADE,
     ordered BYTEA NOT NULL,
@@ -163,6 +170,14 @@ CREATE TABLE project_load (
     slot BIGINT NOT NULL DEFAULT pg_backend_pid() % 64,
     jobs BIGINT NOT NULL,
     tokens BIGINT NOT NULL,
+    PRIMARY KEY (project, slot)
+) WITH (fillfactor = 50);
+
+-- ended jobs that are there, counted as they come and go; one slot alone may be below 0
+CREATE TABLE project_kept (
+    project TEXT COLLATE "C" NOT NULL,
+    slot BIGINT NOT NULL DEFAULT pg_backend_pid() % 64,
+    jobs BIGINT NOT NULL,
     PRIMARY KEY (project, slot)
 ) WITH (fillfactor = 50);
 

@@ -8,5 +8,6 @@ CREATE TABLE projects (
     requests_per_minute BIGINT,
     tokens_per_day BIGINT,
     unfinished_jobs BIGINT,
-    kept_jobs BIGINT
+    kept_jobs BIGINT,
+    weight BIGINT
 );
