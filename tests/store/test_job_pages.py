@@ -140,8 +140,8 @@ class TestKept:
             if number % 5:
                 await store.change(record.job.id, lambda view: jobs.cancel(view, AT))
             if number % 5 > 1:
-                await store.change(record.job.id, jobs.settle)
-                await store.change(record.job.id, jobs.settle)
+                await store.settled([record.job.id])
+                await store.settled([record.job.id])
 
         await asyncio.gather(*map(end, range(20)))
         assert await store.purge_beyond(3, own={"projects/q": 4}, limit=2) == 2
@@ -159,7 +159,7 @@ class TestKept:
             for number in range(3):
                 job = (await kept(store, number)).job
                 await store.change(job.id, lambda view: jobs.cancel(view, AT))
-                await store.change(job.id, jobs.settle)
+                await store.settled([job.id])
             for sql in ("DROP TABLE project_kept", "DELETE FROM _sqlite_migrations WHERE name = 'job_kept'"):
                 await file.transact(lambda tx, sql=sql: tx.execute(sql) and None)
             await file.migrate("jobs")

@@ -211,7 +211,7 @@ class TestAdmission:
 
         async def end(number: int, job_id: str) -> None:
             await two[number % 2].change(job_id, lambda view: jobs.cancel(view, At(NOW, "1")))
-            await asyncio.gather(*(store.change(job_id, jobs.settle) for store in two))
+            await asyncio.gather(*(store.settled([job_id]) for store in two))
 
         await asyncio.gather(*(end(number, record.job.id) for number, record in enumerate(records)))
         purged = [
