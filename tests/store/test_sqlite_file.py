@@ -177,7 +177,7 @@ def without_log(path: Path) -> list[int]:
     with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as connection:
         try:
             return [row[0] for row in connection.execute("SELECT number FROM kept ORDER BY number")]
-        except sqlite3.OperationalError:
+        except sqlite3.DatabaseError:  # nothing is there yet, or just half of what is being moved
             return []
 
 
