@@ -15,6 +15,7 @@ test: .venv/test check ## everything that CI runs; as root, installs Chromium an
 	$(BIN)/python tools/install.py browser
 	$(BIN)/python tools/install.py anvil
 	$(BIN)/python tools/install.py postgres
+	$(BIN)/python tools/install.py hosts
 	$(BIN)/python -m pytest
 
 check: .venv/test ## formatting, lint, types, protos; no tests

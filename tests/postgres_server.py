@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -43,8 +43,9 @@ def programs() -> Path:
 class PostgresServer:
     """One server; each of its databases is a test's own."""
 
-    def __init__(self, folder: Path, *settings: str) -> None:
-        self.folder, self._settings = folder, settings
+    def __init__(self, folder: Path, *settings: str, within: Sequence[str] = (), let_in: str = "") -> None:
+        """``within`` is a command, run as root, that runs the server's elsewhere; ``let_in`` is a network to trust."""
+        self.folder, self._settings, self._within, self._let_in = folder, settings, within, let_in
         self._programs, self._numbers = programs(), count(1)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -66,15 +67,20 @@ class PostgresServer:
         )  # fmt: skip
         if made.returncode:
             raise NoPostgres(made.stderr)
+        if self._let_in:
+            with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {self._let_in} trust\n")
 
     def start(self) -> None:
         """Start it, and return once it answers."""
         flags = [f"--{one}" for one in ("listen_addresses=", f"unix_socket_directories={self.folder}", *self._settings)]
+        as_user = self._as_user()
+        command: list[str | Path] = [self._programs / "postgres", "-D", self.folder / "data", *flags]
+        if self._within:
+            user = as_user.pop("user")
+            command = [*self._within, "setpriv", f"--reuid={user}", "--clear-groups", *command]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._programs / "postgres", "-D", self.folder / "data", *flags],
-                stdout=log, stderr=log, cwd="/", **self._as_user(),
-            )  # fmt: skip
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **as_user)
         ready = [self._programs / "pg_isready", "--quiet", "--host", str(self.folder), "--dbname", "postgres"]
         for _ in range(STARTS_IN * 20):
             if subprocess.run(ready, check=False).returncode == 0:
@@ -83,6 +89,12 @@ class PostgresServer:
                 break
             time.sleep(0.05)  # polling another process: there is no event to wait for
         raise NoPostgres((self.folder / "log").read_text()[-2000:])
+
+    @property
+    def pid(self) -> int:
+        """Its first process, which all others are below."""
+        assert self._process is not None
+        return self._process.pid
 
     def kill(self) -> None:
         """Kill all of its processes at once, as a loss of the machine's power would."""
@@ -132,11 +144,11 @@ class PostgresServer:
 
 
 @contextmanager
-def running_postgres(*settings: str) -> Iterator[PostgresServer]:
-    """Start a server, and stop it with the block. Raises NoPostgres with the reason where there is none."""
+def running_postgres(*settings: str, within: Sequence[str] = (), let_in: str = "") -> Iterator[PostgresServer]:
+    """Start a server, as PostgresServer says, and stop it with the block. Raises NoPostgres with the reason where there is none."""
     # a path of a socket has at most 107 bytes
     folder = Path(tempfile.mkdtemp(prefix="aos-pg-"))
-    server = PostgresServer(folder, *settings)
+    server = PostgresServer(folder, *settings, within=within, let_in=let_in)
     try:
         server.make()
         server.start()

@@ -1,5 +1,5 @@
 """Install the pinned packages into this interpreter's environment: ``python tools/install.py run|test``; ``browser`` for Chromium,
-``anvil`` for the chain that tests run on.
+``anvil`` for the chain that tests run on, ``postgres`` for its database, ``hosts`` for what makes its hosts.
 
 llama.cpp comes as source and compiles once, for this machine's own instruction set: about 4 minutes on 2 cores. pip says nothing
 meanwhile, so the compiler's own count of files is shown as a progress bar.
@@ -23,6 +23,8 @@ PIP = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
 CHROMIUM = Path("/usr/bin/chromium")
 APT = ["apt-get", "install", "--yes", "--no-install-recommends"]
 POSTGRES = "postgresql-15"
+HOSTS = {"iproute2": ("ip", "ss"), "util-linux": ("nsenter", "setpriv", "unshare")}
+"""Debian's packages with the programs that make hosts of network namespaces."""
 APT_SECONDS = 300
 """How long each of its steps may take."""
 STEP = re.compile(r"\[(\d+)/(\d+)\]")
@@ -114,6 +116,21 @@ def postgres() -> None:
         print(f"PostgreSQL is missing. Without it its tests in tests/ fail. On Debian, as root: {command}", flush=True)
 
 
+def hosts() -> None:
+    """Install what makes hosts of network namespaces unless it is there. Where that cannot be, say what to do: its tests fail."""
+    for package, programs in HOSTS.items():
+
+        def there(programs: tuple[str, ...] = programs) -> bool:
+            return all(map(shutil.which, programs))
+
+        if there():
+            continue
+        print(f"installing {package}, with which hosts are made that faults are tested on ...", flush=True)
+        if not debian(package, there):
+            command = " ".join([*APT, package])
+            print(f"{', '.join(programs)} are missing. Without them tests/hosts fails. On Debian, as root: {command}", flush=True)
+
+
 def anvil() -> None:
     """Fetch the development chain with npm unless it is there. Where that cannot be, say why: tests of contracts fail then."""
     from aos.testing.anvil_binary import NoAnvil, fetch  # the project was installed one step before
@@ -142,6 +159,8 @@ def main() -> None:
         anvil()
     elif sys.argv[1] == "postgres":
         postgres()
+    elif sys.argv[1] == "hosts":
+        hosts()
     else:
         packages()
 

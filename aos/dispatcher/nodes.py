@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
@@ -85,16 +86,31 @@ class Nodes:
 
     async def beat_forever(self) -> None:
         """Say that this one is there, and look who else is."""
-        while not self.replaced:
-            await self._clock.sleep(self._settings.node_seconds)
-            try:
-                await self.beat()
-            except Exception as error:
-                self._missed += 1
-                log.warning("the database does not answer dispatcher %r: %s", self.node, error)
-                if self._missed == self._settings.node_missed and not self.alone:
-                    log.warning("dispatcher %r is taken for gone by now; its operators and watchers are sent away", self.node)
-                    self.lost()
+        beating: asyncio.Task[None] | None = None
+        try:
+            while not self.replaced:
+                if beating is None:
+                    await self._clock.sleep(self._settings.node_seconds)
+                    beating = asyncio.create_task(self.beat())
+                # real time: what is waited for is the network, and who does not get through must know it when the others do
+                await asyncio.wait([beating], timeout=self._settings.node_seconds)
+                if not beating.done():
+                    self._miss("it takes too long")
+                    continue
+                error, beating = beating.exception(), None
+                if error is not None:
+                    self._miss(error)
+        finally:
+            if beating is not None:
+                beating.cancel()
+                await asyncio.gather(beating, return_exceptions=True)
+
+    def _miss(self, why: object) -> None:
+        self._missed += 1
+        log.warning("the database does not answer dispatcher %r: %s", self.node, why)
+        if self._missed == self._settings.node_missed and not self.alone:
+            log.warning("dispatcher %r is taken for gone by now; its operators and watchers are sent away", self.node)
+            self.lost()
 
     async def beat(self) -> None:
         """Do so once. Raises ServiceUnavailable."""

@@ -155,8 +155,8 @@ class Attachment:
 
     async def _attach(self) -> None:
         """Go through one stream, from the challenge to its end."""
-        self._outbox = asyncio.Queue(OUTBOX)
-        call = self._stub.Attach(_drain(self._outbox))
+        self._outbox = outbox = asyncio.Queue[OperatorMessage | None](OUTBOX)
+        call = self._stub.Attach(_drain(outbox))
         beat: asyncio.Task[None] | None = None
         try:
             challenge = (await _within(HANDSHAKE_SECONDS, call.read(), "challenge")).challenge
@@ -175,6 +175,8 @@ class Attachment:
             if beat is not None:
                 beat.cancel()
             call.cancel()
+            with suppress(asyncio.QueueFull):  # a call that failed leaves what reads for it waiting for ever
+                outbox.put_nowait(None)
 
     async def _hello(self, challenge: Challenge) -> Hello:
         key = self._runner.key

@@ -17,7 +17,7 @@ async def serving_one_operator(settings: OperatorProcess) -> AsyncGenerator[tupl
     """Attach the operator and serve it until the block ends; gives its addresses. Raises StartError."""
     node = running_node(
         settings.network(),
-        connect=settings.connect,
+        connect=settings.networks,
         listen=settings.listen,
         key=settings.key,
         token=settings.token,

@@ -155,7 +155,8 @@ class OperatorProcess:
     """An operator alone in its process, attached to a network. Raises ValueError, naming the setting."""
 
     connect: str
-    """Address of the network: of Envoy, or of anything else behind which both its registry and its dispatchers are."""
+    """Address of the network: of Envoy, or of anything else behind which both its registry and its dispatchers are. Of several,
+    with commas between them, it uses one, and the next once that is gone."""
     key: Path
     """Key file; made if it is not there. Its questions and modules are kept beside it."""
     listen: str = "127.0.0.1:0"
@@ -200,7 +201,7 @@ class OperatorProcess:
     """Limits of questions to this operator."""
 
     def __post_init__(self) -> None:
-        check_listen((self.connect,), "connect")
+        check_listen(self.networks, "connect")
         check_listen((self.listen,))
         check_seconds("grace", self.grace)
         if self.token:
@@ -208,6 +209,11 @@ class OperatorProcess:
         if self.tee == SIMULATED:
             raise ValueError("tee: simulated evidence proves nothing; see `aos up --dev`")
         self.network()
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The addresses of ``connect``."""
+        return tuple(one.strip() for one in self.connect.split(","))
 
     def network(self) -> NetworkSettings:
         """Return the same as the settings of a network, of which an operator reads its part. Raises ValueError."""

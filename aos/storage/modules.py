@@ -1,6 +1,6 @@
 """Modules in a folder, named by their SHA-256: they come in parts, are hashed on the way, and are there whole or not at all.
 
-One process writes to the folder. All of it waits for the disk: it is for a thread, and may be called on any.
+Several processes may write to the folder. All of it waits for the disk: it is for a thread, and may be called on any.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,8 @@ from aos.storage.blobs import sync_folder
 
 ENDING: Final = ".wasm"
 INCOMING: Final = ".part"
+LEFT_SECONDS: Final = 3600.0
+"""A half to which nothing was added for so long is nobody's: a younger one may be another process's."""
 
 
 class Incoming:
@@ -56,14 +59,16 @@ class Incoming:
 
 
 class ModuleFiles:
-    """The modules in one folder, to which nobody else writes."""
+    """The modules in one folder, which other processes may share."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder if it is not there; forget what was coming in when an earlier process ended."""
+        """Make the folder if it is not there; forget what was coming in when an earlier process ended, ``LEFT_SECONDS`` ago."""
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for left in folder.glob(f"*{INCOMING}"):
-            left.unlink()
+            with suppress(FileNotFoundError):  # it has come, or is discarded
+                if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                    left.unlink()
 
     def receive(self) -> Incoming:
         """Begin to take a module in."""

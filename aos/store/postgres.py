@@ -28,6 +28,9 @@ CONNECTION_SECONDS: Final = 5.0
 """How long a transaction waits for a connection that works."""
 ATTEMPTS: Final = 8
 """How often a transaction is run that others get in the way of."""
+AWAY_SECONDS: Final = 5.0
+"""How long after its beginning a transaction is run again because the database was away. Each attempt may take as long as a
+connection takes to be given up, and a pool has many that are as dead as the first."""
 PAUSE_SECONDS: Final = 0.02
 """Longest pause between two attempts."""
 OPENING_SECONDS: Final = 10.0
@@ -210,7 +213,7 @@ class PostgresPool:
         await self.transact(lambda tx: tx.execute(sql, [channels, payloads]) and None, durable=False)
 
     def _run(self, work: Callable[[PostgresTransaction], T], *, durable: bool) -> tuple[T, list[tuple[str, str]]]:
-        attempt = 0
+        attempt, until = 0, time.monotonic() + AWAY_SECONDS
         while True:
             attempt += 1
             try:
@@ -219,7 +222,8 @@ class PostgresPool:
                 raise ServiceUnavailable("database") from error
             except _Failed as failed:
                 error = failed.error
-                again = error.sqlstate in _CONFLICTS or (_away(error) and not failed.committing)
+                away = _away(error) and not failed.committing and time.monotonic() < until
+                again = error.sqlstate in _CONFLICTS or away
                 if not again or attempt == ATTEMPTS:
                     raise _told(error) from error
                 time.sleep(random.uniform(0, PAUSE_SECONDS))  # noqa: S311  # so that two do not meet again

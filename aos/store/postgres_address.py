@@ -20,6 +20,11 @@ IDLE_SECONDS: Final = 60
 SILENT_SECONDS: Final = 10
 """After how long a connection is given up whose other end is not heard of."""
 _SESSION: Final = {
+    # the other end, too, gives up whom it does not hear of, and lets go of his locks
+    "tcp_keepalives_idle": SILENT_SECONDS // 2,
+    "tcp_keepalives_interval": 1,
+    "tcp_keepalives_count": SILENT_SECONDS // 2,
+    "tcp_user_timeout": SILENT_SECONDS * 1000,
     "application_name": "aos",
     "default_transaction_isolation": r"read\ committed",
     "synchronous_commit": "on",

@@ -18,6 +18,10 @@ from gateway.http import STATUS
 HEALTH: Final = "/healthz"
 RESPONSE_BYTES: Final = 64 << 20
 """Largest response of a call that does not stream: a page of jobs can have a thousand prompts."""
+SILENT_SECONDS: Final = 20
+"""After so long a silence a caller's connection is asked whether it still stands."""
+PING_SECONDS: Final = 10
+"""How long the answer may take."""
 SCRIPT: Final = f"""
 local function is_grpc(headers)
   return (headers:get("content-type") or ""):sub(1, 16) == "application/grpc"
@@ -93,6 +97,8 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
             # what one caller may send ahead of being read; the connection's is for all its streams
             "initial_stream_window_size": settings.buffer_bytes,
             "initial_connection_window_size": 16 * settings.buffer_bytes,
+            # a caller whose machine is gone without a word is noticed, and its streams end
+            "connection_keepalive": {"interval": f"{SILENT_SECONDS}s", "timeout": f"{PING_SECONDS}s"},
         },
         # x-forwarded-for of strangers is not believed
         use_remote_address=True,
@@ -122,6 +128,8 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
         "address": {"socket_address": {"address": host, "port_value": settings.port}},
         # a second Envoy on the port must fail, not take half of the callers
         "enable_reuse_port": False,
+        # the same for HTTP/1, which has no pings of its own: the kernel asks
+        "tcp_keepalive": {"keepalive_time": SILENT_SECONDS, "keepalive_interval": PING_SECONDS // 2, "keepalive_probes": 2},
         # ten thousand readers that do not read must not fill the memory
         "per_connection_buffer_limit_bytes": settings.buffer_bytes,
         "filter_chains": [{"filters": [manager]} | _tls(settings)],

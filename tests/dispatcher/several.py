@@ -42,9 +42,13 @@ class Link:
         """Whether nothing is heard, as if all news were lost."""
         self.loses: Callable[[], bool] = lambda: False
         """Whether the answer of the transaction that was just kept is lost on the way."""
+        self.answers = asyncio.Event()
+        """Cleared, nothing is said, not even that the database is away."""
+        self.answers.set()
         self._heard: asyncio.Queue[str | None] | None = None
 
     async def transact(self, work: Any, *, durable: bool = True) -> Any:
+        await self.answers.wait()
         self._check()
         result = await self._database.transact(work, durable=durable)
         self._check()
@@ -88,6 +92,7 @@ class Link:
 
     def heal(self) -> None:
         self.cut = False
+        self.answers.set()
         if self._heard is not None:
             self._heard.put_nowait(None)
 

@@ -134,6 +134,22 @@ class TestCutOff:
         events = await fleet["b"].watch(job)
         assert "".join(one.chunk.text for one in events) == "Half done."
 
+    async def test_without_an_answer(self, tmp_path: Path, database_address: str):
+        """A database that does not even refuse is out of reach in the same time; an answer that comes late is one."""
+        async with several(tmp_path, database_address, "a", "b", node_seconds=0.1) as fleet:
+            hand = await fleet.operator("a")
+            nodes = fleet["a"].node.nodes
+            fleet["a"].link.answers.clear()
+            fleet.clock.advance(seconds=0.1)
+            await hand.ended()
+            assert nodes.cut_off
+
+            fleet["a"].link.answers.set()
+            async with asyncio.timeout(10):
+                while nodes.cut_off:
+                    await asyncio.sleep(0.01)
+            await fleet.move(hand, "a")
+
     async def test_back_before_it_knows(self, fleet: Fleet):
         """One that is given up and comes back finds its lease taken: its operator is told to stop, and is heard no more."""
         cut, job, lease = await running_at(fleet, "a")

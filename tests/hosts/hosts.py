@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-NEEDS: Final = ("unshare", "nsenter", "ip")
+NEEDS: Final = ("unshare", "nsenter", "ip", "ss", "setpriv")
 END_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 10.0
 
