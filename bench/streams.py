@@ -33,8 +33,8 @@ from aos.v1 import dispatcher_pb2 as pb
 from aos.v1 import dispatcher_pb2_grpc, registry_pb2_grpc
 from aos.v1.operator_pb2 import Chunk
 from bench import noop
-from bench.rounds import child, line
 from bench.gateway import memory
+from bench.rounds import child, line
 from gateway.envoy.run import EnvoySettings, running_envoy
 from tests.dispatcher.hand import Hand, an_offer
 
