@@ -61,16 +61,17 @@ class Controllers:
         Raises InvalidField for what is no controller, StorageFull, QueueFull, or Deadline if it does not come.
         """
         with self._place(owner):
-            incoming = await asyncio.to_thread(self._files.receive)
+            opening = asyncio.create_task(asyncio.to_thread(self._files.receive))
             try:
+                incoming = await asyncio.shield(opening)
                 try:
                     async with asyncio.timeout(self.settings.upload_seconds):
                         await _receive(incoming, parts)
                 except TimeoutError:
                     raise Deadline("module", self.settings.upload_seconds) from None
                 return await self._keep(owner, incoming)
-            finally:
-                await asyncio.to_thread(incoming.discard)
+            finally:  # its sender may have left while the file was opened
+                await asyncio.to_thread((await opening).discard)
 
     async def tag(self, owner: str, digest: bytes, names: Sequence[str]) -> Sequence[KeptTag]:
         """Let the tags stand for the controller. Raises ControllerNotFound, PermissionDenied or StorageFull."""
