@@ -49,6 +49,7 @@ class Deployment:
 async def deployment(anvil: Anvil, tmp_path: Path) -> AsyncIterator[Deployment]:
     async with connected(anvil.url, chain_id=anvil.chain_id) as chain:
         before = (await chain.web3.provider.make_request("evm_snapshot", []))["result"]
+        base = (await chain.web3.eth.get_block("latest"))["baseFeePerGas"]
         outbox = FolderOutbox(tmp_path / "0")
         addresses = await deploy(Sender(chain, OperatorKey(Account.from_key(KEYS[0])), outbox), Terms(lock_time=100, window=50))
         yield Deployment(
@@ -57,6 +58,8 @@ async def deployment(anvil: Anvil, tmp_path: Path) -> AsyncIterator[Deployment]:
         )  # fmt: skip
         await chain.web3.provider.make_request("evm_setAutomine", [True])
         await chain.web3.provider.make_request("evm_revert", [before])
+        # what a test made blocks cost is no part of what is undone
+        await chain.web3.provider.make_request("anvil_setNextBlockBaseFeePerGas", [hex(base)])
 
 
 @pytest.fixture
