@@ -49,7 +49,7 @@ class Deployment:
 async def deployment(anvil: Anvil, tmp_path: Path) -> AsyncIterator[Deployment]:
     async with connected(anvil.url, chain_id=anvil.chain_id) as chain:
         before = (await chain.web3.provider.make_request("evm_snapshot", []))["result"]
-        base = (await chain.web3.eth.get_block("latest"))["baseFeePerGas"]
+        base = (await chain.web3.eth.get_block("latest")).get("baseFeePerGas", 0)
         outbox = FolderOutbox(tmp_path / "0")
         addresses = await deploy(Sender(chain, OperatorKey(Account.from_key(KEYS[0])), outbox), Terms(lock_time=100, window=50))
         yield Deployment(
