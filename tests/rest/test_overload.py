@@ -12,7 +12,7 @@ from aos.clock import SystemClock
 from aos.dispatcher.pace import MOST_SECONDS
 from aos.dispatcher.settings import DispatcherSettings
 from aos.testing.harness import running_aos
-from aos.v1.dispatcher_pb2 import GetJobRequest, JobState, ListJobsRequest
+from aos.v1.dispatcher_pb2 import GetJobRequest, Job, JobState, ListJobsRequest
 from tests.rest.test_jobs import submission
 
 CHAT = {"model": "scripted", "messages": [{"role": "user", "content": "hi"}]}
@@ -85,19 +85,20 @@ class TestWhoLeaves:
         hold = aos_rest.model.hold()
         headers = {"authorization": f"Bearer {aos_rest.token}"}
         async with httpx.AsyncClient(base_url=aos_rest.url, headers=headers, timeout=20) as leaving:
-            every = [asyncio.create_task(leaving.post("/v1/chat/completions", json=CHAT)) for _ in range(aos_rest.model.slots + 4)]
-            found, waiting = [], ListJobsRequest(page_size=100, states=[JobState.JOB_STATE_QUEUED])
-            leased = ListJobsRequest(page_size=1, states=[JobState.JOB_STATE_ASSIGNED])
-            async with asyncio.timeout(20):
-                while len(found) != 4 or (await aos_rest.dispatcher.ListJobs(leased)).jobs:
-                    found = (await aos_rest.dispatcher.ListJobs(waiting)).jobs
-            for one in every:
+            having = [asyncio.create_task(leaving.post("/v1/chat/completions", json=CHAT)) for _ in range(aos_rest.model.slots)]
+            await _standing(aos_rest, aos_rest.model.slots, JobState.JOB_STATE_ASSIGNED, JobState.JOB_STATE_RUNNING)
+            waiting = [asyncio.create_task(leaving.post("/v1/chat/completions", json=CHAT)) for _ in range(4)]
+            found = await _standing(aos_rest, 4, JobState.JOB_STATE_QUEUED)
+            for one in waiting:
                 one.cancel()
-            await asyncio.gather(*every, return_exceptions=True)
-        async with asyncio.timeout(20):
-            for job in found:
-                *_, last = [event async for event in aos_rest.client.watch(job)]
-                assert last.outcome.state == JobState.JOB_STATE_CANCELLED
+            await asyncio.gather(*waiting, return_exceptions=True)
+            async with asyncio.timeout(20):
+                for job in found:
+                    *_, last = [event async for event in aos_rest.client.watch(job)]
+                    assert last.outcome.state == JobState.JOB_STATE_CANCELLED
+            for one in having:
+                one.cancel()
+            await asyncio.gather(*having, return_exceptions=True)
         hold.release()
         ended = [await aos_rest.dispatcher.GetJob(GetJobRequest(name=job.name)) for job in found]
         assert [job.attempts for job in ended] == [0] * 4
@@ -120,6 +121,15 @@ class TestLimits:
         wrong = await bare.post(named, json={"limits": {"weight": 10_001}}, headers=admin)
         assert (wrong.status_code, "limits.weight: must be from 1 to 10000" in wrong.text) == (400, True)
         assert (await bare.post(named, json={"limits": {}}, headers=admin)).json()["limits"]["weight"] == 100
+
+
+async def _standing(aos, count: int, *states: JobState) -> list[Job]:
+    """Return the jobs in these states once there are so many."""
+    asked = ListJobsRequest(page_size=100, states=states)
+    async with asyncio.timeout(20):
+        while len(found := list((await aos.dispatcher.ListJobs(asked)).jobs)) != count:
+            pass
+    return found
 
 
 def _said(value: object, said: str) -> object:
