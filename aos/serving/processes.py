@@ -202,7 +202,9 @@ async def _database(database: str) -> AsyncGenerator[SqlDatabase]:
         try:
             stack.enter_context(_only_one(database))
             file = await stack.enter_async_context(opened(database))
-        except (OSError, AosError) as error:
+        except AosError as error:
+            raise StartError(error.message) from error
+        except OSError as error:
             raise StartError(f"database: cannot be opened: {error}") from error
         yield file
 

@@ -41,7 +41,7 @@ async def opened(address: str | Path, *, connections: int = CONNECTIONS) -> Asyn
             try:
                 file = await stack.enter_async_context(sqlite_file(where))
             except sqlite3.Error as error:
-                raise InvalidField("database", f"cannot be opened: {error}", value=where) from error
+                raise InvalidField("database", f"{where} cannot be opened: {error}", value=where) from error
             yield file
 
 
