@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from aos.rpc.auth import Authenticator, AuthInterceptor
 from aos.rpc.readiness import LIVE, Readiness
@@ -63,7 +63,9 @@ async def serving(
     names = [service.descriptor.full_name for service in services]
     for service in services:
         service.add(service.servicer, taking)
-    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], taking)
+    # enable_server_reflection() would take ``taking`` for a server with threads
+    listing = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(listing, taking)
     ports = [server.add_insecure_port(address) for address in addresses]
 
     async def tell(ready: bool) -> None:  # noqa: FBT001  # called by Readiness

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -179,6 +179,23 @@ class SqliteFile:
             self._waits = wait
 
 
+@contextmanager
+def _immediately(db: SqliteTransaction) -> Generator[None]:
+    """Run the block as one transaction that waits for the lock here.
+
+    One that begins by reading gets no time to wait when it comes to write: while a checkpoint or another process has the lock, SQLite
+    refuses at once (https://sqlite.org/lang_transaction.html).
+    """
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.conn.in_transaction:  # some errors have undone it already
+            db.execute("ROLLBACK")
+        raise
+
+
 class _Spoilt(Exception):
     """A transaction wrote something before it failed, and the others of its group must not lose what they wrote."""
 
@@ -188,7 +205,7 @@ def _tried(
 ) -> list[_Outcome] | None:
     """Return what came of the jobs, all committed together; None if nothing is kept and they are to be run again, apart."""
     try:
-        with db.atomic():
+        with _immediately(db):
             return [run(db, job) for job in jobs]
     except _Spoilt as spoilt:
         db.notes.clear()

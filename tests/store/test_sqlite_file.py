@@ -140,6 +140,23 @@ class TestCallers:
         assert await asyncio.gather(asyncio.to_thread(elsewhere), numbers(file)) == [[1], [1]]
 
 
+class TestOthers:
+    async def test_who_writes_after_reading(self, file, tmp_path):
+        """Waits for another process that has the lock just then, and is not refused."""
+
+        def work(db: Database) -> None:
+            list(db.query("SELECT number FROM kept"))
+            add(1)(db)
+
+        with closing(sqlite3.connect(tmp_path / "aos.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            task = asyncio.create_task(file.transact(work))
+            await asyncio.wait([task], timeout=0.2)
+            other.execute("COMMIT")
+            await task
+        assert await numbers(file) == [1]
+
+
 class TestLog:
     async def test_moved(self, tmp_path):
         """What is committed comes into the file by itself, without a commit that waits for that."""
