@@ -108,7 +108,7 @@ def settings_of(options: dict[str, Any], **more: Any) -> NetworkSettings:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that Envoy listens on.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for everything that is kept.")
 @click.option("--operators", type=int, default=1, show_default=True, help="Operator processes.")
-@click.option("--dev", is_flag=True, help="Let callers in without a token. On loopback only.")
+@click.option("--dev", is_flag=True, help="Let callers in without a token, or with any. On loopback only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready, and nothing else.")
 @click.option("--vrf-suite", type=click.Choice(VRF_SUITES), default=VRF_SUITES[0], help="The ECVRF that operators are drawn with.")
 @click.option("--chain", is_flag=True, help="Settle receipts on a development chain, anvil, that is kept in the data folder.")

@@ -77,15 +77,17 @@ class FixedTokens:
     service: str
     otherwise: Authenticator
     open_as: str = ""
-    """In loopback dev mode, the project that callers without a token act as; empty: they are refused."""
+    """In loopback dev mode, the project that callers act as whose token is nobody's; empty: they are refused.
+
+    OpenAI's clients cannot call without a key, and people give them any word for one.
+    """
 
     async def __call__(self, token: str) -> Caller | None:
-        if not token:
-            return Caller(Kind.PROJECT, self.open_as) if self.open_as else None
         for known, kind in ((self.admin, Kind.ADMIN), (self.service, Kind.SERVICE)):
-            if known and hmac.compare_digest(known.encode(), token.encode()):
+            if token and known and hmac.compare_digest(known.encode(), token.encode()):
                 return Caller(kind)
-        return await self.otherwise(token)
+        holder = await self.otherwise(token) if token else None
+        return holder or (Caller(Kind.PROJECT, self.open_as) if self.open_as else None)
 
 
 class Access(enum.Enum):

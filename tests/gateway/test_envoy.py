@@ -351,3 +351,17 @@ class TestLoopbackDevelopment:
             chat_reply = await client.post("/v1/chat/completions", json={"model": "echo", "messages": HI})
         assert result.json()["result"][0]["result"] == "hi"
         assert chat_reply.json()["choices"][0]["message"]["content"] == "hi"
+
+    async def test_any_word_is_a_token(self):
+        """OpenAI's clients send a key whether one is needed or not: one that is nobody's is as good as none."""
+        async with running_edge(open_as="projects/demo") as edge, edge.client("sk-any-word") as client:
+            reply = await client.post("/v1/chat/completions", json={"model": "echo", "messages": HI})
+        assert reply.json()["choices"][0]["message"]["content"] == "hi"
+
+
+class TestTokens:
+    async def test_a_wrong_one(self):
+        """Elsewhere a token that is nobody's is refused."""
+        async with running_edge() as edge, edge.client("sk-any-word") as client:
+            reply = await client.post("/v1/chat/completions", json={"model": "echo", "messages": HI})
+        assert reply.status_code == 401
