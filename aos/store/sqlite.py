@@ -183,8 +183,8 @@ class SqliteFile:
 def _immediately(db: SqliteTransaction) -> Generator[None]:
     """Run the block as one transaction that waits for the lock here.
 
-    One that begins by reading gets no time to wait when it comes to write: while a checkpoint or another process has the lock, SQLite
-    refuses at once (https://sqlite.org/lang_transaction.html).
+    One that begins by reading gets no time to wait when it comes to write: while a checkpoint or another process has the lock,
+    SQLite refuses at once (https://sqlite.org/lang_transaction.html).
     """
     db.execute("BEGIN IMMEDIATE")
     try:
