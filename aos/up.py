@@ -47,7 +47,7 @@ STEADY_SECONDS: Final = 60.0
 """An operator that ran so long is started again with the first pause."""
 
 if TYPE_CHECKING:
-    from aos.up_chain import ChainSide
+    from aos.chain_side import ChainSide
 
 CHECK_SECONDS: Final = 3600.0
 """How long from one comparison of the ledgers with their journal to the next."""

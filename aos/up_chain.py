@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aos.broker.chain import ChainSettings, Site
-from aos.broker.chain_store import DutyChain
+from aos.broker.chain import ChainSettings
 from aos.chain.client import Chain, connected
 from aos.chain.deploy import FIRST, Addresses, Terms, deploy
 from aos.chain.found import first_used, found
@@ -19,12 +17,12 @@ from aos.chain.ledger import LedgerContract
 from aos.chain.outbox import FolderOutbox
 from aos.chain.serving import InferenceContract
 from aos.chain.transactions import Sender
+from aos.chain_side import ChainSide
 from aos.errors import AosError
 from aos.settings import NEURONS, NetworkSettings, StartError
 from aos.testing.anvil import CHAIN_ID, KEYS, running_anvil
 from aos.testing.anvil_binary import NoAnvil
 from aos.verification.keys import OperatorKey
-from aos.verification.wallets import INFERENCE, Contract
 
 FOLDER: Final = "chain"
 """In the data folder: the development chain's state, and what was sent."""
@@ -36,23 +34,6 @@ WELCOME: Final = 10 * NEURONS
 """What the project's wallet puts into its ledger on the development chain."""
 SHARE: Final = NEURONS
 """What it gives to each operator of that."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChainSide:
-    """A network's chain, ready."""
-
-    url: str
-    site: Site
-    wallet: str
-    """Of the project; empty: nobody said which."""
-    settler: DutyChain
-    settings: ChainSettings
-
-    @property
-    def contract(self) -> Contract:
-        """Where requests are signed for."""
-        return Contract(INFERENCE, self.site.chain_id, self.site.inference)
 
 
 @asynccontextmanager

@@ -29,8 +29,8 @@ from aos.operator.settings import QuestionSettings
 from aos.settings import SIMULATED, SPLIT_MODES, TEES, VRF_SUITES, NetworkSettings, bundled_models, is_loopback, is_near
 
 if TYPE_CHECKING:
+    from aos.chain_side import ChainSide
     from aos.up import Network
-    from aos.up_chain import ChainSide
 
 PR_SET_PDEATHSIG = 1
 

@@ -38,6 +38,7 @@ from aos.v1 import broker_pb2_grpc, registry_pb2_grpc
 from aos.verification.attestation.policy import Policy
 from aos.verification.attestation.policy_file import POLICY_BYTES, read_policy
 from aos.verification.keys import OperatorKey
+from aos.verification.requests import EMBEDDED
 from gateway.images import ImagesServicer
 from gateway.metrics import MetricsServicer
 from gateway.pages import PagesServicer
@@ -108,13 +109,25 @@ async def serving_registry(settings: RegistryProcess, *, clock: Clock | None = N
 async def serving_broker(settings: BrokerProcess, *, clock: Clock | None = None) -> AsyncGenerator[tuple[str, ...]]:
     """Serve Broker and Requests until the block ends; gives the addresses. Raises StartError."""
     clock, metrics = clock or SystemClock(), CollectorRegistry()
-    async with (
-        _database(settings.database) as database,
-        spread(settings.dispatchers) as dispatchers,
-        running_broker(
-            database, settings=settings.limits, clock=clock, new_id=lambda: secrets.token_hex(16), metrics=metrics
-        ) as broker,
-    ):
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        database, dispatchers = await enter(_database(settings.database)), await enter(spread(settings.dispatchers))
+        side = None
+        if settings.chain.rpc:
+            from aos.serving.chain import running_chain  # slow: web3
+
+            side = await enter(running_chain(settings.chain))
+        money = running_broker(
+            database,
+            settings=settings.limits,
+            clock=clock,
+            new_id=lambda: secrets.token_hex(16),
+            metrics=metrics,
+            contract=side.contract if side else EMBEDDED,
+            chain=side.settler if side else None,
+            chain_settings=side.settings if side else None,
+        )
+        broker = await enter(money)
         served = (services.broker_service(broker.servicer), services.requests_service(broker.requests))
         known, needs = AskedDispatchers(dispatchers, clock), {"database": _answers(database)}
         async with _served(settings, served, known, needs, metrics, clock) as (addresses, leaving):

@@ -18,6 +18,7 @@ from aos.dispatcher.settings import DispatcherSettings
 from aos.offered import AdapterFile, ModelFile
 from aos.operator.settings import QuestionSettings
 from aos.registry.settings import RegistrySettings
+from aos.serving.chain_settings import BrokerChain
 from aos.serving.reading import SECRET, SECRET_URL
 from aos.serving.targets import target
 from aos.settings import SIMULATED, NetworkSettings, bundled_models
@@ -118,6 +119,8 @@ class BrokerProcess(Common):
     """Where accounts are: as the dispatcher's, and another file if it is one."""
     dispatchers: str
     """Address of the dispatchers: they know the projects' tokens."""
+    chain: BrokerChain = field(default_factory=BrokerChain)
+    """The chain that receipts are settled on, if there is one."""
     limits: BrokerSettings = field(default_factory=BrokerSettings)
     """Its limits and times."""
 

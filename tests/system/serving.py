@@ -93,6 +93,7 @@ database = "{folder}/registry.db"
 [broker]
 listen = ["{at["broker"]}"]
 database = "{folder}/broker.db"
+{tables.get("broker", "")}
 [gateway]
 listen = ["{at["gateway"]}"]
 answers_key = "{folder}/answers.key"
