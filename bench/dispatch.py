@@ -242,7 +242,9 @@ async def main() -> None:
         address, token, jobs, callers = given.call
         print(json.dumps(await call(address, token, int(jobs), int(callers))))
         return
-    path = packages(given.folder.absolute())
+    path = given.folder.absolute()
+    if set(given.only) & set(PEERS):
+        path = packages(path)
     found: dict[str, Figures] = {name: Figures() for name in given.only}
     for _ in range(given.rounds):
         for name, all_of in found.items():

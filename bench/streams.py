@@ -206,11 +206,11 @@ async def measure(streams: int, rate: float, seconds: float, database: str) -> N
         services = await enter(child(sys.executable, "-m", "bench.noop", "services", database, quiet=False))
         said = json.loads(await line(services))
         operators = -(-streams // LEASES) + 1
-        given = ("--operate", said["address"], str(operators), str(rate))
+        given = ("--operate", said["dispatcher"], str(operators), str(rate))
         operator = await enter(child(sys.executable, "-m", "bench.streams", *given, quiet=False))
         await line(operator)
         log = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aos-bench-"))) / "envoy.log"
-        upstream = said["address"].removeprefix("unix:")
+        upstream = said["dispatcher"].removeprefix("unix:")
         port = await enter(
             running_envoy(EnvoySettings(port=0, upstream=upstream, operator=upstream, drain_seconds=0, log_path=log))
         )
