@@ -56,7 +56,7 @@ class ZerogServicer(zerog_pb2_grpc.ZerogServicer):
     ) -> None:
         self._requests = requests_pb2_grpc.RequestsStub(requests)
         self._acting, self._openly, self._clock, self._new_key = acting, openly, clock, new_key
-        self._signatures = Signatures(key, clock)
+        self._signatures = Signatures(key, clock, self._requests)
 
     async def CreateProxyCompletion(self, request: zerog_pb2.ProxyCompletionRequest, context: Context) -> AsyncGenerator[HttpBody]:
         try:
@@ -80,7 +80,10 @@ class ZerogServicer(zerog_pb2_grpc.ZerogServicer):
                 yield part
 
     async def GetChatSignature(self, request: zerog_pb2.GetChatSignatureRequest, context: Context) -> HttpBody:
-        found = self._signatures.find(request.chat)
+        try:
+            found = await self._signatures.find(request.chat)
+        except Exception as error:
+            return await send(context, failure(known(error)))
         return await send(context, found or failure(JobNotFound(request.chat)))
 
     async def _admit(

@@ -24,6 +24,7 @@ from aos.broker.settlement_calls import BATCH
 from aos.clock import Clock
 from aos.metrics import CollectorRegistry
 from aos.store.broker import SqlBrokerStore
+from aos.store.broker_answers import SqlAnswerStore
 from aos.store.broker_chain import SqlChainStore
 from aos.store.broker_duties import SqlDutyStore
 from aos.store.broker_ledger import SqlLedgerStore
@@ -64,7 +65,7 @@ async def running_broker(
     ``jobs_beside`` says that the jobs whose money it holds are kept in the same database.
     """
     limits = settings or BrokerSettings()
-    await database.migrate("broker", "wallets")
+    await database.migrate("broker", "wallets", "answers")
     registry = metrics or CollectorRegistry()
     counted = BrokerMetrics(registry)
     store, ledgers = SqlBrokerStore(database, jobs_beside=jobs_beside), SqlLedgerStore(database)
@@ -73,7 +74,8 @@ async def running_broker(
         await database.migrate("chain", "duties")
         on_chain = OnChain(chain, SqlChainStore(database), chain_settings)
     servicer = BrokerServicer(store, ledgers, settings=limits, clock=clock, new_id=new_id, metrics=counted, on_chain=on_chain)
-    requests = RequestsServicer(SqlWalletStore(database), ledgers, settings=limits, contract=contract, clock=clock)
+    wallets, answers = SqlWalletStore(database), SqlAnswerStore(database)
+    requests = RequestsServicer(wallets, ledgers, answers, settings=limits, contract=contract, clock=clock)
     async with AsyncExitStack() as stack:
         if limits.settle_seconds:
             await stack.enter_async_context(_again_and_again(lambda: _settle(servicer), clock, limits.settle_seconds))

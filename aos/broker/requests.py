@@ -8,6 +8,7 @@ from typing import Final
 
 from aos.broker.ledger import Key, Service
 from aos.errors import InvalidField
+from aos.v1.requests_pb2 import SignedAnswer
 
 REQUEST_ID: Final = 64
 """Most characters of a deposit's request_id."""
@@ -24,6 +25,11 @@ _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,77}")
 NOBODY: Final = "0x" + 40 * "0"
 KEY_PARTS: Final = 2
 """Numbers in a delegated key."""
+ANSWER_KEYS: Final = 2
+"""Most keys of a signature over an answer."""
+SIGNATURE_BYTES: Final = 65
+_ANSWER_KEY: Final = re.compile(r"[!-~]{1,128}")
+_ANSWER_TEXT: Final = re.compile(r"[ -~]{1,256}")
 _REQUEST_ID: Final = re.compile(rf"[!-~]{{1,{REQUEST_ID}}}")
 
 
@@ -120,6 +126,26 @@ def check_info(info: str, at: str, *, most: int) -> str:
     if size > most:
         raise InvalidField(at, f"has {size} bytes; at most {most} are accepted", value=size, limit=most)
     return info
+
+
+def is_answer_key(text: str) -> bool:
+    """Say whether a signature over an answer could be kept under it."""
+    return _ANSWER_KEY.fullmatch(text) is not None
+
+
+def check_answer(answer: SignedAnswer) -> SignedAnswer:
+    """Return the signature over an answer. Raises InvalidField for one that none is."""
+    if not 1 <= len(answer.keys) <= ANSWER_KEYS or not all(map(is_answer_key, answer.keys)):
+        limit = f"1 to {ANSWER_KEYS}, each of 1 to 128 printable ASCII characters without spaces"
+        raise InvalidField("keys", f"must be {limit}", value=", ".join(answer.keys), limit=limit)
+    if not _ANSWER_TEXT.fullmatch(answer.text):
+        limit = "1 to 256 printable ASCII characters"
+        raise InvalidField("text", f"must have {limit}", value=answer.text, limit=limit)
+    if len(answer.signature) != SIGNATURE_BYTES:
+        problem = f"must have {SIGNATURE_BYTES} bytes"
+        raise InvalidField("signature", problem, value=len(answer.signature), limit=SIGNATURE_BYTES)
+    check_address(answer.signing_address, "signing_address")
+    return answer
 
 
 def check_signing_key(numbers: Sequence[str], at: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Requests over gRPC: which wallets sign for an account, and what they sign taken once."""
+"""Requests over gRPC: which wallets sign for an account, what they sign taken once, and what is signed over the answers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from aos.broker.calls import owner
 from aos.broker.ledger import Key, Service, check_signer
-from aos.broker.requests import check_address, check_amount, check_job, check_project_account
-from aos.broker.requests_store import WalletStore
+from aos.broker.requests import check_address, check_amount, check_answer, check_job, check_project_account, is_answer_key
+from aos.broker.requests_store import AnswerStore, WalletStore
 from aos.broker.settings import BrokerSettings
 from aos.broker.store import LedgerStore
 from aos.clock import Clock
-from aos.errors import WalletNotAuthorized
+from aos.errors import JobNotFound, WalletNotAuthorized
 from aos.v1 import requests_pb2 as pb
 from aos.v1 import requests_pb2_grpc
 from aos.verification.requests import check_request
@@ -20,15 +20,24 @@ from aos.verification.wallets import VERSION, Contract
 
 WALLETS: Final = 100
 """Most wallets of one account."""
+ANSWER_SECONDS: Final = 20 * 60
+"""How long a signature over an answer is kept."""
 
 
 class RequestsServicer(requests_pb2_grpc.RequestsServicer):
     """The Requests service. ``contract`` is where requests have to be signed for."""
 
     def __init__(
-        self, wallets: WalletStore, ledgers: LedgerStore, *, settings: BrokerSettings, contract: Contract, clock: Clock
+        self,
+        wallets: WalletStore,
+        ledgers: LedgerStore,
+        answers: AnswerStore,
+        *,
+        settings: BrokerSettings,
+        contract: Contract,
+        clock: Clock,
     ) -> None:
-        self._wallets, self._ledgers, self._settings = wallets, ledgers, settings
+        self._wallets, self._ledgers, self._answers, self._settings = wallets, ledgers, answers, settings
         self._contract, self._clock = contract, clock
 
     async def AuthorizeWallet(self, request: pb.AuthorizeWalletRequest, context: Any) -> pb.Wallets:
@@ -76,3 +85,17 @@ class RequestsServicer(requests_pb2_grpc.RequestsServicer):
         job = check_job(request.job, "job")
         await self._wallets.ran(check_address(request.user, "user"), request.nonce, job)
         return pb.NoteJobResponse()
+
+    async def KeepAnswer(self, request: pb.SignedAnswer, context: Any) -> pb.KeepAnswerResponse:
+        """Keep a signature over an answer."""
+        now = int(self._clock.now().timestamp())
+        await self._answers.keep(check_answer(request), expiry=now + ANSWER_SECONDS, now=now)
+        return pb.KeepAnswerResponse()
+
+    async def GetAnswer(self, request: pb.GetAnswerRequest, context: Any) -> pb.SignedAnswer:
+        """Show a signature over an answer."""
+        now = int(self._clock.now().timestamp())
+        found = await self._answers.find(request.key, now=now) if is_answer_key(request.key) else None
+        if found is None:
+            raise JobNotFound(request.key)
+        return found

@@ -1,9 +1,11 @@
-"""Where an account's wallets and the nonces that they used live."""
+"""Where an account's wallets, the nonces that they used, and the signatures over answers live."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
+
+from aos.v1.requests_pb2 import SignedAnswer
 
 
 class WalletStore(Protocol):
@@ -30,4 +32,16 @@ class WalletStore(Protocol):
 
     async def ran(self, wallet: str, nonce: int, job: str) -> None:
         """Keep which job a kept request became. Nothing happens if it is not kept, or became another."""
+        ...
+
+
+class AnswerStore(Protocol):
+    """Each method is one transaction. What is kept outlives any end of the process, but maybe not a loss of power."""
+
+    async def keep(self, answer: SignedAnswer, *, expiry: int, now: int) -> None:
+        """Keep a signature under its keys, until ``expiry``; times are in seconds since 1970."""
+        ...
+
+    async def find(self, key: str, *, now: int) -> SignedAnswer | None:
+        """Return what is kept under a key; None: nothing, or its time is over."""
         ...

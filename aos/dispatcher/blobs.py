@@ -46,7 +46,7 @@ class BlobsServicer(blobs_pb2_grpc.BlobsServicer):
         """Make a link to a file of the caller's project."""
         del context
         digest, owner, now = read_name(request.name), owner_of(own_project()), self._now
-        if not self._blobs.has(owner, digest, now=now):
+        if not await asyncio.to_thread(self._blobs.has, owner, digest, now=now):
             raise BlobNotFound(request.name)
         link = Link(f"blobs/{digest}", owner, int(now + self._blobs.limits.link_seconds))
         return SharedBlob(path=link.path(self._blobs.secret), expires=Timestamp(seconds=link.expires))

@@ -31,7 +31,7 @@ class Files:
         while True:
             await self._clock.sleep(seconds)
             try:
-                await asyncio.to_thread(self._blobs.sweep, now=self._clock.now().timestamp())
+                await asyncio.to_thread(self._blobs.sweep_all, now=self._clock.now().timestamp())
             except Exception:
                 log.exception("could not delete old files, will try again")
 

@@ -84,9 +84,9 @@ def bundle(row: Row, output: Output, trace: Trace | None, attestation: Attestati
     )
 
 
-def explanation(job: Job, placement: Placement | None) -> pb.JobExplanation:
-    """Return why the job is where it is, as far as that is known."""
-    said = pb.JobExplanation(name=job.name, state=job.state.wire, summary=summary(job, placement))
+def explanation(job: Job, placement: Placement | None, *, node: str) -> pb.JobExplanation:
+    """Return why the job is where it is, as far as that is known to the dispatcher ``node``."""
+    said = pb.JobExplanation(name=job.name, state=job.state.wire, summary=summary(job, placement), dispatcher=node)
     if placement is None or placement.chosen not in ("", job.operator):
         return said
     said.ahead, said.waiting, said.chosen, said.not_shown = (

@@ -129,7 +129,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
     async def ExplainJob(self, request: pb.ExplainJobRequest, context: Any) -> pb.JobExplanation:
         """Say why a job is where it is."""
         job = await self._jobs.standing(replies.job_id(request.name), project=_visible())
-        return replies.explanation(job, self._relay.placement(job.id))
+        return replies.explanation(job, self._relay.placement(job.id), node=self._settings.node)
 
     async def ListHealth(self, request: pb.ListHealthRequest, context: Any) -> pb.ListHealthResponse:
         """Show how well operators' models work."""
@@ -138,7 +138,8 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServicer):
         left = [one for one in known if one[0].name > after]
         shown = left[:length]
         following = page_token("ListHealth", shown[-1][0].name) if len(left) > length else ""
-        return pb.ListHealthResponse(health=[replies.health_proto(*one) for one in shown], next_page_token=following)
+        health = [replies.health_proto(*one) for one in shown]
+        return pb.ListHealthResponse(health=health, next_page_token=following, dispatcher=self._settings.node)
 
     async def PurgeJobs(self, request: pb.PurgeJobsRequest, context: Any) -> pb.PurgeJobsResponse:
         """Delete ended jobs."""

@@ -157,12 +157,12 @@ def _age(one: Replica, now: datetime, terms: Terms) -> Replica | None:
     if one.state is State.DRAINING:
         assert one.ended is not None, "a drained replica says since when"
         over = min(one.expires, one.ended + terms.drain)
-        return gone(one, over) if now >= over else one
+        return _age(gone(one, over), now, terms) if now >= over else one
     if now < one.expires:
         return one
     forgotten = one.expires + terms.memory
     if now >= forgotten:
-        return gone(one, forgotten)
+        return _age(gone(one, forgotten), now, terms)  # nobody may have looked for so long that it is forgotten, too
     return one if one.state is State.LAPSED else replace(one, state=State.LAPSED, running=0)
 
 
@@ -194,12 +194,12 @@ def passed(before: Project, after: Project | None) -> list[Entry]:
     entries: list[Entry] = []
     for one in before.replicas:
         there = now.get(one.id)
-        if there is None or there.state is one.state:
+        if one.state is State.GONE or (there is not None and there.state is one.state):
             continue
         subject, where = f"{before.name}/{one.id}", f"{one.spec.model} at {one.spec.api}"
-        if there.state is State.LAPSED:
+        if there is not None and there.state is State.LAPSED:
             entries.append(Entry(CLOCK, "replica-lapsed", subject, f"{where}: {there.why_not}"))
-        elif there.state is State.GONE:
+        elif there is None or there.state is State.GONE:
             was = "drained for as long as it may be" if one.state is State.DRAINING else "lapsed long ago"
             entries.append(Entry(CLOCK, "replica-gone", subject, f"{where}: {was}"))
     return entries

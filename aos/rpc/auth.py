@@ -157,6 +157,8 @@ POLICY: Final[dict[str, Access]] = {
     "/aos.v1.Requests/": Access.PROJECT,
     "/aos.v1.Requests/AdmitRequest": Access.SERVICE,
     "/aos.v1.Requests/NoteJob": Access.SERVICE,
+    "/aos.v1.Requests/KeepAnswer": Access.SERVICE,
+    "/aos.v1.Requests/GetAnswer": Access.SERVICE,
     "/aos.v1.Operator/": Access.ADMIN,
     # in loopback dev mode callers without a token are a project, here as elsewhere
     "/aos.v1.Questions/": Access.PROJECT,

@@ -27,16 +27,26 @@ _LOAD: Final = """SELECT
     (SELECT CAST(sum(tokens) AS BIGINT) FROM project_load WHERE project = :project),
     (SELECT CAST(sum(jobs) AS BIGINT) FROM project_load WHERE project = ''),
     (SELECT CAST(sum(tokens) AS BIGINT) FROM project_usage WHERE project = :project AND day = :day)"""
+_UNSEEN: Final = f"{_LOAD}, current_setting('max_connections')::BIGINT"
+"""No more transactions than there may be connections run at once."""
 
 
-def load(tx: Transaction, project: str, now: datetime) -> Load:
+def take_turn(tx: Transaction, project: str, *, alone: bool) -> None:
+    """Let ``load`` be right for a job that this transaction keeps: ``alone``, no other of the project is kept until it ends."""
+    if tx.dialect is Dialect.POSTGRES:  # on SQLite there is one transaction at a time
+        tx.advisory(f"jobs of {project}", shared=not alone)
+
+
+def load(tx: Transaction, project: str, now: datetime, *, alone: bool) -> Load:
     """Return how many jobs have not ended, and what the project uses today.
 
-    On PostgreSQL jobs that come at the same moment do not see each other: beyond a limit, as many get in as come with the last one.
+    On PostgreSQL jobs that come at the same moment do not see each other: those of other projects, and the project's own unless the
+    transaction has its turn ``alone``. So the jobs of all may become more than a limit by as many as come with the last one.
     """
-    row = tx.execute(_LOAD, {"project": project, "day": day(now)}).fetchone()
-    own, promised, everywhere, used = (value or 0 for value in row)
-    return Load(own, everywhere, Tokens(used, promised))
+    unseen = tx.dialect is Dialect.POSTGRES and not alone
+    row = tx.execute(_UNSEEN if unseen else _LOAD, {"project": project, "day": day(now)}).fetchone()
+    own, promised, everywhere, used, *others = (value or 0 for value in row)
+    return Load(own, everywhere, Tokens(used, promised), *others)
 
 
 def note_usage(tx: Transaction, job: Job, outcome: Outcome) -> None:

@@ -115,8 +115,8 @@ class PostgresTransaction:
         cursor.execute(cast("LiteralString", with_percents(sql)), parameters)
         return _PipelinedCursor(cursor, self._pipeline)
 
-    def advisory(self, key: str) -> None:
-        self._execute("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", [key])
+    def advisory(self, key: str, *, shared: bool = False) -> None:
+        self._execute(f"SELECT pg_advisory_xact_lock{'_shared' if shared else ''}(hashtextextended(?, 0))", [key])
 
     def notify(self, channel: str, payload: str) -> None:
         if len(payload.encode()) > PAYLOAD:

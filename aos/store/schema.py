@@ -21,6 +21,7 @@ _SQLITE: Final = {
     "questions": "questions",
     "broker": "broker_tables",
     "wallets": "broker_wallets",
+    "answers": "broker_answers",
     "chain": "broker_chain_tables",
     "duties": "broker_duties_tables",
     "registry": "registry_tables",

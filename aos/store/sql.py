@@ -67,8 +67,11 @@ class Transaction(Protocol):
         """Run one query; its rows by the names of their columns."""
         ...
 
-    def advisory(self, key: str) -> None:
-        """Wait until no other transaction has this key, and have it until this one ends: for what has no row to lock."""
+    def advisory(self, key: str, *, shared: bool = False) -> None:
+        """Wait until no other transaction has this key, and have it until this one ends: for what has no row to lock.
+
+        Those that have it ``shared`` do so beside each other, and beside no other.
+        """
         ...
 
     def notify(self, channel: str, payload: str) -> None:

@@ -447,7 +447,7 @@ class ExplainJobRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class JobExplanation(_message.Message):
-    __slots__ = ("name", "state", "summary", "ahead", "waiting", "operators", "chosen", "not_shown", "choice")
+    __slots__ = ("name", "state", "summary", "ahead", "waiting", "operators", "chosen", "not_shown", "choice", "dispatcher")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
@@ -457,6 +457,7 @@ class JobExplanation(_message.Message):
     CHOSEN_FIELD_NUMBER: _ClassVar[int]
     NOT_SHOWN_FIELD_NUMBER: _ClassVar[int]
     CHOICE_FIELD_NUMBER: _ClassVar[int]
+    DISPATCHER_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: JobState
     summary: str
@@ -466,7 +467,8 @@ class JobExplanation(_message.Message):
     chosen: str
     not_shown: int
     choice: str
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., summary: _Optional[str] = ..., ahead: _Optional[int] = ..., waiting: _Optional[int] = ..., operators: _Optional[_Iterable[_Union[ConsideredOperator, _Mapping]]] = ..., chosen: _Optional[str] = ..., not_shown: _Optional[int] = ..., choice: _Optional[str] = ...) -> None: ...
+    dispatcher: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., summary: _Optional[str] = ..., ahead: _Optional[int] = ..., waiting: _Optional[int] = ..., operators: _Optional[_Iterable[_Union[ConsideredOperator, _Mapping]]] = ..., chosen: _Optional[str] = ..., not_shown: _Optional[int] = ..., choice: _Optional[str] = ..., dispatcher: _Optional[str] = ...) -> None: ...
 
 class ConsideredOperator(_message.Message):
     __slots__ = ("operator", "free", "reason", "running", "slots", "failed_before", "health", "next_probe")
@@ -499,12 +501,14 @@ class ListHealthRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListHealthResponse(_message.Message):
-    __slots__ = ("health", "next_page_token")
+    __slots__ = ("health", "next_page_token", "dispatcher")
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DISPATCHER_FIELD_NUMBER: _ClassVar[int]
     health: _containers.RepeatedCompositeFieldContainer[OperatorHealth]
     next_page_token: str
-    def __init__(self, health: _Optional[_Iterable[_Union[OperatorHealth, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    dispatcher: str
+    def __init__(self, health: _Optional[_Iterable[_Union[OperatorHealth, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., dispatcher: _Optional[str] = ...) -> None: ...
 
 class OperatorHealth(_message.Message):
     __slots__ = ("operator", "model", "model_digest", "state", "reason", "attached", "failures", "since", "next_probe", "seconds_per_token", "running", "slots")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61os/v1/requests.proto\x12\x06\x61os.v1\x1a\x1cgoogle/api/annotations.proto\"9\n\x16\x41uthorizeWalletRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0e\n\x06wallet\x18\x02 \x01(\t\"6\n\x13RevokeWalletRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0e\n\x06wallet\x18\x02 \x01(\t\"%\n\x12ListWalletsRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\"+\n\x07Wallets\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0f\n\x07wallets\x18\x02 \x03(\t\"\x19\n\x17GetRequestDomainRequest\"\\\n\rRequestDomain\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08\x63hain_id\x18\x03 \x01(\x04\x12\x1a\n\x12verifying_contract\x18\x04 \x01(\t\"\xb9\x01\n\rSignedRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x11\n\tbody_hash\x18\x05 \x01(\x0c\x12\x0f\n\x07max_fee\x18\x06 \x01(\t\x12\r\n\x05nonce\x18\x07 \x01(\x04\x12\x0e\n\x06\x65xpiry\x18\x08 \x01(\x04\x12\x10\n\x08\x63hain_id\x18\t \x01(\x04\x12\x11\n\tsignature\x18\n \x01(\x0c\"\"\n\x0f\x41\x64mittedRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\":\n\x0eNoteJobRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x04\x12\x0b\n\x03job\x18\x03 \x01(\t\"\x11\n\x0fNoteJobResponse2\x8c\x04\n\x08Requests\x12\x63\n\x0f\x41uthorizeWallet\x12\x1e.aos.v1.AuthorizeWalletRequest\x1a\x0f.aos.v1.Wallets\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/ledger:authorize:\x01*\x12Z\n\x0cRevokeWallet\x12\x1b.aos.v1.RevokeWalletRequest\x1a\x0f.aos.v1.Wallets\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/ledger:revoke:\x01*\x12Y\n\x0bListWallets\x12\x1a.aos.v1.ListWalletsRequest\x1a\x0f.aos.v1.Wallets\"\x1d\x90\x02\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/ledger:wallets\x12h\n\x10GetRequestDomain\x12\x1f.aos.v1.GetRequestDomainRequest\x1a\x15.aos.v1.RequestDomain\"\x1c\x90\x02\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/ledger:domain\x12>\n\x0c\x41\x64mitRequest\x12\x15.aos.v1.SignedRequest\x1a\x17.aos.v1.AdmittedRequest\x12:\n\x07NoteJob\x12\x16.aos.v1.NoteJobRequest\x1a\x17.aos.v1.NoteJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61os/v1/requests.proto\x12\x06\x61os.v1\x1a\x1cgoogle/api/annotations.proto\"9\n\x16\x41uthorizeWalletRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0e\n\x06wallet\x18\x02 \x01(\t\"6\n\x13RevokeWalletRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0e\n\x06wallet\x18\x02 \x01(\t\"%\n\x12ListWalletsRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\"+\n\x07Wallets\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0f\n\x07wallets\x18\x02 \x03(\t\"\x19\n\x17GetRequestDomainRequest\"\\\n\rRequestDomain\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08\x63hain_id\x18\x03 \x01(\x04\x12\x1a\n\x12verifying_contract\x18\x04 \x01(\t\"\xb9\x01\n\rSignedRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x11\n\tbody_hash\x18\x05 \x01(\x0c\x12\x0f\n\x07max_fee\x18\x06 \x01(\t\x12\r\n\x05nonce\x18\x07 \x01(\x04\x12\x0e\n\x06\x65xpiry\x18\x08 \x01(\x04\x12\x10\n\x08\x63hain_id\x18\t \x01(\x04\x12\x11\n\tsignature\x18\n \x01(\x0c\"\"\n\x0f\x41\x64mittedRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\":\n\x0eNoteJobRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x04\x12\x0b\n\x03job\x18\x03 \x01(\t\"\x11\n\x0fNoteJobResponse\"V\n\x0cSignedAnswer\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x17\n\x0fsigning_address\x18\x04 \x01(\t\"\x14\n\x12KeepAnswerResponse\"\x1f\n\x10GetAnswerRequest\x12\x0b\n\x03key\x18\x01 \x01(\t2\x93\x05\n\x08Requests\x12\x63\n\x0f\x41uthorizeWallet\x12\x1e.aos.v1.AuthorizeWalletRequest\x1a\x0f.aos.v1.Wallets\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/ledger:authorize:\x01*\x12Z\n\x0cRevokeWallet\x12\x1b.aos.v1.RevokeWalletRequest\x1a\x0f.aos.v1.Wallets\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/ledger:revoke:\x01*\x12Y\n\x0bListWallets\x12\x1a.aos.v1.ListWalletsRequest\x1a\x0f.aos.v1.Wallets\"\x1d\x90\x02\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/ledger:wallets\x12h\n\x10GetRequestDomain\x12\x1f.aos.v1.GetRequestDomainRequest\x1a\x15.aos.v1.RequestDomain\"\x1c\x90\x02\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/ledger:domain\x12>\n\x0c\x41\x64mitRequest\x12\x15.aos.v1.SignedRequest\x1a\x17.aos.v1.AdmittedRequest\x12:\n\x07NoteJob\x12\x16.aos.v1.NoteJobRequest\x1a\x17.aos.v1.NoteJobResponse\x12\x43\n\nKeepAnswer\x12\x14.aos.v1.SignedAnswer\x1a\x1a.aos.v1.KeepAnswerResponse\"\x03\x90\x02\x02\x12@\n\tGetAnswer\x12\x18.aos.v1.GetAnswerRequest\x1a\x14.aos.v1.SignedAnswer\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REQUESTS'].methods_by_name['ListWallets']._serialized_options = b'\220\002\001\202\323\344\223\002\024\022\022/v1/ledger:wallets'
   _globals['_REQUESTS'].methods_by_name['GetRequestDomain']._loaded_options = None
   _globals['_REQUESTS'].methods_by_name['GetRequestDomain']._serialized_options = b'\220\002\001\202\323\344\223\002\023\022\021/v1/ledger:domain'
+  _globals['_REQUESTS'].methods_by_name['KeepAnswer']._loaded_options = None
+  _globals['_REQUESTS'].methods_by_name['KeepAnswer']._serialized_options = b'\220\002\002'
+  _globals['_REQUESTS'].methods_by_name['GetAnswer']._loaded_options = None
+  _globals['_REQUESTS'].methods_by_name['GetAnswer']._serialized_options = b'\220\002\001'
   _globals['_AUTHORIZEWALLETREQUEST']._serialized_start=63
   _globals['_AUTHORIZEWALLETREQUEST']._serialized_end=120
   _globals['_REVOKEWALLETREQUEST']._serialized_start=122
@@ -60,6 +64,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTEJOBREQUEST']._serialized_end=665
   _globals['_NOTEJOBRESPONSE']._serialized_start=667
   _globals['_NOTEJOBRESPONSE']._serialized_end=684
-  _globals['_REQUESTS']._serialized_start=687
-  _globals['_REQUESTS']._serialized_end=1211
+  _globals['_SIGNEDANSWER']._serialized_start=686
+  _globals['_SIGNEDANSWER']._serialized_end=772
+  _globals['_KEEPANSWERRESPONSE']._serialized_start=774
+  _globals['_KEEPANSWERRESPONSE']._serialized_end=794
+  _globals['_GETANSWERREQUEST']._serialized_start=796
+  _globals['_GETANSWERREQUEST']._serialized_end=827
+  _globals['_REQUESTS']._serialized_start=830
+  _globals['_REQUESTS']._serialized_end=1489
 # @@protoc_insertion_point(module_scope)

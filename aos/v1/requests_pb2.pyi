@@ -96,3 +96,25 @@ class NoteJobRequest(_message.Message):
 class NoteJobResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class SignedAnswer(_message.Message):
+    __slots__ = ("keys", "text", "signature", "signing_address")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    text: str
+    signature: bytes
+    signing_address: str
+    def __init__(self, keys: _Optional[_Iterable[str]] = ..., text: _Optional[str] = ..., signature: _Optional[bytes] = ..., signing_address: _Optional[str] = ...) -> None: ...
+
+class KeepAnswerResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetAnswerRequest(_message.Message):
+    __slots__ = ("key",)
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    def __init__(self, key: _Optional[str] = ...) -> None: ...

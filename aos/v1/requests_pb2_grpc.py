@@ -68,6 +68,16 @@ class RequestsStub:
                 request_serializer=aos_dot_v1_dot_requests__pb2.NoteJobRequest.SerializeToString,
                 response_deserializer=aos_dot_v1_dot_requests__pb2.NoteJobResponse.FromString,
                 _registered_method=True)
+        self.KeepAnswer = channel.unary_unary(
+                '/aos.v1.Requests/KeepAnswer',
+                request_serializer=aos_dot_v1_dot_requests__pb2.SignedAnswer.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_requests__pb2.KeepAnswerResponse.FromString,
+                _registered_method=True)
+        self.GetAnswer = channel.unary_unary(
+                '/aos.v1.Requests/GetAnswer',
+                request_serializer=aos_dot_v1_dot_requests__pb2.GetAnswerRequest.SerializeToString,
+                response_deserializer=aos_dot_v1_dot_requests__pb2.SignedAnswer.FromString,
+                _registered_method=True)
 
 
 class RequestsServicer:
@@ -123,6 +133,21 @@ class RequestsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def KeepAnswer(self, request, context):
+        """Keeps a signature over an answer for 20 minutes, for any gateway to show. The network's services only. A later one of the same key
+        takes its place.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAnswer(self, request, context):
+        """Returns the signature over an answer. The network's services only. Fails with JOB_NOT_FOUND if none is kept under the key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RequestsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -155,6 +180,16 @@ def add_RequestsServicer_to_server(servicer, server):
                     servicer.NoteJob,
                     request_deserializer=aos_dot_v1_dot_requests__pb2.NoteJobRequest.FromString,
                     response_serializer=aos_dot_v1_dot_requests__pb2.NoteJobResponse.SerializeToString,
+            ),
+            'KeepAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepAnswer,
+                    request_deserializer=aos_dot_v1_dot_requests__pb2.SignedAnswer.FromString,
+                    response_serializer=aos_dot_v1_dot_requests__pb2.KeepAnswerResponse.SerializeToString,
+            ),
+            'GetAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAnswer,
+                    request_deserializer=aos_dot_v1_dot_requests__pb2.GetAnswerRequest.FromString,
+                    response_serializer=aos_dot_v1_dot_requests__pb2.SignedAnswer.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -323,6 +358,60 @@ class Requests:
             '/aos.v1.Requests/NoteJob',
             aos_dot_v1_dot_requests__pb2.NoteJobRequest.SerializeToString,
             aos_dot_v1_dot_requests__pb2.NoteJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Requests/KeepAnswer',
+            aos_dot_v1_dot_requests__pb2.SignedAnswer.SerializeToString,
+            aos_dot_v1_dot_requests__pb2.KeepAnswerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aos.v1.Requests/GetAnswer',
+            aos_dot_v1_dot_requests__pb2.GetAnswerRequest.SerializeToString,
+            aos_dot_v1_dot_requests__pb2.SignedAnswer.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,12 @@ class RequestsStub:
     """Says which job a request that was taken became: what was signed is shown on the chain if its receipt is disputed. The network's
     services only. The first job counts; without a chain, nothing happens.
     """
+    KeepAnswer: _grpc.UnaryUnaryMultiCallable[_requests_pb2.SignedAnswer, _requests_pb2.KeepAnswerResponse]
+    """Keeps a signature over an answer for 20 minutes, for any gateway to show. The network's services only. A later one of the same key
+    takes its place.
+    """
+    GetAnswer: _grpc.UnaryUnaryMultiCallable[_requests_pb2.GetAnswerRequest, _requests_pb2.SignedAnswer]
+    """Returns the signature over an answer. The network's services only. Fails with JOB_NOT_FOUND if none is kept under the key."""
 
 @_typing.type_check_only
 class RequestsAsyncStub(RequestsStub):
@@ -83,6 +89,12 @@ class RequestsAsyncStub(RequestsStub):
     """Says which job a request that was taken became: what was signed is shown on the chain if its receipt is disputed. The network's
     services only. The first job counts; without a chain, nothing happens.
     """
+    KeepAnswer: _aio.UnaryUnaryMultiCallable[_requests_pb2.SignedAnswer, _requests_pb2.KeepAnswerResponse]  # type: ignore[assignment]
+    """Keeps a signature over an answer for 20 minutes, for any gateway to show. The network's services only. A later one of the same key
+    takes its place.
+    """
+    GetAnswer: _aio.UnaryUnaryMultiCallable[_requests_pb2.GetAnswerRequest, _requests_pb2.SignedAnswer]  # type: ignore[assignment]
+    """Returns the signature over an answer. The network's services only. Fails with JOB_NOT_FOUND if none is kept under the key."""
 
 class RequestsServicer(metaclass=_abc_1.ABCMeta):
     """Requests that a wallet signs: who may spend an account's sub-accounts without its token, and for what.
@@ -144,5 +156,23 @@ class RequestsServicer(metaclass=_abc_1.ABCMeta):
         """Says which job a request that was taken became: what was signed is shown on the chain if its receipt is disputed. The network's
         services only. The first job counts; without a chain, nothing happens.
         """
+
+    @_abc_1.abstractmethod
+    def KeepAnswer(
+        self,
+        request: _requests_pb2.SignedAnswer,
+        context: _ServicerContext,
+    ) -> _typing.Union[_requests_pb2.KeepAnswerResponse, _abc.Awaitable[_requests_pb2.KeepAnswerResponse]]:
+        """Keeps a signature over an answer for 20 minutes, for any gateway to show. The network's services only. A later one of the same key
+        takes its place.
+        """
+
+    @_abc_1.abstractmethod
+    def GetAnswer(
+        self,
+        request: _requests_pb2.GetAnswerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_requests_pb2.SignedAnswer, _abc.Awaitable[_requests_pb2.SignedAnswer]]:
+        """Returns the signature over an answer. The network's services only. Fails with JOB_NOT_FOUND if none is kept under the key."""
 
 def add_RequestsServicer_to_server(servicer: RequestsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

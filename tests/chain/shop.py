@@ -38,6 +38,7 @@ from aos.rpc.auth import Caller, Kind
 from aos.rpc.local import LocalChannel
 from aos.rpc.server import Service
 from aos.store.broker import SqlBrokerStore
+from aos.store.broker_answers import SqlAnswerStore
 from aos.store.broker_chain import SqlChainStore
 from aos.store.broker_duties import SqlDutyStore
 from aos.store.broker_ledger import SqlLedgerStore
@@ -164,7 +165,7 @@ async def open_shop(
         return Caller(Kind.SERVICE)
 
     async with opened(database or folder / "aos.db") as shared:
-        await shared.migrate("broker", "wallets", "chain", "duties")
+        await shared.migrate("broker", "wallets", "answers", "chain", "duties")
         money, store = SqlBrokerStore(shared), SqlChainStore(shared)
         servicer = BrokerServicer(
             money, SqlLedgerStore(shared), settings=BrokerSettings(), clock=clock, new_id=lambda: f"{folder}/{next(ids)}",
@@ -173,8 +174,9 @@ async def open_shop(
         served = Service(pb.DESCRIPTOR.services_by_name["Broker"], broker_pb2_grpc.add_BrokerServicer_to_server, servicer)
         contract = Contract(INFERENCE, chain.chain_id, addresses.inference)
         signing = RequestsServicer(
-            SqlWalletStore(shared), SqlLedgerStore(shared), settings=BrokerSettings(), contract=contract, clock=clock
-        )
+            SqlWalletStore(shared), SqlLedgerStore(shared), SqlAnswerStore(shared), settings=BrokerSettings(), contract=contract,
+            clock=clock,
+        )  # fmt: skip
         descriptor = requests_pb2.DESCRIPTOR.services_by_name["Requests"]
         asked = Service(descriptor, requests_pb2_grpc.add_RequestsServicer_to_server, signing)
         broker = broker_pb2_grpc.BrokerStub(LocalChannel(served, authenticate=service))

@@ -156,3 +156,18 @@ class TestProjects:
             return await reason_of(fleet["b"].submit())
 
         assert await fleet["b"].eventually(reason, lambda why: why != "") == "QUEUE_FULL"
+
+
+class TestWhoSaysSo:
+    async def test_each_speaks_of_its_own(self, fleet: Fleet):
+        """What one dispatcher knows alone comes with its name: the operators attached to it, and the placements that it made."""
+        hand = await fleet.operator("b")
+        job = await fleet["a"].submit()
+        await hand.lease()
+
+        health = [await fleet[name].project.ListHealth(pb.ListHealthRequest()) for name in "ab"]
+        told = [await fleet[name].project.ExplainJob(pb.ExplainJobRequest(name=job.name)) for name in "ab"]
+
+        assert [one.dispatcher for one in (*health, *told)] == ["a", "b", "a", "b"]
+        assert [[one.operator for one in said.health] for said in health] == [[], [hand.address]]
+        assert [one.chosen for one in told] == ["", hand.address]

@@ -309,13 +309,21 @@ class TestOperators:
             leases = [await hand.lease() for _ in running]
             waits = await fleet["b"].submit("waits")
 
-            for _ in range(30):
-                hand.send(heartbeat=pb.Heartbeat(clock=hand.clock))
-                fleet.clock.advance(seconds=1)
-                await asyncio.sleep(0.01)
+            words = [f"{number} " for number in range(8)]
+            hand.start(leases[0])
+            call = fleet["a"].project.WatchJob(WatchJobRequest(name=f"jobs/{leases[0].job.hex()}"))
+            for number, word in enumerate(words):
+                fleet.clock.advance(seconds=3)
+                # no time goes by before the operator was heard, and the dispatchers by each other
+                hand.say(leases[0], word, [number])
+                while (await call.read()).chunk.text != word:
+                    pass
+                for one in fleet.running:
+                    await one.node.nodes.beat()
+            call.cancel()
             assert (await fleet["b"].job(waits)).state == pb.JOB_STATE_QUEUED
-            for lease in leases:
-                answer(hand, lease)
+            hand.finish(leases[0], "".join(words), list(range(8)))
+            answer(hand, leases[1])
             answer(hand, await hand.lease())
             assert (await fleet["b"].ends(waits)).state == pb.JOB_STATE_COMPLETED
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aos.errors import AosError
@@ -29,6 +29,13 @@ reports = st.tuples(
     ),
 )
 steps = st.lists(st.tuples(seconds, st.one_of(registrations, ends, reports)), max_size=25)
+
+
+DRAINED = (
+    (0, ("register", "0xa", {SPECS[0]})),
+    (0, ("report", "0xa", (State.HEALTHY, 1))),
+    (0, ("unregister", "0xa", False)),
+)
 
 
 class History:
@@ -73,6 +80,8 @@ class History:
 
 
 @given(steps)
+# time passes at once from its being drained to the very instant at which it is forgotten
+@example([*DRAINED, (530, ("unregister", "0xa", True))])
 @settings(deadline=None, max_examples=60)
 def test_whatever_happens(moves):
     """Ids are one's own, a list has each server once, what is gone stays gone, and time always has something ahead of it."""
@@ -108,3 +117,16 @@ def test_left_alone_everything_ends(moves):
         now = max(now, due(project, TERMS))
         project = settle(project, now=now, terms=TERMS)
     assert project is None
+
+
+@given(st.integers(30, 2000))
+@settings(deadline=None, max_examples=30)
+def test_what_ends_is_told(later):
+    """However late somebody looks, the log is told that a drained replica is gone, though it may be forgotten by then."""
+    history = History()
+    for _, move in DRAINED:
+        history.move(*move)
+    assert history.project is not None
+    after = settle(history.project, now=START + timedelta(seconds=later), terms=TERMS)
+    assert [entry.action for entry in passed(history.project, after)] == ["replica-gone"]
+    assert (after is None) == (later >= 530)

@@ -40,12 +40,14 @@ class TestBlobs:
         assert later.secret == first.secret
 
     def test_half_written(self, tmp_path):
-        """What a killed process had half written is taken away."""
+        """What a killed process had half written is taken away, but not what another one may still be writing."""
         Blobs(tmp_path / "blobs").put("p", b"hello", now=NOW)
         (tmp_path / "blobs" / "tmp1234").write_bytes(b"hel")
 
-        blobs = Blobs(tmp_path / "blobs")
+        Blobs(tmp_path / "blobs")
+        assert (tmp_path / "blobs" / "tmp1234").exists()
 
+        blobs = Blobs(tmp_path / "blobs", BlobLimits(writing_seconds=1e-9))
         assert not (tmp_path / "blobs" / "tmp1234").exists()
         assert blobs.get("p", digest(b"hello"), now=NOW) == b"hello"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,10 +15,14 @@ import pytest_asyncio
 from openai import AsyncOpenAI
 
 from aos.rpc.channel import channel
+from aos.serving.processes import serving_gateway
+from aos.serving.settings import GatewayProcess
 from aos.v1 import broker_pb2, broker_pb2_grpc, dispatcher_pb2, dispatcher_pb2_grpc, registry_pb2, registry_pb2_grpc
 from aos.v1.requests_pb2 import AuthorizeWalletRequest
 from aos.v1.requests_pb2_grpc import RequestsStub
 from aos.verification.requests import exchange_signer
+from gateway.v1.zerog_pb2 import GetChatSignatureRequest
+from gateway.v1.zerog_pb2_grpc import ZerogStub
 from tests.refusals import refused
 from tests.rest.paying import FUNDS, Wallet
 from tests.system.serving import ADMIN, SERVICE, Network, network
@@ -73,7 +78,7 @@ class TestCallers:
         assert 0 < before - int(account["available"]) < 10**15
 
     async def test_a_wallet_is_answered_as_the_project_that_pays(self, served):
-        """The gateway acts for the project that a signature stands for, with its own token, and signs the bytes it sent."""
+        """The gateway acts for the project that a signature stands for, and signs the bytes it sent, which any gateway shows."""
         async with channel(served.address, served.token) as opened:
             (operator,) = (
                 await registry_pb2_grpc.RegistryStub(opened).ListOperators(registry_pb2.ListOperatorsRequest())
@@ -90,11 +95,28 @@ class TestCallers:
         async with httpx.AsyncClient(base_url=served.url, timeout=60) as bare:
             reply = await bare.post("/v1/proxy/chat/completions", json=ASKED, headers=headers)
             assert reply.status_code == 200, reply.text
-            signed = (await bare.get(f"/v1/proxy/signature/{reply.json()['id']}")).json()
+            ids = reply.json()["id"], reply.headers["zg-res-key"]
+            signed = (await bare.get(f"/v1/proxy/signature/{ids[0]}")).json()
             unsigned = await bare.post("/v1/proxy/chat/completions", json=ASKED)
         assert hashlib.sha256(reply.content).hexdigest() in signed["text"]
         assert exchange_signer(signed["text"], signed["signature"])
         assert unsigned.status_code == 401
+        # another gateway, which has sent nothing yet
+        at = {name: served.running[name].listen[0] for name in ("dispatcher", "registry", "broker")}
+        settings = GatewayProcess(
+            listen=(f"unix:{served.folder}/other.socket",),
+            dispatchers=at["dispatcher"],
+            registry=at["registry"],
+            broker=at["broker"],
+            admin_token=ADMIN,
+            service_token=SERVICE,
+            answers_key=served.folder / "answers.key",
+            notice=0,
+        )
+        async with serving_gateway(settings) as (address,), channel(address) as opened:
+            stub = ZerogStub(opened)
+            shown = [json.loads((await stub.GetChatSignature(GetChatSignatureRequest(chat=one))).data) for one in ids]
+        assert shown == [signed, signed]
 
 
 class TestTokens:
