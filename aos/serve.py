@@ -167,6 +167,7 @@ async def running_services(
                     randomness=secrets.token_bytes,
                     metrics=metrics,
                     telemetry=telemetry,
+                    beside=money.beside,
                 ) as jobs,
                 fetcher(picture_networks, at="image") as outward,
             ):

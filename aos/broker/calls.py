@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from aos.broker import accounts
 from aos.broker.accounts import Balance, Hold, Movement, State
+from aos.broker.deciding import Decisions
 from aos.broker.ledger import Books, SubAccount
 from aos.broker.metrics import BrokerMetrics
 from aos.broker.requests import check_account, check_project_account, is_operators
@@ -55,11 +56,13 @@ class Calls(broker_pb2_grpc.BrokerServicer):
         on_chain: OnChain | None = None,
     ) -> None:
         self._store, self._ledgers, self._settings, self._rules = store, ledgers, settings, settings.rules
-        self._clock, self._new_id, self._metrics = clock, new_id, metrics
+        self._clock, self._metrics = clock, metrics
         self._on_chain = on_chain
+        self.decisions = Decisions(settings=settings, clock=clock, new_id=new_id, on_chain=on_chain is not None)
+        """What is decided about holds."""
 
     def _movement(self) -> Movement:
-        return Movement(self._new_id(), self._clock.now())
+        return self.decisions.movement()
 
     def _kept(self, receipt: Receipt) -> bytes:
         """Return the receipt as it is kept for a dispute; nothing on a network without a chain."""

@@ -23,6 +23,7 @@ from aos.broker.settings import BrokerSettings
 from aos.broker.settlement_calls import BATCH
 from aos.clock import Clock
 from aos.metrics import CollectorRegistry
+from aos.store.beside import Beside
 from aos.store.broker import SqlBrokerStore
 from aos.store.broker_answers import SqlAnswerStore
 from aos.store.broker_chain import SqlChainStore
@@ -30,6 +31,7 @@ from aos.store.broker_duties import SqlDutyStore
 from aos.store.broker_ledger import SqlLedgerStore
 from aos.store.broker_wallets import SqlWalletStore
 from aos.store.sql import SqlDatabase
+from aos.store.sqlite import SqliteFile
 from aos.verification.requests import EMBEDDED
 from aos.verification.wallets import Contract
 
@@ -42,6 +44,8 @@ class BrokerNode:
 
     servicer: BrokerServicer
     requests: RequestsServicer
+    beside: Beside | None
+    """For a dispatcher of this process that keeps its jobs in the same file; None: it asks ``servicer``."""
 
 
 @asynccontextmanager
@@ -93,7 +97,8 @@ async def running_broker(
             )
         if limits.check_seconds:
             await stack.enter_async_context(_again_and_again(lambda: _check(servicer), clock, limits.check_seconds))
-        yield BrokerNode(servicer, requests)
+        beside = Beside(database, servicer.decisions) if jobs_beside and isinstance(database, SqliteFile) else None
+        yield BrokerNode(servicer, requests, beside)
 
 
 async def _round(turns: ChainTurns, works: Sequence[Callable[[], Awaitable[None]]], watched: ChainMetrics, clock: Clock) -> None:

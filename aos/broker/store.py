@@ -10,10 +10,42 @@ from typing import Protocol
 from aos.broker.accounts import Balance, Deposit, Hold, Line, Totals, Transfer
 from aos.broker.ledger import Books, Change, Key, Ledger, SubAccount
 from aos.broker.settlement import Batch, Earned
+from aos.v1.broker_pb2 import ReserveRequest
+from aos.v1.receipt_pb2 import Receipt
 
 Decided = tuple[Hold, Transfer | None]
 Settled = tuple[Hold, Transfer | None, Earned | None]
 Deposited = tuple[Deposit, Transfer | None, Ledger | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reserving:
+    """A hold that is asked for. ``decide`` is shown it, if it is there, what the account has, and its sub-account of that key."""
+
+    hold: str
+    account: str
+    key: Key | None
+    decide: Callable[[Hold | None, Balance, SubAccount | None], Decided]
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """A hold that is to end. ``decide`` is shown the hold, and the sub-account that it binds."""
+
+    hold: str
+    decide: Callable[[Hold, SubAccount | None], Settled]
+
+
+class HoldDecisions(Protocol):
+    """Reads what is asked about holds, signatures included; nothing of it takes part in a transaction but each ``decide``."""
+
+    def reserving(self, request: ReserveRequest) -> Reserving:
+        """Return how to set money aside for a job, once. Raises InvalidField."""
+        ...
+
+    def settling(self, hold: str, receipt: Receipt | None) -> Settling:
+        """Return how to end a hold, once: paid by the receipt, or released. Raises InvalidField, BadReceipt and BadSignature."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

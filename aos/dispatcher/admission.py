@@ -17,7 +17,7 @@ from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.taking_in import take_over
 from aos.errors import FeeTooLow, InvalidField, ModelUnavailable, ModelUnsuitable, OtherProvider, QueueFull, RequestIdReused
 from aos.nesting import DEPTH, too_deep
-from aos.order import canonical_order, canonical_sampling, check_order, cost, digest_order, draws, with_defaults
+from aos.order import canonical_sampling, check_order, cost, digest_order, draws, with_defaults
 from aos.picture_order import picture_tokens, several
 from aos.v1.dispatcher_pb2 import CreateJobRequest, RiskTag
 from aos.v1.registry_pb2 import Model
@@ -134,9 +134,9 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def digest_contents(request: CreateJobRequest) -> bytes:
-    """Return the digest by which a retry is known; it leaves the request_id out."""
-    parts = [canonical_order(request.order), request.user.encode(), request.annotation.encode()]
+def digest_contents(request: CreateJobRequest, order_digest: bytes) -> bytes:
+    """Return the digest by which a retry is known; it leaves the request_id out. ``order_digest`` is of what was sent."""
+    parts = [request.user.encode(), request.annotation.encode()]
     # jobs from before there were priorities keep their digests
     parts += [str(request.priority).encode()] if request.priority else []
     parts += [f"risk {request.tag} {request.redundancy}".encode()] if request.tag or request.redundancy else []
@@ -145,7 +145,8 @@ def digest_contents(request: CreateJobRequest) -> bytes:
         [f"payment {request.payment.provider.lower()} {request.payment.max_fee}".encode()] if request.HasField("payment") else []
     )
     parts += [b"timeout" + request.timeout.SerializeToString(deterministic=True)] if request.HasField("timeout") else []
-    return hashlib.sha256(b"aos.contents.v1" + b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
+    digests = [order_digest, *(hashlib.sha256(part).digest() for part in parts)]
+    return hashlib.sha256(b"aos.contents.v1" + b"".join(digests)).digest()
 
 
 def job_id(*, project: str, request_digest: bytes, created: datetime, nonce: bytes) -> str:
@@ -227,12 +228,15 @@ def job_time(request: CreateJobRequest, settings: DispatcherSettings) -> timedel
     return timedelta(seconds=seconds)
 
 
-def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetime, nonce: bytes, time: timedelta) -> Record:
-    """Return the job that a good request makes, its hold still to be asked for. It may take ``time``.
+def draft(
+    request: CreateJobRequest, model: Model, *, project: str, now: datetime, nonce: bytes, time: timedelta, node: str = ""
+) -> Record:
+    """Return the job that a good request makes, its hold still to be asked for by ``node``. It may take ``time``.
 
     Raises FeeTooLow if it may cost more than its payment allows.
     """
-    identity = job_id(project=project, request_digest=digest_order(request.order), created=now, nonce=nonce)
+    asked = digest_order(request.order)
+    identity = job_id(project=project, request_digest=asked, created=now, nonce=nonce)
     order = with_defaults(request.order, job=bytes.fromhex(identity))
     prompt = prompt_bound(order, model.context_length)
     completion = min(order.sampling.max_tokens, model.context_length)
@@ -261,13 +265,14 @@ def draft(request: CreateJobRequest, model: Model, *, project: str, now: datetim
         waits=request.HasField("timeout"),
         controlled=order.HasField("control"),
         provider=request.payment.provider.lower(),
+        node=node,
     )
     submission = Submission(
         request.request_id,
         order,
         request.user,
         request.annotation,
-        digest_contents(request),
+        digest_contents(request, asked),
         tag=Tag(request.tag),
         redundancy=request.redundancy,
         # who leaves it open gets the same answer from each operator, where all of them can

@@ -1,5 +1,8 @@
 """The money of jobs: held before a job is accepted, settled once it has ended, and nothing forgotten in between.
 
+Where jobs and money are in one database, a job comes with its hold, or not at all, and is marked with its payment. What that way
+does not do (it names no reasons) is asked of the broker as everywhere else:
+
 The job's row is written before the broker is asked, and marked after the broker answered. So whatever a crash cuts off is found
 again: a PENDING row is a hold that may be there and that nobody waits for; a job that has ended and is still HELD is a hold to
 settle. The broker takes both questions twice without harm, so several dispatchers of one database may settle the same hold. A hold
@@ -26,7 +29,7 @@ from aos.dispatcher.log import EventLog
 from aos.dispatcher.nodes import Nodes
 from aos.dispatcher.peers import ask, refused
 from aos.dispatcher.settings import DispatcherSettings
-from aos.dispatcher.store import Row
+from aos.dispatcher.store import PaidJobStore, Row
 from aos.dispatcher.taking_in import release, taken_in_by
 from aos.errors import AosError, BadReceipt, BadSignature, HoldNotFound, HoldSettled, JobNotFound
 from aos.v1 import broker_pb2_grpc
@@ -66,8 +69,11 @@ class Holds:
         nodes: Nodes,
         settings: DispatcherSettings,
         clock: Clock,
+        beside: PaidJobStore | None = None,
     ) -> None:
+        """``beside`` is the jobs' store, if it has their money, too."""
         self._log, self._broker, self._nodes, self._settings, self._clock = log, broker, nodes, settings, clock
+        self._beside = beside
         self._busy: dict[str, _Turn] = {}
         self._fresh = deque[tuple[Job, Receipt | None]]()
         """Jobs that have ended here since."""
@@ -94,15 +100,8 @@ class Holds:
         Raises what the broker refuses with, the job forgotten; ServiceUnavailable if nobody knows whether the money is held, the
         job then PENDING; HoldGone if the hold has ended.
         """
-        request = ReserveRequest(
-            hold=hold(job),
-            account=account(job.project),
-            amount=str(job.amount),
-            service=SUB_ACCOUNT if job.provider else "",
-            provider=job.provider,
-        )
         try:
-            held = await ask("broker", self._broker.Reserve(request, timeout=self._settings.rpc_seconds))
+            held = await ask("broker", self._broker.Reserve(reservation(job), timeout=self._settings.rpc_seconds))
         except AosError as error:
             if refused(error):
                 await self._log.store.forget(job.id)
@@ -150,15 +149,27 @@ class Holds:
         """Settle all jobs that have ended. False if some have to be tried again."""
         try:
             while some := await self._some():
-                done = await asyncio.gather(*(self._settle(job, receipt) for job, receipt in some))
+                left = [one for one, paid in zip(some, await self._paid(some), strict=True) if not paid]
+                if not left:
+                    continue
+                done = await asyncio.gather(*(self._settle(job, receipt) for job, receipt in left))
                 # forgotten with the power, it is asked again, and the broker answers the same
-                await self._log.store.settled([job.id for (job, _), good in zip(some, done, strict=True) if good])
+                await self._log.store.settled([job.id for (job, _), good in zip(left, done, strict=True) if good])
                 if not all(done):
                     return False
         except Exception:
             log.exception("could not settle")
             return False
         return True
+
+    async def _paid(self, some: Sequence[tuple[Job, Receipt | None]]) -> Sequence[bool]:
+        """Settle jobs whose money is beside them; say which are settled."""
+        if self._beside is not None:
+            try:
+                return await self._beside.pay(some)
+            except Exception:
+                log.exception("could not settle %d jobs together, will settle each alone", len(some))
+        return [False] * len(some)
 
     async def _some(self) -> Sequence[tuple[Job, Receipt | None]]:
         """Return jobs to settle: those that ended here, else what the store has of others."""
@@ -241,6 +252,17 @@ def lock_key(record: Record) -> str:
 
 def hold(job: Job) -> str:
     return f"holds/{job.id}"
+
+
+def reservation(job: Job) -> ReserveRequest:
+    """Return what the broker is asked for the job."""
+    return ReserveRequest(
+        hold=hold(job),
+        account=account(job.project),
+        amount=str(job.amount),
+        service=SUB_ACCOUNT if job.provider else "",
+        provider=job.provider,
+    )
 
 
 def account(project: str) -> str:

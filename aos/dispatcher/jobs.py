@@ -185,7 +185,8 @@ def accept(view: View, at: At) -> Move | None:
     """The money is there: the job is a job."""
     if view.job.money is not Money.PENDING:
         return None
-    return _to(State.QUEUED, replace(view.job, money=Money.HELD, node=""), view, at)
+    accepted = replace(view.job, money=Money.HELD, node="", state=State.QUEUED, clock=_tick(view, at))
+    return Move(accepted, (JobEvent(state=State.QUEUED.wire),))
 
 
 def assign(view: View, at: At, *, operator: str, price: Price) -> Move | None:

@@ -42,8 +42,8 @@ class DispatcherMetrics:
         )
         for queue in Refused:
             self._refused.labels(queue)
-        for state in COUNTED:  # so that a rate can be taken from the first one on
-            self._jobs.labels(state.name.lower())
+        # made now, so that a rate can be taken from the first one on
+        self._entered = {state: self._jobs.labels(state.name.lower()) for state in COUNTED}
         for outcome in Ending:
             self._canaries.labels(outcome)
         for cause in Opening:
@@ -70,7 +70,7 @@ class DispatcherMetrics:
 
     def entered(self, state: State) -> None:
         """Count a job that entered one of ``COUNTED``, after that is durable."""
-        self._jobs.labels(state.name.lower()).inc()
+        self._entered[state].inc()
 
     def refused(self, queue: Refused) -> None:
         """Count a request for a job that was refused."""

@@ -40,15 +40,16 @@ from aos.dispatcher.sessions import Session
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Row, Waiting
 from aos.dispatcher.submissions import Submissions
+from aos.dispatcher.till import Till
 from aos.dispatcher.tokens import OperatorAuthenticator, ProjectAuthenticator
 from aos.dispatcher.tracing import JobSpans
 from aos.metrics import CollectorRegistry
 from aos.rpc.auth import Authenticator
 from aos.storage.blobs import Blobs
 from aos.storage.modules import ModuleFiles
+from aos.store.beside import Beside, job_store
 from aos.store.checks import SqlCheckStore
 from aos.store.controllers import SqlControllerStore
-from aos.store.jobs import SqlJobStore
 from aos.store.nodes import SqlNodeStore
 from aos.store.projects import SqlProjectStore
 from aos.store.sql import SqlDatabase
@@ -107,6 +108,7 @@ async def running_dispatcher(
     randomness: Randomness,
     metrics: CollectorRegistry | None = None,
     telemetry: Telemetry | None = None,
+    beside: Beside | None = None,
 ) -> AsyncGenerator[DispatcherNode]:
     """Give a dispatcher that keeps its jobs in the database, and finishes what an earlier one had accepted.
 
@@ -115,12 +117,13 @@ async def running_dispatcher(
     The registry and the broker need not answer yet. ``randomness`` is secrets.token_bytes, or as hard to guess.
     What it counts is in the registry ``metrics``, or in one of its own. Jobs are traced with ``telemetry``. ``blobs`` keeps the
     pictures' files, ``modules`` the controllers'; the controllers in the folder ``shipped`` are brought in if they are not there.
+    ``beside`` is the broker of this process that keeps its money in the same database, if there is one.
     """
     await database.migrate("projects", "jobs", "nodes", "controllers")
     node_store = SqlNodeStore(database)
     nodes = Nodes(node_store, holder=randomness(HOLDER_BYTES).hex(), settings=settings, clock=clock)
     await nodes.start()
-    store = SqlJobStore(database, node=settings.node, risk=settings.risk, alone=lambda: nodes.alone)
+    store, paid = job_store(database, beside, node=settings.node, risk=settings.risk, alone=lambda: nodes.alone)
     checks = SqlCheckStore(database, risk=settings.risk)
     project_store = SqlProjectStore(database, node=settings.node)
     elsewhere = Elsewhere(node_store, settings.node)
@@ -145,7 +148,7 @@ async def running_dispatcher(
         holds.ended(job, outcome)
 
     log = EventLog(store, ended=ended)
-    holds = Holds(log, broker, nodes=nodes, settings=settings, clock=clock)
+    holds = Holds(log, broker, nodes=nodes, settings=settings, clock=clock, beside=paid)
     sessions: dict[str, Session] = {}
     files = Files(blobs, clock)
     board = Board(Intervals(failing=settings.canary_open_seconds, idle=settings.canary_idle_seconds), counts.opened)
@@ -186,6 +189,7 @@ async def running_dispatcher(
         settings=settings,
         clock=clock,
         randomness=randomness,
+        till=None if paid is None else Till(paid),
     )
     neighbours = Neighbours(
         node_store,

@@ -21,9 +21,12 @@ from aos.dispatcher.output import Output
 from aos.dispatcher.projects import Project
 from aos.dispatcher.quotas import OwnLimits
 from aos.dispatcher.risk import Standing
+from aos.errors import AosError
 from aos.v1.attestation_pb2 import Attestation
+from aos.v1.broker_pb2 import ReserveRequest
 from aos.v1.dispatcher_pb2 import Evidence, JobEvent, JobResult, Outcome
 from aos.v1.operator_pb2 import Chunk, Trace
+from aos.v1.receipt_pb2 import Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,21 @@ class More:
 
 
 Decide = Callable[[View], Move | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A submission that is to become a job, its money held and itself accepted, all at once or not at all."""
+
+    record: Record
+    admit: Callable[[Record | None, Load], Record]
+    """Is shown what the request_id made before, if anything."""
+    hold: ReserveRequest
+    accept: Decide
+
+
+TakenIn = Row | Job | AosError
+"""A new job, accepted; or the one that the request_id made before, accepted or not; or why there is none."""
 
 
 class JobStore(Protocol):
@@ -190,6 +208,21 @@ class JobStore(Protocol):
 
     async def settled(self, job_ids: Sequence[str]) -> None:
         """Note of jobs that have ended that their money is no longer held. A loss of power may undo it."""
+        ...
+
+
+class PaidJobStore(Protocol):
+    """Jobs in one database with their money, so that what happens to both is one transaction."""
+
+    async def take(self, asked: Sequence[Asking]) -> Sequence[TakenIn]:
+        """Take jobs in, one behind the other; of one that is refused nothing is kept. What this raises undoes all of them."""
+        ...
+
+    async def pay(self, ended: Sequence[tuple[Job, Receipt | None]]) -> Sequence[bool]:
+        """Settle jobs that have ended, by their receipts, and note it; say which are. A loss of power may undo both, together.
+
+        Those that are not are to be asked of the broker, which says why. What this raises undoes all of them.
+        """
         ...
 
 

@@ -1,4 +1,7 @@
-"""A submission becomes a job: model known, row kept, money held, accepted; in this order, so that a crash leaves nothing behind."""
+"""A submission becomes a job: model known, row kept, money held, accepted; in this order, so that a crash leaves nothing behind.
+
+Where the money is in the jobs' database, the last three are one transaction.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,23 @@ from datetime import timedelta
 from typing import Final
 
 from aos.clock import Clock
-from aos.dispatcher import admission
+from aos.dispatcher import admission, jobs
 from aos.dispatcher.admission import NONCE_BYTES, Record
 from aos.dispatcher.catalogue import Catalogue
 from aos.dispatcher.door import Door
 from aos.dispatcher.files import Files
-from aos.dispatcher.holds import HoldGone, Holds, lock_key
-from aos.dispatcher.jobs import Money
+from aos.dispatcher.holds import HoldGone, Holds, lock_key, reservation
+from aos.dispatcher.jobs import At, Job, Money
 from aos.dispatcher.limits import ProjectLimits
 from aos.dispatcher.nodes import Nodes
 from aos.dispatcher.projects import Randomness
-from aos.dispatcher.quotas import Limits, Requests
+from aos.dispatcher.quotas import Requests
 from aos.dispatcher.settings import DispatcherSettings
-from aos.dispatcher.store import JobStore, Row
+from aos.dispatcher.store import Asking, JobStore, Row
+from aos.dispatcher.till import Till
 from aos.dispatcher.tracing import JobSpans
 from aos.errors import ControllerNotFound, QueueFull, ServiceUnavailable
+from aos.order import digest_order
 from aos.telemetry import Span
 from aos.v1.dispatcher_pb2 import CreateJobRequest
 from aos.v1.types_pb2 import Order
@@ -51,8 +56,13 @@ class Submissions:
         settings: DispatcherSettings,
         clock: Clock,
         randomness: Randomness,
+        till: Till | None = None,
     ) -> None:
-        """``has_controller`` says whether the network keeps the module of a digest; ``accepted`` is called with each new job."""
+        """``has_controller`` says whether the network keeps the module of a digest; ``accepted`` is called with each new job.
+
+        ``till`` takes jobs in where their money is beside them.
+        """
+        self._till = till
         self._has_controller = has_controller
         self._nodes, self._store, self._catalogue, self._holds, self._accepted = nodes, store, catalogue, holds, accepted
         self._files, self._door = files, door
@@ -96,7 +106,7 @@ class Submissions:
         span: Span | None = None
         existing = await self._store.find(project, request.request_id)
         if existing is not None:
-            admission.same(existing, admission.digest_contents(request))
+            admission.same(existing, admission.digest_contents(request, digest_order(request.order)))
             record = existing
         else:
             self._door.check_full(project)
@@ -111,34 +121,58 @@ class Submissions:
                 now=self._clock.now(),
                 nonce=self._randomness(NONCE_BYTES),
                 time=time,
+                node=self._settings.node,
             )
             span = self._spans.begin(record.job.id, record.submission.order, traceparent)
-            record = replace(record, job=replace(record.job, traceparent=span.traceparent, node=self._settings.node))
+            if span.traceparent:
+                record = replace(record, job=replace(record.job, traceparent=span.traceparent))
+        asking = await self._asking(record)
+        taken = await self._take(asking)
+        if isinstance(taken, Row):
+            return self._new(taken, span)
         async with self._holds.alone(lock_key(record)):
-            job = (await self._admit(record, await self._limits.of(project))).job
+            job = taken if taken is not None and taken.money is not Money.PENDING else await self._admit(asking)
             if job.money is not Money.PENDING:
                 return await self._store.get(job.id, project=project)
-            row = await self._holds.accept(job)
-            if span is not None:
-                self._spans.keep(row.job, span)
-            self._accepted(row)
-            return row
+            return self._new(await self._holds.accept(job), span)
+
+    def _new(self, row: Row, span: Span | None) -> Row:
+        if span is not None:
+            self._spans.keep(row.job, span)
+        self._accepted(row)
+        return row
+
+    async def _asking(self, record: Record) -> Asking:
+        limits = await self._limits.of(record.job.project)
+        most, node = self._settings.queue_jobs, self._settings.node
+        at = At(self._clock.now(), node)
+        return Asking(
+            record,
+            lambda existing, load: admission.admit(record, existing, load, limits, queue_jobs=most, node=node),
+            reservation(record.job),
+            lambda view: jobs.accept(view, at),
+        )
+
+    async def _take(self, asking: Asking) -> Row | Job | None:
+        """Return the new job, or the one that was there; None: only the broker itself holds money."""
+        if self._till is None:
+            return None
+        try:
+            return await self._till.take(asking)
+        except QueueFull as error:
+            raise self._door.refuse(asking.record.job.project, error) from error
 
     async def _check_controller(self, order: Order) -> None:
         if order.HasField("control") and not await self._has_controller(order.control.controller):
             raise ControllerNotFound(f"controllers/{order.control.controller.hex()}")
 
-    async def _admit(self, record: Record, limits: Limits) -> Record:
-        most, node = self._settings.queue_jobs, self._settings.node
+    async def _admit(self, asking: Asking) -> Job:
+        record = asking.record
         try:
-            return await self._store.admit(
-                record.job.project,
-                record.submission.request_id,
-                lambda existing, load: admission.admit(record, existing, load, limits, queue_jobs=most, node=node),
-                now=record.job.created,
-            )
+            kept = await self._store.admit(record.job.project, record.submission.request_id, asking.admit, now=record.job.created)
         except QueueFull as error:
             raise self._door.refuse(record.job.project, error) from error
+        return kept.job
 
     async def close(self) -> None:
         """Take nothing more in, and let what has begun end; the registry and the broker answer within a limit, or fail."""

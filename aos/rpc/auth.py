@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import grpc
 
 from aos.errors import PermissionDenied, Unauthenticated
-from aos.rpc.status import wrap
+from aos.rpc.status import Around, Wrapped
 
 log = logging.getLogger(__name__)
 
@@ -185,19 +185,23 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, authenticate: Authenticator) -> None:
         self._authenticate = authenticate
+        self._wrapped = Wrapped()
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        handler = await continuation(handler_call_details)
-        needed, known = access(handler_call_details.method), handler_call_details.method in KNOWN
+        handler, method = await continuation(handler_call_details), handler_call_details.method
+        return handler and self._wrapped.of(method, handler, lambda: self._admitting(method))
+
+    def _admitting(self, method: str) -> Around:
+        needed, known = access(method), method in KNOWN
 
         @asynccontextmanager
         async def admitted(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncGenerator[None]:
             if needed is None:
-                log.error("no policy for %s", handler_call_details.method)
+                log.error("no policy for %s", method)
                 raise PermissionDenied("a policy, and this method has none")
             if known:
                 _CALLER.set(await self._authenticate(_bearer(context)) or ANONYMOUS)
@@ -212,7 +216,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
                 _CALLER.set(who)
             yield
 
-        return handler and wrap(handler, admitted)
+        return admitted
 
 
 def _bearer(context: grpc.aio.ServicerContext[Any, Any]) -> str:

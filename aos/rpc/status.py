@@ -79,16 +79,35 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> AosError | None:
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Turns what a handler raises into a status. Servicers never call ``context.abort``."""
 
+    def __init__(self) -> None:
+        self._wrapped = Wrapped()
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
-        return handler and wrap(handler, _told)  # None: no such method, and grpc says so
+        if handler is None:  # no such method, and grpc says so
+            return None
+        return self._wrapped.of(handler_call_details.method, handler, lambda: _told)
 
 
 Around = Callable[[grpc.aio.ServicerContext[Any, Any]], Any]
+
+
+class Wrapped:
+    """Handlers that are wrapped already, by their methods: gRPC asks for the same ones again with each call."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[Any, grpc.RpcMethodHandler[Any, Any]]] = {}
+
+    def of(self, method: str, handler: Any, around: Callable[[], Around]) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return the method's handler wrapped in what ``around`` makes, made once as long as the handler is the same."""
+        known = self._made.get(method)
+        if known is None or known[0] is not handler:
+            known = self._made[method] = handler, wrap(handler, around())
+        return known[1]
 
 
 def wrap(handler: Any, around: Around) -> grpc.RpcMethodHandler[Any, Any]:

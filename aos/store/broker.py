@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from aos.broker.accounts import Balance, Deposit, Hold, Pot, Totals, after
-from aos.broker.ledger import Key, Ledger, Service, SubAccount
-from aos.broker.store import Decided, Deposited, Entry, Settled, Standings
-from aos.errors import HoldNotFound
+from aos.broker.ledger import Key, Ledger, SubAccount
+from aos.broker.store import Decided, Deposited, Entry, Reserving, Settled, Settling, Standings
+from aos.store import broker_holds
 from aos.store import broker_rows as rows
 from aos.store.broker_journal import post, totals
 from aos.store.reading import at_one_time, first
-from aos.store.sql import Dialect, SqlDatabase, Transaction
+from aos.store.sql import SqlDatabase, Transaction
 from aos.store.sqlite import SqliteFile
 
 
@@ -55,43 +55,13 @@ class SqlBrokerStore:
         self, hold: str, account: str, key: Key | None, decide: Callable[[Hold | None, Balance, SubAccount | None], Decided]
     ) -> Hold:
         """Show ``decide`` the hold, if there is one, what the account has, and its sub-account of that key."""
-
-        def work(tx: Transaction) -> Hold:
-            there = rows.balances(tx, [account], own=True)
-            before = rows.hold(tx, hold)
-            sub = None if key is None else rows.books(tx, account).subs.get(key)
-            made, transfer = decide(before, there.get(account, Balance()), sub)
-            if before is not None:
-                return made
-            post(tx, made.account, transfer, there)
-            sql = """INSERT INTO broker_holds (name, account, amount, state, paid, receipt, pot)
-                VALUES (:name, :account, :amount, :state, :paid, :receipt, :pot)"""
-            tx.execute(sql, rows.hold_row(made))
-            return made
-
-        return await self._database.transact(work, durable=self._durable)
+        asked = Reserving(hold, account, key, decide)
+        return await self._database.transact(lambda tx: broker_holds.reserve(tx, asked), durable=self._durable)
 
     async def settle(self, hold: str, decide: Callable[[Hold, SubAccount | None], Settled]) -> Hold:
         """Show ``decide`` the hold, and the sub-account that it binds. Raises HoldNotFound, and ReceiptUsed after a fee."""
-
-        def work(tx: Transaction) -> Hold:
-            before = rows.hold(tx, hold, own=True)
-            if before is None:
-                raise HoldNotFound(hold)
-            sub = None if before.pot == Pot.AVAILABLE else rows.books(tx, before.account, own=True).subs.get(_key(before.pot))
-            settled, transfer, earned = decide(before, sub)
-            if settled == before:
-                return settled
-            if earned is not None and tx.dialect is Dialect.POSTGRES:
-                rows.check_unpaid(tx, earned.receipt)
-            post(tx, settled.account, transfer)
-            if earned is not None:
-                rows.keep_earned(tx, earned)
-            sql = "UPDATE broker_holds SET amount = :amount, state = :state, paid = :paid, receipt = :receipt WHERE name = :name"
-            tx.execute(sql, rows.hold_row(settled))
-            return settled
-
-        return await self._database.transact(work, durable=self._durable)
+        asked = Settling(hold, decide)
+        return await self._database.transact(lambda tx: broker_holds.settle(tx, asked), durable=self._durable)
 
     async def totals(self) -> Totals:
         """Return the sums of all accounts and of all deposits, as they are at one time."""
@@ -135,8 +105,3 @@ class SqlBrokerStore:
 def _deposit(tx: Transaction, request_id: str) -> Deposit | None:
     row = first(tx, "SELECT * FROM broker_deposits WHERE request_id = ?", request_id)
     return None if row is None else Deposit(row["request_id"], row["account"], int(row["amount"]))
-
-
-def _key(pot: str) -> Key:
-    service, _, provider = pot.partition("/")
-    return Key(Service(service), provider)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any, Final
 
 from aos.broker.accounts import EXTERNAL, Balance, Line, Pot, Reason, Totals, Transfer, after
 from aos.broker.requests import is_operators
 from aos.store.broker_rows import balances, micros
-from aos.store.reading import first, slots
+from aos.store.reading import first, insert_all
 from aos.store.sql import Dialect, Transaction
 
-ROWS: Final = 256
-"""Most rows that one statement writes."""
 _OWN: Final = frozenset({Pot.AVAILABLE, Pot.HELD})
 _HAVE: Final = " ON CONFLICT (name) DO UPDATE SET available = excluded.available, held = excluded.held"
 
@@ -25,28 +22,37 @@ def post(tx: Transaction, account: str, transfer: Transfer | None, known: Mappin
     account must be this transaction's own. Raises ValueError rather than let a pot go below 0. The last thing that a transaction
     waits for: from here on all others wait for its end.
     """
-    lines = () if transfer is None else transfer.lines
-    names = {account, *(line.account for line in lines if line.pot in _OWN)} - {EXTERNAL}
+    post_all(tx, [(account, transfer)], known)
+
+
+def post_all(tx: Transaction, moves: Sequence[tuple[str, Transfer | None]], known: Mapping[str, Balance] | None = None) -> None:
+    """Do as ``post`` does for each account and transfer, one behind the other, in few statements."""
+    lines = [line for _, transfer in moves if transfer is not None for line in transfer.lines]
+    names = ({account for account, _ in moves} | {line.account for line in lines if line.pot in _OWN}) - {EXTERNAL}
     there = dict(known or {})
     there |= balances(tx, sorted(names - there.keys(), key=_order), own=True)
-    kept: list[tuple[str, str, str]] = []
-    for name in sorted(names):
-        mine = [line for line in lines if line.account == name and line.pot in _OWN]
-        if mine or name not in there:
-            now = after(there.get(name, Balance()), mine)
-            kept.append((name, str(now.available), str(now.held)))
-    _write(tx, "broker_accounts (name, available, held)", kept, _HAVE)
+    now = {name: Balance() for name in names - there.keys()}
+    opened = len(now)
+    for _, transfer in moves:
+        own = [line for line in transfer.lines if line.pot in _OWN and line.account != EXTERNAL] if transfer is not None else ()
+        for name in dict.fromkeys(line.account for line in own):
+            before = now[name] if name in now else there[name]
+            now[name] = after(before, [line for line in own if line.account == name])
+    kept = [(name, str(one.available), str(one.held)) for name, one in sorted(now.items())]
+    insert_all(tx, "broker_accounts (name, available, held)", kept, _HAVE)
     for line in lines:
         if line.pot not in _OWN:
             _move_sub(tx, line)
-    if transfer is not None:
-        time, cause = micros(transfer.time), transfer.cause
-        _write(
-            tx,
-            "broker_journal (transfer, time, account, pot, amount, reason, cause)",
-            [(transfer.id, time, one.account, str(one.pot), str(one.amount), one.reason.value, cause) for one in lines],
-        )
-    opened = len(names - there.keys())
+    insert_all(
+        tx,
+        "broker_journal (transfer, time, account, pot, amount, reason, cause)",
+        [
+            (transfer.id, micros(transfer.time), one.account, str(one.pot), str(one.amount), one.reason.value, transfer.cause)
+            for _, transfer in moves
+            if transfer is not None
+            for one in transfer.lines
+        ],
+    )
     if lines or opened:
         _add_up(tx, lines, opened)
 
@@ -89,18 +95,6 @@ def _add_up(tx: Transaction, lines: Iterable[Line], opened: int) -> None:
     # added up here, because sums outgrow SQLite's integers
     accounts, *sums = [int(before) + one for before, one in zip(tx.execute(_READ).fetchone(), more, strict=True)]
     tx.execute(_KEEP, [accounts, *map(str, sums)])
-
-
-def _write(tx: Transaction, into: str, rows: Sequence[Sequence[object]], otherwise: str = "") -> None:
-    """Insert all rows, in their order, in few statements: on SQLite each may have to wait for Python's lock."""
-    for start in range(0, len(rows), ROWS):
-        part = rows[start : start + ROWS]
-        tx.execute(_insert(into, len(part), len(part[0]), otherwise), [value for row in part for value in row])
-
-
-@cache
-def _insert(into: str, rows: int, columns: int, otherwise: str) -> str:
-    return f"INSERT INTO {into} VALUES {slots(rows, columns)}{otherwise}"  # noqa: S608  # fixed words and marks
 
 
 def _move_sub(tx: Transaction, line: Line) -> None:

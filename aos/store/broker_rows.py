@@ -17,7 +17,7 @@ from aos.broker.ledger import Books, Key, Ledger, Refund, Service, SubAccount
 from aos.broker.settlement import Earned, Standing
 from aos.broker.store import Entry
 from aos.errors import ReceiptUsed
-from aos.store.reading import among, first
+from aos.store.reading import among, first, insert_all
 from aos.store.sql import Dialect, Transaction
 from aos.v1.receipt_pb2 import Receipt
 
@@ -60,6 +60,14 @@ def hold(tx: Transaction, name: str, *, own: bool = False) -> Hold | None:
     sql = "SELECT name, account, amount, state, paid, receipt, pot FROM broker_holds WHERE name = ?"
     row = tx.execute(f"{sql}{tx.lock if own else ''}", [name]).fetchone()
     return None if row is None else Hold(row[0], row[1], int(row[2]), State(row[3]), int(row[4]), row[5], row[6])
+
+
+def holds(tx: Transaction, names: Sequence[str]) -> dict[str, Hold]:
+    """Return those of these holds that there are, by their names."""
+    are, values = among(tx, names)
+    sql = f"SELECT name, account, amount, state, paid, receipt, pot FROM broker_holds WHERE name {are}"  # noqa: S608  # fixed words
+    found = tx.execute(sql, [values]).fetchall()
+    return {row[0]: Hold(row[0], row[1], int(row[2]), State(row[3]), int(row[4]), row[5], row[6]) for row in found}
 
 
 def hold_row(kept: Hold) -> dict[str, Any]:
@@ -156,9 +164,7 @@ def keep_earned(tx: Transaction, new: Earned) -> None:
     On SQLite it raises ReceiptUsed. On PostgreSQL whoever calls it asked before ``post``: an answer here would be one that all wait
     for; and of two that asked at once, the second runs again, and asks again.
     """
-    sql = """INSERT INTO broker_receipts (receipt, payer, pot, operator, price, time, standing, batch)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
-    values = [new.receipt, new.payer, str(new.pot), new.operator, str(new.price), micros(new.time), new.standing.value, new.batch]
+    sql, values = f"INSERT INTO {_RECEIPTS} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _earned_row(new)  # noqa: S608  # fixed words
     if tx.dialect is Dialect.POSTGRES:
         tx.execute(sql, values)
     elif not tx.execute(f"{sql} ON CONFLICT (receipt) DO NOTHING", values).rowcount:
@@ -166,3 +172,17 @@ def keep_earned(tx: Transaction, new: Earned) -> None:
     if new.body:
         job = f"jobs/{Receipt.FromString(new.body).job.hex()}"
         tx.execute("INSERT INTO broker_bodies (receipt, job, body) VALUES (?, ?, ?)", [new.receipt, job, new.body])
+
+
+def keep_all_earned(tx: Transaction, new: Sequence[Earned]) -> None:
+    """Do as ``keep_earned`` does on SQLite, for receipts that are not kept whole."""
+    returned = insert_all(tx, _RECEIPTS, list(map(_earned_row, new)), " ON CONFLICT (receipt) DO NOTHING RETURNING receipt")
+    for used in {one.receipt for one in new} - {receipt for (receipt,) in returned}:
+        check_unpaid(tx, used)
+
+
+_RECEIPTS: Final = "broker_receipts (receipt, payer, pot, operator, price, time, standing, batch)"
+
+
+def _earned_row(new: Earned) -> list[object]:
+    return [new.receipt, new.payer, str(new.pot), new.operator, str(new.price), micros(new.time), new.standing.value, new.batch]

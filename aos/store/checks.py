@@ -11,7 +11,7 @@ from aos.dispatcher.checks import FAILURES, RESULTS, CheckKey, Conclusion, Risk
 from aos.dispatcher.jobs import Job, Money, Move, State
 from aos.dispatcher.risk import Past, Position, RiskSettings, Standing, Tag, place, review
 from aos.store.job_rows import micros
-from aos.store.reading import first
+from aos.store.reading import first, insert_all
 from aos.store.sql import SqlDatabase, Transaction
 from aos.v1.dispatcher_pb2 import Evidence, JobResult, Verdict
 
@@ -35,6 +35,38 @@ def admitted(tx: Transaction, number: int, record: Record) -> None:
         "INSERT INTO job_risk (number, owner, enduser, own_tag, redundancy, exact) VALUES (?, ?, ?, ?, ?, ?)",
         [number, record.job.project, said.user, int(said.tag), said.redundancy, int(said.exact)],
     )
+
+
+def accepted(tx: Transaction, jobs: Sequence[tuple[int, Record]], risk: RiskSettings) -> Sequence[Risk]:
+    """Keep what callers asked for, and give new, accepted jobs their places among their users'; return how they are looked at."""
+    users = {(record.job.project, record.submission.user) for _, record in jobs}
+    if any(record.submission.tag for _, record in jobs) or any(_tagged(tx, *who) for who in users):
+        for number, record in jobs:
+            admitted(tx, number, record)
+            _place(tx, number, risk)
+        return [risk_of(tx, number) for number, _ in jobs]
+    plain = place(Standing(), Tag.NONE, (), risk)  # whose users are not looked at, and who bring no tag
+    found = [
+        Risk(plain.tag, plain.position, plain.width, record.submission.redundancy, record.submission.exact) for _, record in jobs
+    ]
+    values = [
+        [
+            number, record.job.project, record.submission.user, int(record.submission.tag), one.redundancy, int(one.exact),
+            int(one.tag), one.position.value, one.width, int(one.tag),
+        ]
+        for (number, record), one in zip(jobs, found, strict=True)
+    ]  # fmt: skip
+    insert_all(tx, _PLACED, values)
+    return found
+
+
+_PLACED: Final = """job_risk (number, owner, enduser, own_tag, redundancy, exact,
+    risk_tag, risk_position, risk_width, reviewed)"""
+
+
+def _tagged(tx: Transaction, owner: str, user: str) -> bool:
+    row = tx.execute("SELECT tag FROM user_standings WHERE owner = ? AND enduser = ?", [owner, user]).fetchone()
+    return row is not None and bool(row[0])
 
 
 def moved(tx: Transaction, number: int, before: Job, move: Move, risk: RiskSettings) -> None:

@@ -70,7 +70,7 @@ class SqlJobStore:
     ) -> Record:
         def work(tx: Transaction, *, alone: bool = False) -> Record:
             job_keeping.take_turn(tx, project, alone=alone)
-            existing = _find(tx, project, request_id, lock=tx.lock)
+            existing = find_record(tx, project, request_id, lock=tx.lock)
             record = decide(existing, job_keeping.load(tx, project, now, alone=alone))
             if existing is None:
                 row = {**write_job(record.job), "request_id": record.submission.request_id or None}
@@ -89,7 +89,7 @@ class SqlJobStore:
     async def find(self, project: str, request_id: str) -> Record | None:
         if not request_id:
             return None
-        return await self._database.transact(lambda tx: _find(tx, project, request_id))
+        return await self._database.transact(lambda tx: find_record(tx, project, request_id))
 
     async def change(self, job_id: str, decide: Decide, *, durable: bool = True) -> Change | None:
         return await self._database.transact(lambda tx: self._change(tx, job_id, decide), durable=durable)
@@ -331,7 +331,8 @@ def _update(tx: Transaction, before: Job, after: Job) -> None:
     tx.execute(f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in values)} WHERE id = ?", [*values.values(), after.id])
 
 
-def _find(tx: Transaction, project: str, request_id: str, *, lock: str = "") -> Record | None:
+def find_record(tx: Transaction, project: str, request_id: str, *, lock: str = "") -> Record | None:
+    """Return what the request_id made, accepted or not; None if it made nothing."""
     if not request_id:
         return None
     sql = f"SELECT {ALL} FROM jobs JOIN job_requests USING (number) WHERE project = ? AND request_id = ?{lock}"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache
+from typing import Any, Final
 
 from aos.store.sql import Dialect, Transaction
+
+ROWS: Final = 256
+"""Most rows that one statement writes."""
 
 
 def first(tx: Transaction, sql: str, *values: object) -> dict[str, Any] | None:
@@ -49,3 +53,25 @@ def kept(table: str, columns: Collection[str], key: str = "") -> str:
     marks = ", ".join(f":{one}" for one in columns)
     instead = f" ON CONFLICT ({key}) DO UPDATE SET {others}" if key else ""
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}){instead}"  # noqa: S608  # names of ours
+
+
+def insert_all(tx: Transaction, into: str, rows: Sequence[Sequence[object]], behind: str = "") -> list[Any]:
+    """Insert all rows, in their order, in few statements, as each may have to wait for Python's lock; return what they return.
+
+    ``into`` is a table with its columns; ``behind`` comes behind the values. Both are words of ours. Statements have a power of two
+    of rows, so that there are few of them, which stay prepared.
+    """
+    returned: list[Any] = []
+    start = 0
+    while left := len(rows) - start:
+        part = rows[start : start + min(ROWS, 1 << left.bit_length() - 1)]
+        cursor = tx.execute(_insert(into, len(part), len(part[0]), behind), [value for row in part for value in row])
+        if "RETURNING" in behind:
+            returned += cursor.fetchall()
+        start += len(part)
+    return returned
+
+
+@cache
+def _insert(into: str, rows: int, columns: int, behind: str) -> str:
+    return f"INSERT INTO {into} VALUES {slots(rows, columns)}{behind}"  # noqa: S608  # words of ours and marks
