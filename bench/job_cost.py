@@ -163,7 +163,7 @@ async def counting(counts: Counter[str]) -> AsyncGenerator[None]:
 
     count(sqlite.SqliteFile, "transact", "transactions")
     count(sqlite.SqliteFile, "_group", "commits")
-    count(sqlite._Database, "execute", "statements")  # pyright: ignore[reportPrivateUsage]
+    count(sqlite.SqliteTransaction, "execute", "statements")
     count(asyncio.Handle, "_run", "callbacks")
     count(asyncio.to_thread.__globals__["events"], "get_running_loop", "loops looked up")
     count(asyncio.base_events.BaseEventLoop, "create_task", "tasks")
