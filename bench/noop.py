@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aos import loop
 from aos.broker.settings import BrokerSettings
 from aos.client import Client
 from aos.clock import SystemClock
@@ -139,4 +140,4 @@ async def operate(registry: str, dispatcher: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(*sys.argv[2:]) if sys.argv[1] == "services" else operate(*sys.argv[2:]))
+    loop.serve(serve(*sys.argv[2:]) if sys.argv[1] == "services" else operate(*sys.argv[2:]))

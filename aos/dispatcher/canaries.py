@@ -18,8 +18,8 @@ from aos.dispatcher.admission import prompt_bound
 from aos.dispatcher.answers import traced
 from aos.dispatcher.checks import NO_RISK
 from aos.dispatcher.health import Answers, Board, Key, State
+from aos.dispatcher.heard import MESSAGE_CHARS, NOBODYS_FAULT, Heard, reason_of
 from aos.dispatcher.jobs import Job, Submission
-from aos.dispatcher.leases import MESSAGE_CHARS, NOBODYS_FAULT, Heard, reason_of
 from aos.dispatcher.output import Output
 from aos.dispatcher.reviewing import PRIORITY, Case, ReviewRun
 from aos.dispatcher.sessions import Session

@@ -174,8 +174,7 @@ def conclude(results: Sequence[JobResult], *, main: str, exact: bool, wanted: in
     words |= {address(one.receipt): _differs(one) for one in found.dissents}
     words |= {address(one): nothing for one in found.undecided if len(ran) > 1}
     words |= {address(one.one): "It signed two answers." for one in found.contradictions}
-    reason = f"{len(ran)} of {max(wanted, len(ran))} wanted operators ran it, {_agreement(found.standing, steps, exact=exact)}"
-    reason += f"; {there} were there." if there < wanted else "."
+    reason = _counted(len(ran), _agreement(found.standing, steps, exact=exact), wanted=wanted, there=there)
     if main in stands:
         return Conclusion(Verdict.VERDICT_CHECKED, reason, words, tuple(evidence))
     # what was to be the same everywhere and is not is challenged whatever profile an operator states: who states one that nobody
@@ -187,10 +186,17 @@ def conclude(results: Sequence[JobResult], *, main: str, exact: bool, wanted: in
     return Conclusion(verdict, reason, words, tuple(evidence), settled=found.ruling is not Ruling.TIED and not undecided)
 
 
-def alone(result: JobResult, risk: Risk) -> str:
-    """Return what the verdict on a job rests on whose only answer is ``result``, because nobody else is there to check it."""
-    found = conclude([result], main=result.operator, exact=risk.exact, wanted=max(risk.redundancy, 1), there=1)
-    return found.reason
+def alone(risk: Risk) -> str:
+    """Return what the verdict on a job rests on that has one answer, because nobody else is there to check it.
+
+    It is the reason that ``conclude`` gives for one answer, whatever that is: nobody agrees with nobody.
+    """
+    return _counted(1, _agreement([], {}, exact=risk.exact), wanted=max(risk.redundancy, 1), there=1)
+
+
+def _counted(ran: int, agreement: str, *, wanted: int, there: int) -> str:
+    reason = f"{ran} of {max(wanted, ran)} wanted operators ran it, {agreement}"
+    return f"{reason}; {there} were there." if there < wanted else f"{reason}."
 
 
 def _agreement(standing: Sequence[Receipt], steps: Steps, *, exact: bool) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from aos.dispatcher.affinity import Near
@@ -88,18 +89,27 @@ class Placements:
     """The latest placements. What it forgets is not known any more."""
 
     def __init__(self) -> None:
-        self._known = OrderedDict[str, Placement]()
+        self._known = OrderedDict[str, Callable[[], Placement]]()
 
     def note(self, wanted: Wanted, chosen: Candidate, candidates: Sequence[Candidate], near: Near | None = None) -> None:
         """Remember who got the job and why. A later attempt takes an earlier one's place."""
-        self._known[wanted.job_id] = consider(wanted, candidates, chosen, near)
+        seen = partial(consider, wanted, candidates, chosen, near)
+        if len(candidates) > SHOWN:  # what is kept is not to grow with the network
+            seen = partial(_same, seen())
+        # hardly anybody asks: it is put in words only then
+        self._known[wanted.job_id] = seen
         self._known.move_to_end(wanted.job_id)
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
     def get(self, job_id: str) -> Placement | None:
         """Return the job's latest placement, if it is remembered."""
-        return self._known.get(job_id)
+        seen = self._known.get(job_id)
+        return None if seen is None else seen()
+
+
+def _same(placement: Placement) -> Placement:
+    return placement
 
 
 def _waits(placement: Placement) -> str:

@@ -10,11 +10,11 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from aos.dispatcher.answers import check_answer
 from aos.dispatcher.controlled import check_run
-from aos.dispatcher.output import Output, joined
+from aos.dispatcher.output import Output, joined, longer
 from aos.dispatcher.risk import Tag
 from aos.errors import AosError, BadReceipt, Deadline, JobCancelled, OperatorLost
 from aos.picture_order import digest_input, digest_pictures
@@ -185,8 +185,7 @@ def accept(view: View, at: At) -> Move | None:
     """The money is there: the job is a job."""
     if view.job.money is not Money.PENDING:
         return None
-    accepted = replace(view.job, money=Money.HELD, node="", state=State.QUEUED, clock=_tick(view, at))
-    return Move(accepted, (JobEvent(state=State.QUEUED.wire),))
+    return _to(State.QUEUED, view, at, money=Money.HELD, node="")
 
 
 def assign(view: View, at: At, *, operator: str, price: Price) -> Move | None:
@@ -195,15 +194,15 @@ def assign(view: View, at: At, *, operator: str, price: Price) -> Move | None:
     if job.state is not State.QUEUED or job.money is not Money.HELD or job.deadline <= at.now:
         return None
     attempts = job.attempts + 1
-    leased = replace(job, operator=operator, price=price, attempts=attempts, lease=f"{job.id}/{attempts}", node=at.node)
-    return _to(State.ASSIGNED, leased, view, at)
+    lease = f"{job.id}/{attempts}"
+    return _to(State.ASSIGNED, view, at, operator=operator, price=price, attempts=attempts, lease=lease, node=at.node)
 
 
 def start(view: View, at: At, *, lease: str) -> Move | None:
     """The operator began."""
     if view.job.lease != lease or view.job.state is not State.ASSIGNED:
         return None
-    return _to(State.RUNNING, view.job, view, at)
+    return _to(State.RUNNING, view, at)
 
 
 def extend(view: View, at: At, *, lease: str, chunk: Chunk) -> Move | None:
@@ -224,8 +223,12 @@ def complete(
     order: Order,
     attested: Attested | None = None,
     held: Sequence[Chunk] = (),
+    last: Chunk | None = None,
+    before: Output | None = None,
 ) -> Move | None:
-    """The answer is whole; ``order`` is what was asked.
+    """The answer is whole; ``order`` is what was asked, ``last`` the output that came right before and is not in the log yet.
+
+    ``before`` is what the log has, if that is known.
 
     ``attested`` is what its evidence was verified to be, ``held`` the output that waited for that: it goes into the log now.
 
@@ -234,7 +237,13 @@ def complete(
     job = view.job
     if job.lease != lease:
         return None
-    output = joined(held) if held else view.output()
+    output = joined(held) if held else before or view.output()
+    events = [JobEvent(chunk=chunk) for chunk in held]
+    if last is not None:
+        output = longer(output, last)
+        if job.state is State.ASSIGNED:  # it said that it began, too
+            events.append(JobEvent(state=State.RUNNING.wire))
+        events.append(JobEvent(chunk=last))
     check_finish(job, finish, output, order, operator=job.operator, price=job.price or Price(), amount=job.amount)
     used = finish.receipt.usage
     usage = Usage(
@@ -253,8 +262,7 @@ def complete(
         attested=attested,
     )
     add_calls(outcome, order, job.name)
-    ended = _end(State.COMPLETED, outcome, view, at)
-    return replace(ended, events=(*(JobEvent(chunk=chunk) for chunk in held), *ended.events))
+    return _end(State.COMPLETED, outcome, view, at, before=events)
 
 
 def check_finish(job: Job, finish: Finish, output: Output, order: Order, *, operator: str, price: Price, amount: int) -> None:
@@ -307,17 +315,18 @@ def retry(view: View, at: At, *, lease: str, max_attempts: int, error: AosError)
     job = view.job
     if job.lease != lease:
         return None
-    failed = replace(job, failures=job.failures + 1)
-    if failed.failures >= max_attempts:
+    failures = job.failures + 1
+    if failures >= max_attempts:
+        failed = replace(job, failures=failures)
         return fail(replace(view, job=failed), at, lease=lease, error=job_error(error))
-    return _to(State.QUEUED, replace(failed, lease="", node=""), view, at)
+    return _to(State.QUEUED, view, at, failures=failures, lease="", node="")
 
 
 def give_back(view: View, at: At, *, lease: str) -> Move | None:
     """Nobody's fault: the job waits again, and the attempt does not count against it."""
     if view.job.lease != lease or not view.job.state.leased:
         return None
-    return _to(State.QUEUED, replace(view.job, lease="", node=""), view, at)
+    return _to(State.QUEUED, view, at, lease="", node="")
 
 
 def fail(view: View, at: At, *, lease: str, error: JobError) -> Move | None:
@@ -357,12 +366,12 @@ def job_error(error: AosError) -> JobError:
     return JobError(reason=f"ERROR_REASON_{error.reason}", message=error.message, metadata=error.facts)
 
 
-def _to(state: State, job: Job, view: View, at: At) -> Move:
-    moved = replace(job, state=state, clock=_tick(view, at))
+def _to(state: State, view: View, at: At, **changes: Any) -> Move:
+    moved = replace(view.job, state=state, clock=_tick(view, at), **changes)
     return Move(moved, (JobEvent(state=state.wire),))
 
 
-def _end(state: State, outcome: Outcome, view: View, at: At) -> Move:
+def _end(state: State, outcome: Outcome, view: View, at: At, before: Sequence[JobEvent] = ()) -> Move:
     outcome.state = state.wire
     if state is not State.COMPLETED:
         output = view.output()
@@ -372,7 +381,7 @@ def _end(state: State, outcome: Outcome, view: View, at: At) -> Move:
             last = output.run[-1]
             outcome.usage.CopyFrom(Usage(prompt_tokens=last.ff_tokens, completion_tokens=last.sampled_tokens))
     job = replace(view.job, state=state, lease="", node="", ended=at.now, clock=_tick(view, at))
-    return Move(job, (JobEvent(outcome=outcome),), outcome)
+    return Move(job, (*before, JobEvent(outcome=outcome)), outcome)
 
 
 def _tick(view: View, at: At) -> dict[str, int]:

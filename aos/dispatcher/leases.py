@@ -17,38 +17,31 @@ from aos.dispatcher.attesting import verified
 from aos.dispatcher.checks import alone, result_of
 from aos.dispatcher.controlled import Shown
 from aos.dispatcher.files import Files
+from aos.dispatcher.heard import NOBODYS_FAULT, Heard, kept_error, reason_of
 from aos.dispatcher.jobs import At, Job, Move, View
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.meter import Meter
+from aos.dispatcher.output import Output
 from aos.dispatcher.proving import prove
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Change, CheckStore, Leased, More
-from aos.errors import REASONS, AnswerBroken, AosError, BadReceipt, BadSignature, JobNotFound
+from aos.errors import AnswerBroken, AosError, BadReceipt, BadSignature, JobNotFound
 from aos.order import draws
 from aos.v1.attestation_pb2 import Attested
-from aos.v1.dispatcher_pb2 import Draw, JobError, LeaseFailed, LeaseFinished, OperatorMessage, StateRoots
+from aos.v1.dispatcher_pb2 import Draw, LeaseFailed, LeaseFinished, StateRoots
 from aos.v1.errors_pb2 import ErrorReason
 from aos.v1.operator_pb2 import Chunk, Finish
 from aos.verification.receipts import check_signature
 
-MESSAGE_CHARS: Final = 1000
-"""Most characters of an operator's error message that are kept."""
-FACTS: Final = 16
-"""Most entries of an operator's error metadata that are kept."""
 UNKNOWN: Final = 4
 """Most events of a lease that are kept and not known to be."""
 SHORT_BYTES: Final = 4096
 """Traces up to this size, 30 steps or so, are hashed at once."""
+START_SECONDS: Final = 0.05
+"""Output that comes so soon behind the word that the operator began is one write with it."""
 AGAIN_SECONDS: Final = 1.0
 """After a failure of the store, how long until the next try."""
-NOBODYS_FAULT: Final = frozenset({"SHUTTING_DOWN", "DEADLINE", "QUEUE_FULL", "JOB_CANCELLED"})
-"""Failures that say nothing of whether the operator works."""
-
 log = logging.getLogger(__name__)
-
-
-Heard = Chunk | LeaseFinished | LeaseFailed | None
-"""What an operator says of a lease; None: it began."""
 
 
 class End(enum.Enum):
@@ -69,38 +62,8 @@ class Said:
     what: Heard | AosError
     """None: it began. An AosError: what it said cannot be."""
     seen: Mapping[str, int]
-
-
-def read(message: OperatorMessage) -> list[tuple[str, Heard]]:
-    """Return which leases an operator speaks of, and what it says of each."""
-    match message.WhichOneof("message"):
-        case "started":
-            return [(message.started.lease, None)]
-        case "chunk":
-            return [(message.chunk.lease, message.chunk.chunk)]
-        case "chunks":
-            return [(one.lease, one.chunk) for one in message.chunks.chunks]
-        case "finished":
-            return [(message.finished.lease, message.finished)]
-        case "failed":
-            return [(message.failed.lease, message.failed)]
-        case _:
-            return []
-
-
-def counts(message: OperatorMessage) -> Mapping[str, int]:
-    """Return the clock that an operator's message carries."""
-    match message.WhichOneof("message"):
-        case "heartbeat":
-            return message.heartbeat.clock.counts
-        case "started":
-            return message.started.clock.counts
-        case "claimed":
-            return message.claimed.clock.counts
-        case "finished":
-            return message.finished.finish.receipt.clock.counts
-        case _:
-            return {}
+    last: Chunk | None = None
+    """Output that came right before the end, and is written with it."""
 
 
 class LeaseRun:
@@ -138,6 +101,8 @@ class LeaseRun:
         """Seconds until the first output; None: there was none yet."""
         self._last = self.began_at
         """The sequence of the last output that is known to be kept."""
+        self._before: Output | None = leased.output
+        """The answer as the log has it; None once something was written behind it."""
         self._doubtful = False
         """Whether a write failed, so that it may have been kept or not."""
         self._given = clock.now()
@@ -149,6 +114,8 @@ class LeaseRun:
         self._closed = False
         self._meter = Meter(self.job, self._order, leased.output)
         self._shown = Shown(self.job.model, leased.output) if self.job.controlled else None
+        self._said_first = False
+        """Whether the operator said anything: that it began says nothing new after that."""
         self._began = 0
         """The operator's own count when it began."""
         self._running = False
@@ -175,15 +142,25 @@ class LeaseRun:
             except (BadReceipt, AnswerBroken) as error:
                 said = Said(error, seen)
         elif what is None:
-            self._began = max(self._began, seen.get(self.operator, 0))
+            self._begin(said)
+            return
         elif isinstance(what, LeaseFinished) and self._shown is not None:
             try:
                 self._shown.check_end()
             except AnswerBroken as error:
                 said = Said(error, seen)
+        self._said_first = True
         self.said_last = isinstance(said.what, LeaseFinished | LeaseFailed)
         self._closed = not isinstance(said.what, Chunk | None)
         self._put(said)
+
+    def _begin(self, said: Said) -> None:
+        self._began = max(self._began, said.seen.get(self.operator, 0))
+        if not self._said_first:
+            self._said_first = True
+            self._unwritten.append(said)
+            # its first output says so, too
+            asyncio.get_running_loop().call_later(START_SECONDS, self._news.set)
 
     def end(self, how: End) -> None:
         """Let the lease end, behind what was heard."""
@@ -198,6 +175,8 @@ class LeaseRun:
         """Write until the lease is over; return what ended it here, None if that was something else."""
         while True:
             await self._news.wait()
+            if not self._closed:
+                await self._log.turn()
             self._news.clear()
             while self._unwritten:
                 item = self._next()
@@ -231,7 +210,20 @@ class LeaseRun:
             whole.tokens.extend(more.what.tokens)
             whole.logprobs.extend(more.what.logprobs)
             self._unwritten.popleft()
-        return Said(whole, item.seen)
+        return self._with_end(Said(whole, item.seen))
+
+    def _with_end(self, said: Said) -> Said:
+        """Return the end, if it waits behind this output, and the output with it: one write for both.
+
+        Only one that is looked at in no time: nobody is to wait for text while a long trace is hashed, or a proof is checked.
+        """
+        end = self._unwritten[0] if self._unwritten and self._proves is None and self.job.job_type != jobs.TEE else None
+        if not (isinstance(end, Said) and isinstance(end.what, LeaseFinished) and isinstance(said.what, Chunk)):
+            return said
+        if end.what.finish.trace.ByteSize() > SHORT_BYTES or self._doubtful or said.what.pictures:
+            return said
+        self._unwritten.popleft()
+        return Said(end.what, end.seen, said.what)
 
     def _more_waits(self) -> bool:
         """Say whether output waits that is written as soon as it can be."""
@@ -252,7 +244,7 @@ class LeaseRun:
             case Chunk() as chunk:
                 return await self._extend(chunk, at)
             case LeaseFinished() as finished:
-                return await self._finish(finished, at), True
+                return await self._finish(finished, at, item.last), True
             case LeaseFailed() as failed:
                 return await self._fail(failed, at), True
             case AosError() as error:
@@ -266,6 +258,7 @@ class LeaseRun:
         if self.job.job_type == jobs.TEE:  # nobody sees it before it is verified
             self._held.append(kept)
             return None, False
+        self._before = None
         if self._doubtful and await self._was_kept(kept):
             return None, False
         if self._running and (sequence := await self._log.extend(More(self.job.id, self.id, kept))):
@@ -287,7 +280,18 @@ class LeaseRun:
         self._log.look([self.job.id])
         return found > 0
 
-    async def _finish(self, finished: LeaseFinished, at: At) -> Change | None:
+    async def _finish(self, finished: LeaseFinished, at: At, last: Chunk | None) -> Change | None:
+        try:
+            return await self._finished(finished, at, last)
+        except BadReceipt as error:
+            if last is not None:  # whoever has the job next goes on behind it
+                change, over = await self._extend(last, at)
+                if over:
+                    return change
+            return await self._retry(error, at)
+
+    async def _finished(self, finished: LeaseFinished, at: At, last: Chunk | None) -> Change | None:
+        """Return what the answer's end changed. Raises BadReceipt for one that cannot be."""
         try:
             roots = await _looked_at(finished.finish, embeds=not draws(self._order))
             await prove(
@@ -303,29 +307,36 @@ class LeaseRun:
             tee = self._settings.tee
             self._attested = await verified(finished, self.job, policy=tee, checks=self._checks, clock=self._clock)
             nobody = not self._checkable(self.job)
-            return await self._log.change(self.job.id, lambda view: self._completed(view, at, finished, roots, nobody=nobody))
+            return await self._log.change(self.job.id, lambda view: self._completed(view, at, finished, roots, last, nobody=nobody))
         except BadSignature as error:
-            return await self._retry(BadReceipt(self.job.name, "signature", error.message), at)
-        except BadReceipt as error:
-            return await self._retry(error, at)
+            raise BadReceipt(self.job.name, "signature", error.message) from error
 
     def _completed(
-        self, view: View, at: At, finished: LeaseFinished, roots: StateRoots | BadReceipt | None, *, nobody: bool
+        self,
+        view: View,
+        at: At,
+        finished: LeaseFinished,
+        roots: StateRoots | BadReceipt | None,
+        last: Chunk | None,
+        *,
+        nobody: bool,
     ) -> Move | None:
         finish, attested, held = finished.finish, self._attested, self._held
-        move = jobs.complete(view, at, lease=self.id, finish=finish, order=self._order, attested=attested, held=held)
+        move = jobs.complete(
+            view, at, lease=self.id, finish=finish, order=self._order, attested=attested, held=held, last=last, before=self._before
+        )
         if move is None or move.outcome is None:
             return move
         if isinstance(roots, BadReceipt):  # what contradicts the job was said first
             raise roots
         result = result_of(finished, move.outcome.text, risk=self._risk, now=at.now, roots=roots)
-        unchecked = alone(result, self._risk) if nobody else ""
+        unchecked = alone(self._risk) if nobody else ""
         trace = finished.finish.trace if finished.finish.HasField("trace") else None
         attestation = finished.attestation if finished.HasField("attestation") else None
         return replace(move, result=result, trace=trace, unchecked=unchecked, attestation=attestation)
 
     async def _fail(self, failed: LeaseFailed, at: At) -> Change | None:
-        error = _clean(failed.error)
+        error = kept_error(failed.error)
         if failed.retryable and error.reason == ErrorReason.ERROR_REASON_SHUTTING_DOWN:
             return await self._end(End.GIVEN_BACK)
         if failed.retryable:
@@ -360,19 +371,3 @@ async def _looked_at(finish: Finish, *, embeds: bool) -> StateRoots | BadReceipt
     if finish.trace.ByteSize() <= SHORT_BYTES:
         return traced(finish, embeds=embeds)
     return await asyncio.to_thread(traced, finish, embeds=embeds)
-
-
-def reason_of(error: JobError) -> str:
-    """Return the reason's name as AosError has it; empty for one that there is not."""
-    return ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_") if error.reason in ErrorReason.values() else ""
-
-
-def _clean(error: JobError) -> JobError:
-    """Return what may be kept of an operator's error: a reason that there is, and not too much text."""
-    known = reason_of(error) in REASONS
-    kept = sorted(error.metadata.items())[:FACTS]
-    return JobError(
-        reason=error.reason if known else ErrorReason.ERROR_REASON_ENGINE_FAILED,
-        message=error.message[:MESSAGE_CHARS] or "The operator gave no reason.",
-        metadata={key[:MESSAGE_CHARS]: value[:MESSAGE_CHARS] for key, value in kept},
-    )

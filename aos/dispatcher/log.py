@@ -64,13 +64,17 @@ class EventLog:
         self._watchers: dict[str, set[_Watcher]] = {}
         self._growing: list[tuple[More, asyncio.Future[int]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._writing = 0
+        """Changes that are being written."""
+        self._written = asyncio.Event()
+        """Set when one of them is."""
         self._closed = False
         self.unsure = False
         """Whether the store failed, so that what it kept is not known, nor was it told."""
 
     async def change(self, job_id: str, decide: Decide, *, durable: bool = True) -> Change | None:
         """Return the change once it is kept; None if ``decide`` made no move. Raises JobNotFound and what it raises."""
-        with self._doubting():
+        with self._doubting(), self._counting():
             change = await self.store.change(job_id, decide, durable=durable)
         self._tell(job_id, change)
         return change
@@ -121,6 +125,24 @@ class EventLog:
             if len(growing) >= CROWD:
                 await asyncio.sleep(len(growing) * EVENT_SECONDS)
         self._writer = None
+
+    async def turn(self) -> None:
+        """Wait, if a crowd of changes is being written, until one of them is.
+
+        Who has output would wait for them anyway; what comes meanwhile is one change with it.
+        """
+        if self._writing >= CROWD:
+            await self._written.wait()
+
+    @contextmanager
+    def _counting(self) -> Generator[None]:
+        self._writing += 1
+        try:
+            yield
+        finally:
+            self._writing -= 1
+            written, self._written = self._written, asyncio.Event()
+            written.set()
 
     @contextmanager
     def _doubting(self) -> Generator[None]:

@@ -22,6 +22,13 @@ class Output:
     """The steps of a controlled answer; its text and tokens, those of its first branch, come behind the last."""
 
 
+def longer(output: Output, chunk: Chunk) -> Output:
+    """Return the answer with a chunk behind it."""
+    run = [*output.run, chunk.run] if chunk.HasField("run") else output.run
+    embeddings, pictures = [*output.embeddings, *chunk.embeddings], [*output.pictures, *chunk.pictures]
+    return Output(output.text + chunk.text, [*output.tokens, *chunk.tokens], embeddings, pictures, run)
+
+
 def joined(chunks: Iterable[Chunk]) -> Output:
     """Return the whole answer that the chunks make."""
     texts: list[str] = []

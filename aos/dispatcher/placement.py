@@ -180,6 +180,8 @@ def choose(wanted: Wanted, candidates: Iterable[Candidate], near: Near | None = 
     is silent, gets it only if no other fits, however busy the others are.
     """
     free = _free(wanted, candidates)
+    if len(free) == 1:
+        return free[0]
     drawn = _drawn(free, near)
     return drawn or min(free, key=lambda one: _preference(wanted, one), default=None)
 

@@ -24,8 +24,9 @@ from aos.dispatcher.files import Files
 from aos.dispatcher.handing import lease_of, wanted_of
 from aos.dispatcher.handshake import NONCE_BYTES, answer, greet, reread
 from aos.dispatcher.health import Board
+from aos.dispatcher.heard import counts, read
 from aos.dispatcher.jobs import At, State
-from aos.dispatcher.leases import AGAIN_SECONDS, End, LeaseRun, counts, read
+from aos.dispatcher.leases import AGAIN_SECONDS, End, LeaseRun
 from aos.dispatcher.log import EventLog
 from aos.dispatcher.outcomes import Known
 from aos.dispatcher.placement import Candidate, Wanted, explain

@@ -10,7 +10,7 @@ from typing import Final
 
 from aos.dispatcher.checks import Risk, sent_tag
 from aos.dispatcher.files import named_pictures
-from aos.dispatcher.leases import Heard
+from aos.dispatcher.heard import Heard
 from aos.dispatcher.meter import Meter
 from aos.dispatcher.output import Output
 from aos.dispatcher.store import Row

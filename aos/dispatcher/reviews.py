@@ -32,8 +32,9 @@ from aos.dispatcher.checks import (
     sent_tag,
 )
 from aos.dispatcher.files import Files
+from aos.dispatcher.heard import MESSAGE_CHARS, Heard
 from aos.dispatcher.jobs import Job
-from aos.dispatcher.leases import AGAIN_SECONDS, MESSAGE_CHARS, Heard
+from aos.dispatcher.leases import AGAIN_SECONDS
 from aos.dispatcher.lottery import Evidence, Ticket, sampled
 from aos.dispatcher.node_store import NodeStore
 from aos.dispatcher.proving import prove

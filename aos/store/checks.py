@@ -25,7 +25,9 @@ _WANTED: Final = "(risk_width > 0 OR redundancy > 1)"
 _CHECK: Final = f"""INSERT INTO job_checks
     SELECT number, risk_position, risk_tag, risk_width, {READY} FROM job_risk WHERE number = ? AND {_WANTED}
     ON CONFLICT DO NOTHING"""  # noqa: S608
-_ALONE: Final = f"UPDATE job_risk SET verdict = ?, verdict_reason = CASE WHEN ? OR {_WANTED} THEN ? ELSE '' END WHERE number = ?"  # noqa: S608
+_AWAITED: Final = "EXISTS (SELECT 1 FROM job_checks WHERE job_checks.number = job_risk.number)"
+_ALONE: Final = f"""UPDATE job_risk SET verdict = ?, verdict_reason = CASE WHEN {_WANTED} OR {_AWAITED} THEN ? ELSE '' END
+    WHERE number = ? RETURNING {_AWAITED}"""  # noqa: S608
 
 
 def admitted(tx: Transaction, number: int, record: Record) -> None:
@@ -87,8 +89,9 @@ def _completed(tx: Transaction, number: int, unchecked: str) -> None:
         tx.execute(_CHECK, [number])
         tx.execute("UPDATE job_risk SET verdict = ? WHERE number = ?", [int(Verdict.VERDICT_UNCHECKED), number])
         return
-    waited = tx.execute("DELETE FROM job_checks WHERE number = ?", [number]).rowcount > 0
-    tx.execute(_ALONE, [int(Verdict.VERDICT_UNCHECKED), waited, unchecked, number])
+    row = tx.execute(_ALONE, [int(Verdict.VERDICT_UNCHECKED), unchecked, number]).fetchone()
+    if row is None or row[0]:  # checks wait for it
+        tx.execute("DELETE FROM job_checks WHERE number = ?", [number])
 
 
 _PLACING: Final = """SELECT owner, job_risk.enduser AS enduser, own_tag, tag, remaining, clean FROM job_risk
@@ -167,15 +170,22 @@ def risk_of(tx: Transaction, number: int) -> Risk:
     return Risk() if row is None else read_risk(row)
 
 
-def keep_result(tx: Transaction, number: int, result: JobResult) -> None:
+def keep_result(tx: Transaction, number: int, job_id: str, result: JobResult) -> None:
     """Add a result to those of the job; beyond the most that are kept, none is."""
-    place = tx.execute("SELECT count(*) FROM job_results WHERE number = ?", [number]).fetchone()[0] + 1
-    if place > (RESULTS if result.HasField("receipt") else FAILURES):
+    # hardly any job has more than the one that ended it
+    if not result.review and _keep_at(tx, number, job_id, 1, result):
         return
-    job = tx.execute("SELECT id FROM jobs WHERE number = ?", [number]).fetchone()[0]
-    named = JobResult(name=f"jobs/{job}/results/{place}")
+    place = tx.execute("SELECT count(*) FROM job_results WHERE number = ?", [number]).fetchone()[0] + 1
+    if place <= (RESULTS if result.HasField("receipt") else FAILURES):
+        _keep_at(tx, number, job_id, place, result)
+
+
+def _keep_at(tx: Transaction, number: int, job_id: str, place: int, result: JobResult) -> bool:
+    """Keep the result in this place, counted from 1; False if another is there."""
+    named = JobResult(name=f"jobs/{job_id}/results/{place}")
     named.MergeFrom(result)
-    tx.execute("INSERT INTO job_results VALUES (?, ?, ?)", [number, place, named.SerializeToString()])
+    sql = "INSERT INTO job_results VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+    return tx.execute(sql, [number, place, named.SerializeToString()]).rowcount > 0
 
 
 class SqlCheckStore:
@@ -207,7 +217,7 @@ class SqlCheckStore:
     async def keep(self, job_id: str, result: JobResult) -> None:
         def work(tx: Transaction) -> None:
             if (number := _number(tx, job_id, lock=tx.lock)) is not None:
-                keep_result(tx, number, result)
+                keep_result(tx, number, job_id, result)
 
         await self._database.transact(work)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
@@ -39,6 +39,17 @@ def _time(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
+_CLOCK: Final = json.JSONEncoder(sort_keys=True).encode
+
+
+def _ended(micros: int | None) -> datetime | None:
+    return None if micros is None else _time(micros)
+
+
+def _price(written: bytes | None) -> Price | None:
+    return None if written is None else Price.FromString(written)
+
+
 _VALUES: Final = attrgetter(*_FIELDS)
 _WRITTEN: Final[dict[str, Callable[[Any], Any]]] = {
     "amount": str,
@@ -49,10 +60,26 @@ _WRITTEN: Final[dict[str, Callable[[Any], Any]]] = {
     "controlled": int,
     "waits": int,
     "price": lambda price: None if price is None else price.SerializeToString(),
-    "clock": lambda clock: json.dumps(dict(clock), sort_keys=True),
+    "clock": lambda clock: _CLOCK(dict(clock)),
     "ended": lambda ended: None if ended is None else micros(ended),
 }
 """How what no column can hold is written."""
+_READ: Final[list[tuple[int, Callable[[Any], Any]]]] = [
+    (_FIELDS.index(name), read)
+    for name, read in {
+        "amount": int,
+        "created": _time,
+        "deadline": _time,
+        "money": {int(one): one for one in Money}.__getitem__,
+        "state": {int(one): one for one in State}.__getitem__,
+        "price": _price,
+        "clock": json.loads,
+        "ended": _ended,
+        "waits": bool,
+        "controlled": bool,
+    }.items()
+]
+"""How it is read, by its place."""
 
 
 def write_job(job: Job) -> dict[str, Any]:
@@ -67,15 +94,15 @@ def write_changes(before: Job, after: Job) -> dict[str, Any]:
 
 
 def read_job(row: Mapping[str, Any]) -> Job:
-    values: dict[str, Any] = {name: row[name] for name in _FIELDS}
-    values["amount"], values["controlled"] = int(row["amount"]), bool(row["controlled"])
-    values["created"], values["deadline"] = _time(row["created"]), _time(row["deadline"])
-    values["money"], values["state"] = Money(row["money"]), State(row["state"])
-    values["price"] = None if row["price"] is None else Price.FromString(row["price"])
-    values["clock"] = json.loads(row["clock"])
-    values["waits"] = bool(row["waits"])
-    values["ended"] = None if row["ended"] is None else _time(row["ended"])
-    return Job(**values)
+    return job_of([row[name] for name in _FIELDS])
+
+
+def job_of(values: Sequence[Any]) -> Job:
+    """Return the job of a row that has the columns ``JOB``, in their order."""
+    read = list(values)
+    for at, value in _READ:
+        read[at] = value(read[at])
+    return Job(*read)
 
 
 def write_submission(submission: Submission) -> dict[str, Any]:

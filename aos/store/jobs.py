@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from aos.dispatcher import news
@@ -22,6 +23,7 @@ from aos.store.job_rows import (
     ALL,
     ASKED,
     JOB,
+    job_of,
     micros,
     read_event,
     read_job,
@@ -41,6 +43,10 @@ from aos.v1.dispatcher_pb2 import JobEvent
 from aos.v1.operator_pb2 import Trace
 from aos.v1.types_pb2 import Order
 
+CHANGES: Final = 256
+"""Most statements that change a job which are kept as text: more than there are kinds of moves."""
+EVENTS: Final = 8
+"""Statements that add up to so many events are kept as text."""
 _UNENDED: Final = f"state < {int(State.COMPLETED)}"
 _ACCEPTED: Final = f"money > {int(Money.PENDING)}"
 _PENDING: Final = f"money = {int(Money.PENDING)}"
@@ -106,27 +112,27 @@ class SqlJobStore:
 
     async def lease(self, job_id: str, decide: Decide) -> Leased | None:
         def work(tx: Transaction) -> Leased | None:
-            if (row := _locked(tx, job_id, tx.skip)) is None:
+            if (found := _locked(tx, job_id, tx.skip)) is None:
                 _row(tx, "SELECT number FROM jobs WHERE id = ?", job_id)
                 return None  # another dispatcher is about to have it
-            change = self._move(tx, row, decide)
+            number, job = found
+            change = self._move(tx, number, job, decide)
             if change is None:
                 return None
-            found = next(tx.query(f"{_ASKED} WHERE number = ?", [row["number"]]))
+            asked = next(tx.query(f"{_ASKED} WHERE number = ?", [number]))
             # nothing was said of a job that nobody has had before
-            output = _output(tx, row["number"]) if change.job.attempts > 1 else Output("", [])
-            return Leased(change, read_submission(found), output, checks.read_risk(found))
+            output = _output(tx, number) if change.job.attempts > 1 else Output("", [])
+            return Leased(change, read_submission(asked), output, checks.read_risk(asked))
 
         return await self._database.transact(work, durable=False)
 
     def _change(self, tx: Transaction, job_id: str, decide: Decide) -> Change | None:
-        row = _locked(tx, job_id, tx.lock)
-        if row is None:
+        found = _locked(tx, job_id, tx.lock)
+        if found is None:
             raise JobNotFound(f"jobs/{job_id}")
-        return self._move(tx, row, decide)
+        return self._move(tx, *found, decide)
 
-    def _move(self, tx: Transaction, row: dict[str, Any], decide: Decide) -> Change | None:
-        number, job = row["number"], read_job(row)
+    def _move(self, tx: Transaction, number: int, job: Job, decide: Decide) -> Change | None:
         count = self._clock.count(tx)
         move = decide(View(job, count, lambda: _output(tx, number), lambda: self._clock.known(tx)))
         if move is None:
@@ -135,7 +141,7 @@ class SqlJobStore:
             _update(tx, job, move.job)
         checks.moved(tx, number, job, move, self._risk)
         if move.result is not None:
-            checks.keep_result(tx, number, move.result)
+            checks.keep_result(tx, number, job.id, move.result)
         if move.outcome is not None:
             _insert(tx, "job_outcomes", {"number": number, "outcome": move.outcome.SerializeToString()})
             job_keeping.note_usage(tx, move.job, move.outcome)
@@ -143,10 +149,10 @@ class SqlJobStore:
             job_traces.keep(tx, number, move.trace)
         if move.attestation is not None:
             job_attestations.keep(tx, number, move.attestation)
-        kept = [tx.execute(_EVENT, [number, number, *write_event(event).values()]) for event in move.events]
+        kept = _add_events(tx, number, move.events)
         if move.job.clock.get(self._node, 0) > count:
             self._clock.ticked(tx, move.job.clock)
-        numbered = [_numbered(cursor.fetchone()[0], event) for cursor, event in zip(kept, move.events, strict=True)]
+        numbered = [_numbered(sequence, event) for sequence, event in zip(kept(), move.events, strict=True)]
         if numbered and not self._alone():
             tx.notify(news.CHANNEL, news.moved(self._node, job.id, move.job.state, numbered[-1].sequence))
         return Change(move.job, tuple(numbered))
@@ -305,9 +311,28 @@ def _row(tx: Transaction, sql: str, job_id: str, *, project: str | None = None) 
     raise JobNotFound(f"jobs/{job_id}")
 
 
-def _locked(tx: Transaction, job_id: str, lock: str) -> dict[str, Any] | None:
-    """Return the job's moving part, locked; None if it is not there, or passed over."""
-    return next(tx.query(f"{_MOVING}{lock}", [job_id]), None)
+def _locked(tx: Transaction, job_id: str, lock: str) -> tuple[int, Job] | None:
+    """Return the job's number and moving part, locked; None if it is not there, or passed over."""
+    row = tx.execute(f"{_MOVING}{lock}", [job_id]).fetchone()
+    return None if row is None else (row[0], job_of(row[1:]))
+
+
+def _add_events(tx: Transaction, number: int, events: Sequence[JobEvent]) -> Callable[[], list[int]]:
+    """Add events to a job's log; return what tells their sequences, to be asked once all else is sent."""
+    written = [(number, *write_event(event).values()) for event in events]
+    if tx.dialect is Dialect.SQLITE and written:
+        values = [value for row in written for value in row]
+        cursor = tx.execute(_events(len(written)), [number, *values])
+        return lambda: sorted(sequence for (sequence,) in cursor.fetchall())
+    cursors = [tx.execute(_EVENT, [number, *row]) for row in written]
+    return lambda: [cursor.fetchone()[0] for cursor in cursors]
+
+
+@lru_cache(maxsize=EVENTS)
+def _events(count: int) -> str:
+    rows = " UNION ALL ".join(f"SELECT ?, behind + {place}, ?, ? FROM last" for place in range(1, count + 1))
+    return f"""WITH last AS (SELECT coalesce(max(sequence), 0) AS behind FROM job_events WHERE number = ?)
+        INSERT INTO job_events (number, sequence, state, chunk) {rows} RETURNING sequence"""
 
 
 def _numbered(sequence: int, event: JobEvent) -> JobEvent:
@@ -328,7 +353,12 @@ def _insert(tx: Transaction, table: str, row: dict[str, Any], returning: str = "
 
 def _update(tx: Transaction, before: Job, after: Job) -> None:
     values = write_changes(before, after)
-    tx.execute(f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in values)} WHERE id = ?", [*values.values(), after.id])
+    tx.execute(_set(tuple(values)), [*values.values(), after.id])
+
+
+@lru_cache(maxsize=CHANGES)
+def _set(names: tuple[str, ...]) -> str:
+    return f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"
 
 
 def find_record(tx: Transaction, project: str, request_id: str, *, lock: str = "") -> Record | None:

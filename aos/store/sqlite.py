@@ -50,6 +50,26 @@ class SqliteTransaction(Database):
         super().__init__(connection)
         self.notes: list[tuple[str, str]] = []
         """What to tell once the commit is made."""
+        self.remembered: dict[object, Any] = {}
+        """What a transaction leaves for later ones, until another connection has written to the file. It is there though the
+        transaction may be undone: only for what may run ahead of the file."""
+        self.last: dict[object, Callable[[], object]] = {}
+        """What is still to be written before the commit, by what it is of: once, for all that share the commit. It is written
+        though the transaction that asked may be undone."""
+        self._version = 0
+
+    def look(self) -> None:
+        """Forget what is remembered if another connection has written to the file. To be called when a transaction has begun."""
+        version = self.conn.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version:
+            self._version = version
+            self.remembered.clear()
+
+    def write_last(self) -> None:
+        """Write what is still to be written."""
+        last, self.last = self.last, {}
+        for write in last.values():
+            write()
 
     def execute(self, sql: str, parameters: Parameters | None = None) -> sqlite3.Cursor:
         return self.conn.execute(sql, () if parameters is None else parameters)  # pyright: ignore[reportArgumentType]  # a mapping does
@@ -188,7 +208,10 @@ def _immediately(db: SqliteTransaction) -> Generator[None]:
     """
     db.execute("BEGIN IMMEDIATE")
     try:
+        db.last.clear()  # of one that was undone
+        db.look()
         yield
+        db.write_last()
         db.execute("COMMIT")
     except BaseException:
         if db.conn.in_transaction:  # some errors have undone it already

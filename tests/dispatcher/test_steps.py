@@ -213,4 +213,4 @@ class TestNobodyToCheck:
         result = pb.JobResult(operator="0x" + "00" * 20, receipt=receipt(0))
         found = conclude([result], main=result.operator, exact=True, wanted=4, there=1)
 
-        assert alone(result, Risk(redundancy=4, exact=True)) == found.reason
+        assert alone(Risk(redundancy=4, exact=True)) == found.reason

@@ -233,6 +233,18 @@ class TestReopen:
             assert [(await store.standing(one.job.id, project=None)).clock["1"] for one in (first, second)] == [8, 9]
 
 
+class TestTwoOfOneName:
+    async def test_neither_counts_twice(self, tmp_path):
+        """A process that another has taken its name from, in the same file, goes on from where that one is."""
+        async with opened(tmp_path / "jobs.db") as one, opened(tmp_path / "jobs.db") as other:
+            await one.migrate("jobs")
+            stores = SqlJobStore(one, node="1"), SqlJobStore(other, node="1")
+            records = [await kept(stores[number % 2], number) for number in range(4)]
+
+            counts = [(await stores[0].standing(record.job.id, project=None)).clock["1"] for record in records]
+        assert counts == [1, 2, 3, 4]
+
+
 class TestEventsBehind:
     async def test_of_its_project_only(self, store):
         """The events of a job are shown to its project, and to who may see all; to another it is none, nor is one not accepted."""

@@ -140,6 +140,61 @@ class TestCallers:
         assert await asyncio.gather(asyncio.to_thread(elsewhere), numbers(file)) == [[1], [1]]
 
 
+class TestLast:
+    async def test_once(self, file):
+        """What transactions of one commit leave to be written last is written once, as the last of them said."""
+        await together(file, *(partial(file.transact, last(number)) for number in (1, 2, 3)))
+
+        assert await numbers(file) == [3]
+
+    async def test_beside_one_that_is_undone(self, file):
+        """It is written though another transaction that shares the commit is undone."""
+
+        def spoilt(db: Database) -> None:
+            add(9)(db)
+            raise KeyError
+
+        await together(file, lambda: file.transact(last(1)), lambda: file.transact(spoilt))
+
+        assert await numbers(file) == [1]
+
+    async def test_forgotten_with_its_own(self, file):
+        """Nothing is written for a transaction that was undone alone, nor by the next one."""
+
+        def spoilt(db) -> None:
+            last(9)(db)
+            add(9)(db)
+            raise KeyError
+
+        with pytest.raises(KeyError):
+            await file.transact(spoilt)
+        await file.transact(add(1))
+
+        assert await numbers(file) == [1]
+
+
+def last(number: int):
+    """Leave a number to be written last."""
+
+    def work(db) -> None:
+        db.last["number"] = partial(add(number), db)
+
+    return work
+
+
+class TestRemembered:
+    async def test_until_another_writes(self, file, tmp_path):
+        """What a transaction remembers is there for later ones, whatever they write, until somebody else writes to the file."""
+        await file.transact(lambda db: db.remembered.update(one=1))
+        await file.transact(add(1))
+        assert await file.transact(lambda db: dict(db.remembered)) == {"one": 1}
+
+        with closing(sqlite3.connect(tmp_path / "aos.db")) as other, other:
+            other.execute("INSERT INTO kept VALUES (2)")
+
+        assert await file.transact(lambda db: dict(db.remembered)) == {}
+
+
 class TestOthers:
     async def test_who_writes_after_reading(self, file, tmp_path):
         """Waits for another process that has the lock just then, and is not refused."""
