@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from typing import Any, Final
 
 from aos.canonical import EXACT, canonical
@@ -280,7 +281,7 @@ def digest_order(order: Order) -> bytes:
 
 def digest_tokens(tokens: list[int]) -> bytes:
     """Return the SHA-256 of token ids, each 4 bytes big-endian."""
-    return hashlib.sha256(b"".join(token.to_bytes(4, "big") for token in tokens)).digest()
+    return hashlib.sha256(struct.pack(f">{len(tokens)}I", *tokens)).digest()
 
 
 def cost(price: Price, *, prompt_tokens: int, completion_tokens: int) -> int:

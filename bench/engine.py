@@ -20,6 +20,7 @@ from pathlib import Path
 import llama_cpp as c
 import numpy as np
 
+from aos import loop
 from aos.operator.engine import Engine
 from aos.operator.llama import LlamaModel, load
 from aos.order import with_defaults
@@ -90,7 +91,7 @@ def main() -> None:
                 for _ in range(given.rounds):
                     bare.append(limit(model, requests))
                     model.clear()
-                    engine.append(asyncio.run(ours(model, requests)))
+                    engine.append(loop.serve(ours(model, requests)))
                 at_most, we = statistics.median(bare), statistics.median(engine)
                 print(f"{name:>5}  {requests:7}  {at_most:15.0f}  {we:16.0f}  {we / at_most:5.2f}", flush=True)
             model.close()

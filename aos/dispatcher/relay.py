@@ -34,7 +34,7 @@ from aos.dispatcher.projects import new_token
 from aos.dispatcher.queue import Queue
 from aos.dispatcher.reviews import Reviews
 from aos.dispatcher.runs import Runs
-from aos.dispatcher.sessions import Session, opened
+from aos.dispatcher.sessions import Session, each, opened
 from aos.dispatcher.settings import DispatcherSettings
 from aos.dispatcher.store import Change, CheckStore, Leased, Waiting
 from aos.dispatcher.unroutable import Unroutable
@@ -188,11 +188,12 @@ class Relay:
 
     async def _read(self, session: Session, stream: AsyncIterator[OperatorMessage]) -> None:
         try:
-            async for message in stream:
-                if message.HasField("offers"):
-                    await self._change(session, message.offers)
-                else:
-                    self._hear(session, message)
+            async for told in stream:
+                for message in each(told):
+                    if message.HasField("offers"):
+                        await self._change(session, message.offers)
+                    else:
+                        self._hear(session, message)
         except AosError:
             raise
         except Exception as error:  # the connection broke
@@ -215,7 +216,7 @@ class Relay:
         self._changed.set()
 
     def _hear(self, session: Session, message: OperatorMessage) -> None:
-        if message.WhichOneof("message") in (None, "hello"):
+        if message.WhichOneof("message") in (None, "hello", "several"):
             raise InvalidField("message", "is not one that comes after the hello", value=message.WhichOneof("message"))
         if went_back := session.went_back(message):
             evidence = clock_evidence(session.operator, job="", before=session.count, after=went_back[0])

@@ -11,11 +11,15 @@ from typing import Final
 from aos.dispatcher.health import Board, Key, State
 from aos.dispatcher.placement import Candidate
 from aos.dispatcher.settings import DispatcherSettings
+from aos.errors import InvalidField
 from aos.v1.dispatcher_pb2 import CancelLease, DispatcherMessage, DrawAsked, Lease, OperatorMessage, Welcome
 from aos.v1.registry_pb2 import Offer, OperatorInfo
 
 UNSENT: Final = 1024
 """Most messages that wait for an operator that does not read; then its stream is ended."""
+
+SEVERAL: Final = 1024
+"""Most messages that an operator may send in one."""
 
 
 class Session:
@@ -142,7 +146,7 @@ class Session:
         return {self.operator: self.count} if self.count else {}
 
     def welcome(self, heartbeat_seconds: float) -> None:
-        self._send(DispatcherMessage(welcome=Welcome(heartbeat_seconds=heartbeat_seconds, token=self.token)))
+        self._send(DispatcherMessage(welcome=Welcome(heartbeat_seconds=heartbeat_seconds, takes_several=True, token=self.token)))
 
     def give(self, lease: Lease) -> None:
         self._send(DispatcherMessage(lease=lease))
@@ -200,6 +204,16 @@ def opened(
         tee=known.HasField("attested"),
         secret=secret,
     )
+
+
+def each(message: OperatorMessage) -> Sequence[OperatorMessage]:
+    """Return what an operator says in a message, in order. Raises InvalidField for too much."""
+    if not message.HasField("several"):
+        return (message,)
+    found = message.several.messages
+    if len(found) > SEVERAL:
+        raise InvalidField("several.messages", f"must be at most {SEVERAL}", value=len(found), limit=SEVERAL)
+    return found
 
 
 def _keys(operator: str, offers: Sequence[Offer]) -> dict[str, Key]:

@@ -129,7 +129,6 @@ class Answer:
 
     def end(self, reason: FinishReason) -> End:
         """Return how it ended."""
-        self.steps.end()
         text = self.text
         return End(reason, text.stop, self.prompt, self.tokens, text.text, self.cached, timings=self.timings, steps=self.steps)
 

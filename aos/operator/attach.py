@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from aos.errors import AnswerBroken, AosError, EngineFailed, InvalidField, Lease
 from aos.operator.backoff import Backoff
 from aos.operator.drawing import Drawer
 from aos.operator.embedding import arrays
+from aos.operator.outbox import Outbox
 from aos.operator.registration import Registration
 from aos.operator.runner import Runner
 from aos.operator.tee import TEE, Tee, attest, check_lease
@@ -31,7 +32,6 @@ from aos.v1.dispatcher_pb2 import (
     JobError,
     Lease,
     LeaseChunk,
-    LeaseChunks,
     LeaseFailed,
     LeaseFinished,
     LeaseStarted,
@@ -43,8 +43,6 @@ from aos.v1.operator_pb2 import Chunk, Finish
 from aos.v1.registry_pb2 import Offer
 from aos.verification.keys import attach_statement
 
-OUTBOX: Final = 64
-"""Messages that wait to be sent. When the network is slow, text gathers in the streams behind, in fewer and longer chunks."""
 HANDSHAKE_SECONDS: Final = 10.0
 """How long the dispatcher may take with each step until it has welcomed us."""
 FAREWELL_SECONDS: Final = 5.0
@@ -55,8 +53,6 @@ FINAL: Final = frozenset({"INVALID_FIELD", "CONTEXT_OVERFLOW", "MODEL_UNSUITABLE
 """Failures that no other operator can mend."""
 EVENT_BYTES: Final = 7 << 20
 """Largest part of an answer, or end of one: a little less than what a server takes in one message."""
-BUNDLE_BYTES: Final = 256 << 10
-"""About how large a message grows that takes the chunks of several leases; a larger one goes alone."""
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +83,7 @@ class Attachment:
         self._backoff = Backoff(random)
         self._leases: dict[str, asyncio.Task[None]] = {}
         self._draws: set[asyncio.Task[None]] = set()
-        self._sending = asyncio.Lock()
-        self._outbox: asyncio.Queue[OperatorMessage | None] = asyncio.Queue(OUTBOX)
+        self._outbox = Outbox()
         self._stopping = False
         self.token = ""
         """With which what leases need is read at the dispatcher; empty while there is no stream."""
@@ -150,13 +145,13 @@ class Attachment:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 for lease in given_back:
                     await self._send(failed=_failed(lease, ShuttingDown()))
-                await self._outbox.put(None)
+                await self._outbox.end()
                 self.ending = True
 
     async def _attach(self) -> None:
         """Go through one stream, from the challenge to its end."""
-        self._outbox = outbox = asyncio.Queue[OperatorMessage | None](OUTBOX)
-        call = self._stub.Attach(_drain(outbox))
+        self._outbox = outbox = Outbox()
+        call = self._stub.Attach(outbox.messages())
         beat: asyncio.Task[None] | None = None
         try:
             challenge = (await _within(HANDSHAKE_SECONDS, call.read(), "challenge")).challenge
@@ -164,7 +159,7 @@ class Attachment:
             welcome = (await _within(HANDSHAKE_SECONDS, call.read(), "welcome")).welcome
             log.info("attached to dispatcher %s", challenge.dispatcher)
             self._backoff.reset()
-            self.token = welcome.token
+            self.token, outbox.several = welcome.token, welcome.takes_several
             self._attached.set()
             beat = asyncio.create_task(self._beat(welcome.heartbeat_seconds))
             while (message := await call.read()) is not grpc.aio.EOF:
@@ -175,8 +170,7 @@ class Attachment:
             if beat is not None:
                 beat.cancel()
             call.cancel()
-            with suppress(asyncio.QueueFull):  # a call that failed leaves what reads for it waiting for ever
-                outbox.put_nowait(None)
+            outbox.close()  # a call that failed leaves what reads for it waiting for ever
 
     async def _hello(self, challenge: Challenge) -> Hello:
         key = self._runner.key
@@ -278,9 +272,7 @@ class Attachment:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send(self, **message: Any) -> None:
-        # in the order of the calls, also when the outbox is full: a clock that comes late would seem to go back
-        async with self._sending:
-            await self._outbox.put(OperatorMessage(**message))
+        await self._outbox.put(OperatorMessage(**message))
 
     def _explain(self, error: TimeoutError | grpc.aio.AioRpcError) -> None:
         refusal = from_rpc_error(error) if isinstance(error, grpc.aio.AioRpcError) else None
@@ -296,26 +288,6 @@ async def _within(seconds: float, answer: Awaitable[Any], what: str) -> Any:
     if message is grpc.aio.EOF:
         raise TimeoutError(f"the dispatcher ended the stream before its {what}")
     return message
-
-
-async def _drain(outbox: asyncio.Queue[OperatorMessage | None]) -> AsyncGenerator[OperatorMessage]:
-    """Yield what is to be sent, chunks that wait together in one message; end, and with it our side of the stream, at None."""
-    bundle = LeaseChunks()
-    while True:
-        # all leases of a step put their chunks before this runs again
-        for message in [await outbox.get(), *(outbox.get_nowait() for _ in range(outbox.qsize()))]:
-            if message is not None and message.HasField("chunk") and bundle.ByteSize() + message.ByteSize() <= BUNDLE_BYTES:
-                bundle.chunks.append(message.chunk)
-                continue
-            if bundle.chunks:
-                yield OperatorMessage(chunks=bundle)
-                bundle = LeaseChunks()
-            if message is None:
-                return
-            yield message
-        if bundle.chunks:
-            yield OperatorMessage(chunks=bundle)
-            bundle = LeaseChunks()
 
 
 def _check_size(event: Chunk | Finish, model: str) -> None:

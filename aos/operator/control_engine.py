@@ -66,7 +66,6 @@ class Steered:
 
     def end(self) -> End:
         """Return how it ended."""
-        self.steps.end()
         text, tokens = self.run.answer()
         return End(
             self.run.finish_reason, "", self.run.prompt, tokens, text, self.cached or 0,

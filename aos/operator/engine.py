@@ -81,6 +81,7 @@ class Engine:
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         # of those whose form was not worked out when the model was done: what to draw from
         self._late: dict[int, Logits] = {}
+        self._news: list[News] = []
         self._forming: list[Work] = []
         self._steered = SteeredAnswers(name, self._batcher, self._keys, self._inbox.put, clock)
         self._door = Door(f"engine {name}", limit=self.slots + waiting, tenant_limit=self.slots + tenant_waiting)
@@ -121,17 +122,9 @@ class Engine:
         Raises, before any work, InvalidField, ModelUnsuitable, ContextOverflow, QueueFull or ShuttingDown; and, at any time,
         EngineFailed, ShuttingDown or, when the time that ``terms`` give is over, Deadline.
         """
-        check_order(order)
         terms = terms or Terms()
         due = math.inf if terms.seconds is None else self._clock() + terms.seconds
-        if abs(terms.priority) > PRIORITY_LIMIT:
-            raise InvalidField("priority", f"must be from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}", value=terms.priority)
-        if len(terms.tenant) > TENANT_CHARS:
-            raise InvalidField("tenant", f"must have at most {TENANT_CHARS} characters", limit=TENANT_CHARS)
-        if order.determinism == Determinism.DETERMINISM_EXACT and not self.model.exact:
-            raise ModelUnsuitable(self.name, NEEDS_EXACT)
-        if order.WhichOneof("input") == "chat" and not self.model.chat:
-            raise ModelUnsuitable(self.name, "chat template")
+        self._check(order, terms)
         with self._door.entered(terms.tenant):
             key, stream = next(self._keys), TokenStream()
             if order.HasField("control"):
@@ -149,15 +142,27 @@ class Engine:
                 if answer.lacking:
                     yield Piece(answer.lacking, [])
                 self._send(lambda: self._add(key, answer, stream))
+            end: End | None = None
             try:
-                end: End | None = None
                 while end is None:
                     piece, end = await stream.read()
                     if piece is not None:
                         yield piece
                 yield end
-            finally:  # finished, failed, cancelled or abandoned: one way out, and the slot is free
-                self._inbox.put(lambda: self._drop(key))
+            finally:  # failed, cancelled or abandoned: one way out, and the slot is free, as it is when an answer has ended
+                if end is None:
+                    self._inbox.put(lambda: self._drop(key))
+
+    def _check(self, order: Order, terms: Terms) -> None:
+        check_order(order)
+        if abs(terms.priority) > PRIORITY_LIMIT:
+            raise InvalidField("priority", f"must be from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}", value=terms.priority)
+        if len(terms.tenant) > TENANT_CHARS:
+            raise InvalidField("tenant", f"must have at most {TENANT_CHARS} characters", limit=TENANT_CHARS)
+        if order.determinism == Determinism.DETERMINISM_EXACT and not self.model.exact:
+            raise ModelUnsuitable(self.name, NEEDS_EXACT)
+        if order.WhichOneof("input") == "chat" and not self.model.chat:
+            raise ModelUnsuitable(self.name, "chat template")
 
     async def aclose(self) -> None:
         """End every live request with ShuttingDown, then the thread. Idempotent."""
@@ -217,6 +222,7 @@ class Engine:
                 self._make_room()
         except _Stop:
             self._fail([*self._live, *self._steered], ShuttingDown)
+            self._hand_over()
         except BaseException:  # a bug: nobody may wait for a dead thread
             log.exception("the engine of %s died", self.name)
             with self._door.shutting():
@@ -225,9 +231,11 @@ class Engine:
                 with suppress(Exception, _Stop):
                     self._inbox.get()()
             self._tell([*self._live, *self._steered], lambda: EngineFailed(self.name))
+            self._hand_over()
 
     def _take(self) -> Callable[[], None]:
         """Return what is to be done next. Who waits for the slot of one whose controller is late waits no longer than that."""
+        self._hand_over()
         try:
             return self._inbox.get(timeout=LATE_SECONDS if self._batcher.crowded else None)
         except Empty:
@@ -254,7 +262,7 @@ class Engine:
     def _settled(self) -> None:
         """Tell what came of what was done for controlled answers, and ask their controllers what is next."""
         if news := self._steered.news():
-            deliver(news)
+            self._news += news
             self._expire(self._clock())  # a controller that does nothing gives the model nothing to compute
         self._steered.ask()
 
@@ -282,6 +290,7 @@ class Engine:
                         self._live[row.key][0].timings.computed(began)
                     else:
                         self._steered.computed(row.key, began)
+                self._hand_over()
                 outputs = self.model.decode(part)
                 self._now = self._clock()
                 computed += self._now - start
@@ -309,14 +318,20 @@ class Engine:
 
     def _draw_all(self, rows: list[Row], outputs: Sequence[Logits]) -> None:
         drawing = [row.key for row in rows if row.draws]
-        news: list[News | None] = []
         for key, logits in zip(drawing, outputs, strict=True):
             if key in self._live:
-                news.append(self._draw(key, logits))
+                self._draw(key, logits)
             else:
                 self._steered.take(key, logits)
         self._steered.settle()
-        deliver([one for one in [*news, *self._steered.news()] if one is not None])
+        self._news += self._steered.news()
+
+    def _hand_over(self) -> None:
+        """Let others have what the last step brought, just before this thread lets go of Python's lock, which they then want."""
+        self._witness.hand_over()
+        if self._news:
+            news, self._news = self._news, []
+            deliver(news)
 
     def _expire(self, now: float) -> None:
         while self._due and self._due[0][0] <= now:
@@ -329,8 +344,8 @@ class Engine:
     def _catch_up(self, key: int) -> None:
         """Draw the token of one that was late; it goes on with the next step."""
         logits = self._late.pop(key, None)
-        if logits is not None and (news := self._draw(key, logits)):
-            deliver([news])
+        if logits is not None:
+            self._draw(key, logits)
         self._work_out()
 
     def _work_out(self) -> None:
@@ -339,23 +354,23 @@ class Engine:
             self._grammars.ahead(self._forming)
             self._forming = []
 
-    def _draw(self, key: int, logits: Logits) -> News | None:
+    def _draw(self, key: int, logits: Logits) -> None:
         answer, stream = self._live[key]
         if answer.form is not None and not answer.form.ready():
             self._late[key] = logits.copy()
             answer.form.when_ready(lambda: self._inbox.put(lambda: self._catch_up(key)))
-            return None
+            return
         try:
-            return self._advance(key, answer, stream, logits)
+            self._advance(key, answer, stream, logits)
         except AosError as error:  # of its form
             self._drop(key)
-            return News(stream, "", [], error)
+            self._news.append(News(stream, "", [], error))
         except Exception as error:
             log.exception("drawing a token of %s failed", self.name)
             self._drop(key)
-            return News(stream, "", [], EngineFailed(self.name, str(error) or type(error).__name__))
+            self._news.append(News(stream, "", [], EngineFailed(self.name, str(error) or type(error).__name__)))
 
-    def _advance(self, key: int, answer: Answer, stream: TokenStream, logits: Logits) -> News | None:
+    def _advance(self, key: int, answer: Answer, stream: TokenStream, logits: Logits) -> None:
         answer.cached = min(self._batcher.cached(key), len(answer.prompt))
         drawn = answer.draw(logits, self.model, self._now)
         if drawn.forming is not None:
@@ -365,7 +380,8 @@ class Engine:
             self._batcher.drew(key, drawn.token)
         else:
             self._drop(key)
-        return News(stream, drawn.text, drawn.tokens, end, drawn.logprobs) if drawn.tokens or end is not None else None
+        if drawn.tokens or end is not None:
+            self._news.append(News(stream, drawn.text, drawn.tokens, end, drawn.logprobs))
 
     def _fail(self, keys: list[int], error: Callable[[], AosError]) -> None:
         self._tell(keys, error)
@@ -374,4 +390,4 @@ class Engine:
 
     def _tell(self, keys: list[int], error: Callable[[], AosError]) -> None:
         streams = [self._live[key][1] if key in self._live else self._steered.stream(key) for key in keys]
-        deliver([News(stream, "", [], error()) for stream in streams])
+        self._news += [News(stream, "", [], error()) for stream in streams]

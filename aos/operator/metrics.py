@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.api.httpbody_pb2 import HttpBody
 
@@ -34,6 +34,7 @@ UNFORESEEN: Final = "UNFORESEEN"
 """The reason of a failure that no caller can act on."""
 
 T = TypeVar("T")
+Metric = TypeVar("Metric", Counter, Histogram)
 
 
 class OperatorMetrics:
@@ -43,6 +44,7 @@ class OperatorMetrics:
         """``operator`` is its address, ``monotonic`` a clock in seconds that never goes back."""
         self._registry, self._operator, self._monotonic = registry, operator, monotonic
         self._groups: Callable[[], Sequence[Group]] = lambda: ()
+        self._own: dict[str, _Series] = {}
         self._hosted = set[str]()
         """Registered models that there are series of."""
 
@@ -104,18 +106,20 @@ class OperatorMetrics:
 
         Times are those at which the reader takes the pieces: one that reads slowly makes them long.
         """
-        labels = (model, self._operator)
-        tally = _Tally(self._monotonic, self._first.labels(*labels), self._between.labels(*labels))
+        series = self._own.get(model)
+        if series is None:
+            series = self._own[model] = _Series((model, self._operator))
+        tally, generated = self._tally(series), series.of(self._generated)
 
         def take(piece: Piece | End) -> bool:
             if isinstance(piece, End):
-                self._end(labels, piece, tally)
+                self._end(series, piece, tally)
             elif drawn := len(piece.tokens) + sum(one.sampled for step in piece.run for one in step.branches):
                 tally.take(drawn)
-                self._generated.labels(*labels).inc(drawn)
+                generated.inc(drawn)
             return isinstance(piece, End)
 
-        async with aclosing(self._counted(labels, answer, take)) as pieces:
+        async with aclosing(self._counted(series, answer, take)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -124,28 +128,31 @@ class OperatorMetrics:
 
         Tokens are those that its receipt says; times between them are those between its pieces, however many tokens each has.
         """
-        labels = (model, self._operator)
+        series = _Series((model, self._operator))  # others may have been forgotten
         self._hosted.add(model)
-        self._begin(labels)
-        tally = _Tally(self._monotonic, self._first.labels(*labels), self._between.labels(*labels))
+        self._begin(series.labels)
+        tally = self._tally(series)
 
         def take(event: Chunk | Finish) -> bool:
             if isinstance(event, Chunk):
                 tally.take(1)
                 return False
             usage = event.receipt.usage
-            self._generated.labels(*labels).inc(usage.completion_tokens)
-            self._done(labels, event.reason, usage.prompt_tokens, usage.completion_tokens, tally)
+            series.of(self._generated).inc(usage.completion_tokens)
+            self._done(series, event.reason, usage.prompt_tokens, usage.completion_tokens, tally)
             return True
 
         try:
-            async with aclosing(self._counted(labels, answer, take)) as events:
+            async with aclosing(self._counted(series, answer, take)) as events:
                 async for event in events:
                     yield event
         finally:
             self._hosted.add(model)  # it may have been forgotten meanwhile
 
-    async def _counted(self, labels: tuple[str, str], answer: AsyncGenerator[T], take: Callable[[T], bool]) -> AsyncGenerator[T]:
+    def _tally(self, series: _Series) -> _Tally:
+        return _Tally(self._monotonic, series.of(self._first), series.of(self._between))
+
+    async def _counted(self, series: _Series, answer: AsyncGenerator[T], take: Callable[[T], bool]) -> AsyncGenerator[T]:
         """Yield the answer as it is, and count how it ended. ``take`` counts a part, and says whether it was the last."""
         ended = False
         try:
@@ -154,34 +161,34 @@ class OperatorMetrics:
                     ended = take(part)
                     yield part
         except AosError as error:
-            self._failed.labels(*labels, error.reason).inc()
+            series.of(self._failed, error.reason).inc()
             raise
         except (GeneratorExit, asyncio.CancelledError):
             if not ended:
-                self._success.labels(*labels, ABORT).inc()
+                series.of(self._success, ABORT).inc()
             raise
         except Exception:
-            self._failed.labels(*labels, UNFORESEEN).inc()
+            series.of(self._failed, UNFORESEEN).inc()
             raise
 
-    def _end(self, labels: tuple[str, str], end: End, tally: _Tally) -> None:
-        self._done(labels, end.reason, len(end.prompt), tally.drawn, tally)
-        self._asked.labels(*labels).inc(len(end.prompt))
-        self._cached.labels(*labels).inc(end.cached)
+    def _end(self, series: _Series, end: End, tally: _Tally) -> None:
+        self._done(series, end.reason, len(end.prompt), tally.drawn, tally)
+        series.of(self._asked).inc(len(end.prompt))
+        series.of(self._cached).inc(end.cached)
         times = end.timings
         if times is None or times.began is None or times.first is None or times.last is None:
             return
-        self._queue.labels(*labels).observe(times.began - times.came)
-        self._prefill.labels(*labels).observe(times.first - times.began)
-        self._decode.labels(*labels).observe(times.last - times.first)
-        self._inference.labels(*labels).observe(times.last - times.began)
+        series.of(self._queue).observe(times.began - times.came)
+        series.of(self._prefill).observe(times.first - times.began)
+        series.of(self._decode).observe(times.last - times.first)
+        series.of(self._inference).observe(times.last - times.began)
 
-    def _done(self, labels: tuple[str, str], reason: FinishReason, prompt: int, completion: int, tally: _Tally) -> None:
-        self._success.labels(*labels, REASONS.get(reason, "stop")).inc()
-        self._prompt.labels(*labels).inc(prompt)
-        self._inputs.labels(*labels).observe(prompt)
-        self._outputs.labels(*labels).observe(completion)
-        self._whole.labels(*labels).observe(self._monotonic() - tally.begun)
+    def _done(self, series: _Series, reason: FinishReason, prompt: int, completion: int, tally: _Tally) -> None:
+        series.of(self._success, REASONS.get(reason, "stop")).inc()
+        series.of(self._prompt).inc(prompt)
+        series.of(self._inputs).observe(prompt)
+        series.of(self._outputs).observe(completion)
+        series.of(self._whole).observe(self._monotonic() - tally.begun)
 
     def exposition(self) -> HttpBody:
         """Return all that is counted, in Prometheus' text format. On the loop."""
@@ -207,6 +214,21 @@ class OperatorMetrics:
 def _share(engines: Sequence[Engine | RenderEngine]) -> float:
     """Return which share of their memory is taken; 0 if there are none."""
     return sum(one.usage for one in engines) / max(1, len(engines))
+
+
+class _Series:
+    """Those of one model, each looked up once: that takes longer than to count."""
+
+    def __init__(self, labels: tuple[str, str]) -> None:
+        self.labels = labels
+        self._found: dict[tuple[object, str], Any] = {}
+
+    def of(self, metric: Metric, more: str = "") -> Metric:
+        """Return the model's; ``more`` is its third label, if it has one."""
+        at = (metric, more)
+        if at not in self._found:
+            self._found[at] = metric.labels(*self.labels, *([more] if more else []))
+        return self._found[at]
 
 
 class _Tally:

@@ -149,12 +149,7 @@ class Pool:
         self._residency.want(number, key, parts)
         try:
             self._act()
-            try:
-                async with asyncio.timeout(seconds):
-                    engine = await waiter
-            except TimeoutError:
-                raise Deadline(f"a request to {name}", seconds or 0.0) from None
-            yield engine
+            yield waiter.result() if waiter.done() else await _within(name, seconds, waiter)
         finally:
             del self._waiters[number]
             self._residency.leave(number, key)
@@ -223,6 +218,14 @@ class Pool:
         self._watcher.unloaded(name)
         self._residency.unloaded(key)
         self._act()
+
+
+async def _within(name: str, seconds: float | None, waiter: asyncio.Future[AnyEngine]) -> AnyEngine:
+    try:
+        async with asyncio.timeout(seconds):
+            return await waiter
+    except TimeoutError:
+        raise Deadline(f"a request to {name}", seconds or 0.0) from None
 
 
 def _key(key: object) -> Key:

@@ -7,6 +7,7 @@ somebody else has asked.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -96,7 +97,7 @@ class Prefixes:
     def leader(self, slot: int, candidates: Sequence[int]) -> tuple[int, int] | None:
         """Return which of these slots is going to hold a prefix of the slot's tokens that is worth a copy, and its length."""
         mine = self.held[slot]
-        if not self._reuse:
+        if not self._reuse or len(mine.tokens) - mine.count <= COPY_TOKENS:  # the last is never shared
             return None
         shared = [(self._will_share(other, mine), other) for other in candidates]
         count, best = max(shared, key=lambda one: one[0], default=(0, -1))
@@ -122,7 +123,7 @@ class Prefixes:
         """
         if theirs.tenant != mine.tenant:
             return 0
-        count = common_prefix(theirs.tokens, mine.tokens[:-1], limit)
+        count = common_prefix(theirs.tokens, mine.tokens, min(limit, len(mine.tokens) - 1))
         if theirs.blocks == mine.blocks <= count or not self._block:
             return count
         count = min(count, theirs.blocks, mine.blocks)
@@ -130,18 +131,31 @@ class Prefixes:
 
     def _choose(self, mine: Held) -> tuple[int, int, int]:
         """Return the slot to give out, the slot to take tokens from, and how many."""
-        victim = self._victim()
-        if not self._reuse:
-            return victim, victim, 0
-        shared = [self._shared(one, mine, one.count) for one in self.held]
-        best = max(range(len(shared)), key=lambda slot: (shared[slot], not self.held[slot].busy, -slot))
-        count, holder = shared[best], self.held[best]
-        copied = count - shared[victim] >= COPY_TOKENS
+        best, count = self._closest(mine) if self._reuse else (0, 0)
+        holder = self.held[best]
         # what is there beyond the prefix would be lost to its conversation, which may go on
         lost = holder.count - count
-        if not holder.busy and count and lost <= WORTH * count and (lost < COPY_TOKENS or not copied):
+        fits = not holder.busy and count > 0 and lost <= WORTH * count
+        if fits and lost < COPY_TOKENS:
             return best, best, count
-        return (victim, best, count) if copied else (victim, victim, shared[victim])
+        victim = self._victim()
+        there = self.held[victim]
+        kept = self._shared(there, mine, there.count) if self._reuse else 0
+        copied = count - kept >= COPY_TOKENS
+        if fits and not copied:
+            return best, best, count
+        return (victim, best, count) if copied else (victim, victim, kept)
+
+    def _closest(self, mine: Held) -> tuple[int, int]:
+        """Return the slot with the longest prefix, and its length; of several a free one, then the first."""
+        most, best, found = len(mine.tokens) - 1, 0, (0, False)
+        for slot, one in enumerate(self.held):
+            this = self._shared(one, mine, one.count), not one.busy
+            if this > found or slot == 0:
+                best, found = slot, this
+            if found == (most, True):
+                break
+        return best, found[0]
 
     def _victim(self) -> int:
         """Return a slot that is empty or was long not used; of several the one next to those in use.
@@ -152,7 +166,13 @@ class Prefixes:
         empty = [slot for slot in free if not self.held[slot].used]
         busy = [slot for slot, one in enumerate(self.held) if one.busy]
         old = empty or free[: (len(free) + 1) // 2]
-        return min(old, key=lambda slot: (min((abs(slot - other) for other in busy), default=0), self.held[slot].used, slot))
+        return min(old, key=lambda slot: (_distance(slot, busy), self.held[slot].used, slot))
+
+
+def _distance(slot: int, others: Sequence[int]) -> int:
+    """Return how far the nearest of the others, which are in order, is; 0 if there are none."""
+    at = bisect(others, slot)
+    return min((abs(slot - other) for other in others[max(0, at - 1) : at + 1]), default=0)
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int], limit: int) -> int:
@@ -161,6 +181,11 @@ def common_prefix(one: Sequence[int], other: Sequence[int], limit: int) -> int:
     start = 0
     while start < limit and one[start : start + BLOCK] == other[start : start + BLOCK]:
         start += BLOCK
-    while start < limit and one[start] == other[start]:
-        start += 1
+    end = min(start + BLOCK, limit)
+    while start < end:  # halves are compared at once, too; what is before start is the same
+        middle = (start + end + 1) // 2
+        if one[start:middle] == other[start:middle]:
+            start = middle
+        else:
+            end = middle - 1
     return min(start, limit)

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Final
 
 from aos.clock import Clock
 from aos.control_order import argument_digest
 from aos.errors import ModelUnsuitable
+from aos.operator.beside import Beside
 from aos.operator.embedding import messages as embeddings
 from aos.operator.engine import Engine
 from aos.operator.logprobs import messages
@@ -25,13 +27,16 @@ from aos.operator.waiting import Terms
 from aos.order import canonical_sampling, check_order, cost, digest_order, digest_tokens, with_defaults
 from aos.picture_order import digest_input, digest_pictures, picture_tokens, with_digests
 from aos.telemetry import Telemetry
-from aos.v1.operator_pb2 import Chunk, Finish, Trace
+from aos.v1.operator_pb2 import Chunk, Finish
 from aos.v1.receipt_pb2 import Receipt
 from aos.v1.types_pb2 import Order, Picture, Price, Usage, VectorClock
 from aos.verification import clock as vector
 from aos.verification.keys import OperatorKey
 from aos.verification.receipts import embeddings_digest, sign, text_digest
 from aos.verification.states import NOTHING, state_root
+
+SHORT_TOKENS: Final = 256
+"""Answers of up to so many tokens, the prompt's counted in, are signed together; longer ones each on a thread of its own."""
 
 Answer = AsyncGenerator[Piece | End]
 Measured = Callable[[str, Answer], Answer]
@@ -64,7 +69,8 @@ class Runner:
         self.steering: Steering | None = None
         """What runs controllers; None: orders that have one are refused. The node sets it."""
         self._clock, self._measured, self._told, self._telemetry = clock, measured, told, telemetry or Telemetry()
-        self._node = key.address.lower()
+        self._signing = Beside()
+        self._node, self._operator = key.address.lower(), bytes.fromhex(key.address[2:])
         self._seen: vector.Clock = {}
 
     @property
@@ -197,10 +203,10 @@ class Runner:
 
         def signed() -> Finish:
             finish = Finish(reason=end.reason, stop=end.stop, cached_tokens=end.cached)
-            unsigned.operator = bytes.fromhex(self.key.address[2:])
-            unsigned.state_root = NOTHING
+            unsigned.operator, unsigned.state_root = self._operator, NOTHING
             if end.steps is not None:
-                finish.trace.CopyFrom(Trace(prompt_tokens=end.prompt, steps=end.steps.packed()))
+                finish.trace.prompt_tokens.extend(end.prompt)
+                finish.trace.steps = end.steps.packed()
                 if end.record is not None:
                     finish.trace.run.extend(end.record.steps)
                     finish.trace.context = end.record.context
@@ -208,8 +214,8 @@ class Runner:
             finish.receipt.CopyFrom(sign(unsigned, self.key))
             return finish
 
-        # hashing the steps and secp256k1 in Python take milliseconds
-        return await asyncio.to_thread(signed)
+        # hashing steps and signing take a millisecond, and those of a long answer more
+        return await (asyncio.to_thread(signed) if len(end.prompt) + len(end.tokens) > SHORT_TOKENS else self._signing.do(signed))
 
     def _answer(
         self,

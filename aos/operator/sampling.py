@@ -105,7 +105,7 @@ def _changed(logits: Logits, how: Draw, history: History) -> tuple[Logits, int, 
     """Return the logits to draw by, and the likeliest token with its own. Raises ValueError if they are broken."""
     if how.changes is not None:
         logits = how.changes.applied(logits, history)
-    best = int(np.argmax(logits))
+    best = int(logits.argmax())
     top = float(logits[best])
     if not math.isfinite(top):
         raise ValueError("the model's logits are not finite")

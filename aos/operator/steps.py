@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
 from typing import Any, Final
 
 import numpy as np
@@ -37,13 +39,20 @@ Rows = NDArray[np.float32]
 
 
 class Witness:
-    """Works for all answers of an engine, in the order in which they come."""
+    """Works for all answers of an engine, in the order in which they come.
+
+    ``block``, ``write`` and ``hand_over`` are the engine thread's.
+    """
 
     def __init__(self, name: str, vocabulary: int) -> None:
         self.rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // (4 * vocabulary)))
         self.vocabulary = vocabulary
-        self._work = ThreadPoolExecutor(1, f"aos-witness-{name}")
         self._free: deque[Rows] = deque()
+        self._filled: list[Callable[[], None]] = []
+        self._work: SimpleQueue[list[Callable[[], None]]] = SimpleQueue()
+        self._lock, self._closed = Lock(), False
+        self._thread = Thread(target=self._run, name=f"aos-witness-{name}", daemon=True)
+        self._thread.start()
 
     def block(self) -> Rows:
         """Return room for some rows."""
@@ -52,19 +61,55 @@ class Witness:
         except IndexError:
             return np.empty((self.rows, self.vocabulary), np.float32)
 
-    def write(self, first: int, tokens: list[int], block: Rows) -> Future[bytes]:
-        """Work on a block, which is this object's from now on."""
+    def write(self, first: int, tokens: list[int], block: Rows, into: list[bytes | Exception]) -> None:
+        """Work on a block, which is this object's from now on, once it is handed over; add to ``into`` what comes of it."""
 
-        def work() -> bytes:
-            found = leaves(first, tokens, block[: len(tokens)])
-            self._free.append(block)
-            return found
+        def work() -> None:
+            try:
+                into.append(self.read(first, tokens, block))
+            except Exception as error:  # whoever wants the steps gets it
+                into.append(error)
 
-        return self._work.submit(work)
+        self._filled.append(work)
+
+    def hand_over(self) -> None:
+        """Begin with the blocks that were written: all of a step in one go, as it takes Python's lock from the engine's thread."""
+        if self._filled:
+            self._put(self._filled)
+            self._filled = []
+
+    def read(self, first: int, tokens: list[int], block: Rows) -> bytes:
+        """Do the work at once, on the thread that asks."""
+        found = leaves(first, tokens, block[: len(tokens)])
+        self._free.append(block)
+        return found
+
+    def wait(self) -> None:
+        """Return once all that was handed over by now is done."""
+        done = Event()
+        self._put([done.set])
+        done.wait()
 
     def close(self) -> None:
-        """End the thread, once it has written what it was given. Idempotent."""
-        self._work.shutdown()
+        """End the thread, once it has done what it was given. Idempotent."""
+        with self._lock:
+            self._closed = True
+            self._work.put([])
+        self._thread.join()
+
+    def _put(self, work: list[Callable[[], None]]) -> None:
+        with self._lock:
+            if not self._closed:
+                self._work.put(work)
+                return
+        self._thread.join()
+        for one in work:
+            one()
+
+    def _run(self) -> None:
+        while work := self._work.get():
+            for one in work:
+                one()
 
 
 class Steps:
@@ -74,8 +119,9 @@ class Steps:
         self._witness = witness
         self._block: Rows | None = None
         self._tokens: list[int] = []
-        self._first = 0
-        self._written: list[Future[bytes]] = []
+        self._first = self._blocks = 0
+        self._written: list[bytes | Exception] = []
+        self._packed: bytes | None = None
 
     def saw(self, token: int, logits: Logits) -> None:
         """Keep what the model gave, and what was taken."""
@@ -84,24 +130,35 @@ class Steps:
         self._block[len(self._tokens)] = logits
         self._tokens.append(token)
         if len(self._tokens) == len(self._block):
-            self._flush()
-
-    def end(self) -> None:
-        """Nothing more comes. Called on the engine's thread."""
-        if self._tokens:
-            self._flush()
+            self._flush(self._block)
 
     def packed(self) -> bytes:
-        """Return the leaves of all steps, one behind the other. Waits for the last of them; not for the engine's thread."""
-        return b"".join(one.result() for one in self._written)
+        """Return the leaves of all steps, one behind the other. Waits for the last of them; not for the engine's thread.
 
-    def _flush(self) -> None:
-        if self._block is not None:
-            if len(self._written) >= AHEAD:
-                self._written[-AHEAD].result()
-            self._written.append(self._witness.write(self._first, self._tokens, self._block))
+        What the last block holds is worked on here: many answers have no other, and this is a thread that may take its time.
+        """
+        if self._packed is None:
+            rest = b"" if self._block is None else self._witness.read(self._first, self._tokens, self._block)
+            self._block = None
+            if len(self._written) < self._blocks:
+                self._witness.wait()
+            self._packed = b"".join([*map(_found, self._written), rest])
+        return self._packed
+
+    def _flush(self, block: Rows) -> None:
+        if self._blocks - len(self._written) >= AHEAD:
+            self._witness.hand_over()
+            self._witness.wait()
+        self._witness.write(self._first, self._tokens, block, self._written)
+        self._blocks += 1
         self._first += len(self._tokens)
         self._block, self._tokens = None, []
+
+
+def _found(one: bytes | Exception) -> bytes:
+    if isinstance(one, Exception):
+        raise one
+    return one
 
 
 def leaves(first: int, tokens: list[int], rows: Rows) -> bytes:

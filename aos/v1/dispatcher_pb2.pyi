@@ -669,7 +669,7 @@ class GetUserRequest(_message.Message):
     def __init__(self, project: _Optional[str] = ..., user: _Optional[str] = ...) -> None: ...
 
 class OperatorMessage(_message.Message):
-    __slots__ = ("hello", "heartbeat", "started", "chunk", "finished", "failed", "claimed", "chunks", "offers")
+    __slots__ = ("hello", "heartbeat", "started", "chunk", "finished", "failed", "claimed", "chunks", "several", "offers")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -678,6 +678,7 @@ class OperatorMessage(_message.Message):
     FAILED_FIELD_NUMBER: _ClassVar[int]
     CLAIMED_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    SEVERAL_FIELD_NUMBER: _ClassVar[int]
     OFFERS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
@@ -687,8 +688,15 @@ class OperatorMessage(_message.Message):
     failed: LeaseFailed
     claimed: DrawClaimed
     chunks: LeaseChunks
+    several: OperatorMessages
     offers: OffersChanged
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., started: _Optional[_Union[LeaseStarted, _Mapping]] = ..., chunk: _Optional[_Union[LeaseChunk, _Mapping]] = ..., finished: _Optional[_Union[LeaseFinished, _Mapping]] = ..., failed: _Optional[_Union[LeaseFailed, _Mapping]] = ..., claimed: _Optional[_Union[DrawClaimed, _Mapping]] = ..., chunks: _Optional[_Union[LeaseChunks, _Mapping]] = ..., offers: _Optional[_Union[OffersChanged, _Mapping]] = ...) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., started: _Optional[_Union[LeaseStarted, _Mapping]] = ..., chunk: _Optional[_Union[LeaseChunk, _Mapping]] = ..., finished: _Optional[_Union[LeaseFinished, _Mapping]] = ..., failed: _Optional[_Union[LeaseFailed, _Mapping]] = ..., claimed: _Optional[_Union[DrawClaimed, _Mapping]] = ..., chunks: _Optional[_Union[LeaseChunks, _Mapping]] = ..., several: _Optional[_Union[OperatorMessages, _Mapping]] = ..., offers: _Optional[_Union[OffersChanged, _Mapping]] = ...) -> None: ...
+
+class OperatorMessages(_message.Message):
+    __slots__ = ("messages",)
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    messages: _containers.RepeatedCompositeFieldContainer[OperatorMessage]
+    def __init__(self, messages: _Optional[_Iterable[_Union[OperatorMessage, _Mapping]]] = ...) -> None: ...
 
 class OffersChanged(_message.Message):
     __slots__ = ("offers",)
@@ -765,12 +773,14 @@ class DrawClaimed(_message.Message):
     def __init__(self, job: _Optional[bytes] = ..., vrf: _Optional[_Union[Vrf, _Mapping]] = ..., clock: _Optional[_Union[_types_pb2.VectorClock, _Mapping]] = ..., signature: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("heartbeat_seconds", "token")
+    __slots__ = ("heartbeat_seconds", "takes_several", "token")
     HEARTBEAT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TAKES_SEVERAL_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     heartbeat_seconds: float
+    takes_several: bool
     token: str
-    def __init__(self, heartbeat_seconds: _Optional[float] = ..., token: _Optional[str] = ...) -> None: ...
+    def __init__(self, heartbeat_seconds: _Optional[float] = ..., takes_several: _Optional[bool] = ..., token: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("clock",)

@@ -140,7 +140,7 @@ def sign(receipt: Receipt, key: OperatorKey) -> Receipt:
     signed = Receipt()
     signed.CopyFrom(receipt)
     signed.operator = bytes.fromhex(key.address[2:])
-    signed.signature = key.sign(receipt_statement(signed))
+    signed.signature = key.sign(_stated(signed))  # nobody asks for it without its signature again
     return signed
 
 

@@ -63,20 +63,17 @@ EMPTY: Final = _empties()
 
 def root(leaves: Sequence[bytes], depth: int) -> bytes:
     """Return the root over the leaves' data. Raises InvalidField if there are more than fit."""
-    return _levels(leaves, depth)[-1][0]
-
-
-def _levels(leaves: Sequence[bytes], depth: int) -> list[list[bytes]]:
-    """Return the hashes of each level, leaves first, without what is empty on the right."""
     if len(leaves) > 1 << depth:
         raise InvalidField("leaves", f"must be at most {1 << depth}", value=len(leaves), limit=1 << depth)
-    levels = [[leaf(data) for data in leaves] or [EMPTY[0]]]
-    for height in range(depth):
-        below = levels[-1]
-        if len(below) % 2:
-            below = [*below, EMPTY[height]]
-        levels.append([node(below[at], below[at + 1]) for at in range(0, len(below), 2)])
-    return levels
+    level, height = [leaf(data) for data in leaves] or [EMPTY[0]], 0
+    while len(level) > 1:
+        if len(level) % 2:
+            level.append(EMPTY[height])
+        level, height = [node(level[at], level[at + 1]) for at in range(0, len(level), 2)], height + 1
+    found = level[0]
+    for empty in EMPTY[height:depth]:  # all to the right is empty
+        found = hashlib.sha256(b"\1" + found + empty).digest()
+    return found
 
 
 def token_leaves(tokens: Sequence[int]) -> list[bytes]:

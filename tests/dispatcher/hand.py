@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import contextmanager
 
 import grpc
 
@@ -104,6 +105,14 @@ class Hand:
 
     def send(self, **message) -> None:
         self._outbox.put_nowait(pb.OperatorMessage(**message))
+
+    @contextmanager
+    def at_once(self) -> Generator[None]:
+        """Send what is sent in the block in one message, behind it."""
+        outbox, self._outbox = self._outbox, asyncio.Queue()
+        yield
+        said, self._outbox = self._outbox, outbox
+        self.send(several=pb.OperatorMessages(messages=[said.get_nowait() for _ in range(said.qsize())]))
 
     def heartbeat(self) -> None:
         self.send(heartbeat=pb.Heartbeat(clock=self.clock))

@@ -82,6 +82,45 @@ class TestHandshake:
         with refused("INVALID_FIELD", field="message"):
             await operator.read()
 
+    async def test_several_in_one(self, aos):
+        """The welcome says that several messages may come in one, and each counts as if it came by itself."""
+        operator = await aos.operator(attach=False)
+        welcome = await operator.attach(aos.nobody)
+        jobs = [await aos.submit() for _ in range(2)]
+        leases = [await operator.lease() for _ in range(2)]
+        with operator.at_once():
+            for lease in leases:
+                operator.start(lease)
+                operator.say(lease, "Hi ", [1])
+                operator.say(lease, "you.", [2])
+                operator.finish(lease, "Hi you.", [1, 2])
+
+        assert welcome.takes_several
+        for job in jobs:
+            assert "".join(event.chunk.text for event in await aos.watch(job)) == "Hi you."
+            assert (await aos.job(job)).state == pb.JOB_STATE_COMPLETED
+
+    @pytest.mark.parametrize(
+        "messages",
+        [[pb.OperatorMessage(several=pb.OperatorMessages())], [pb.OperatorMessage()], [pb.OperatorMessage(hello=pb.Hello())]],
+    )
+    async def test_what_is_not_in_several(self, aos, messages):
+        """Several messages in one are no further several, no hello and none that is empty."""
+        operator = await aos.operator()
+        operator.send(several=pb.OperatorMessages(messages=messages))
+
+        with refused("INVALID_FIELD", field="message"):
+            await operator.read()
+
+    async def test_too_many_in_one(self, aos):
+        """More messages in one than the contract says end the stream."""
+        operator = await aos.operator()
+        beat = pb.OperatorMessage(heartbeat=pb.Heartbeat())
+        operator.send(several=pb.OperatorMessages(messages=[beat] * 1025))
+
+        with refused("INVALID_FIELD", field="several.messages"):
+            await operator.read()
+
     async def test_silence_ends_it(self, aos):
         """Whoever does not answer the challenge in time is refused."""
         operator = await aos.operator(attach=False)

@@ -70,12 +70,12 @@ class Session:
                     return text, tokens, message
         raise AssertionError("the stream ended before the lease")
 
-    async def greet(self) -> dispatcher_pb2.Hello:
-        """Let the operator in, once its signature is found good."""
+    async def greet(self, **more) -> dispatcher_pb2.Hello:
+        """Let the operator in, once its signature is found good; ``more`` is what else the welcome says."""
         self.say(challenge=Challenge(nonce=NONCE, dispatcher="d"))
         hello = (await self.hear()).hello
         signer(attach_statement(NONCE, "d", hello.operator), hello.signature, hello.operator)
-        self.say(welcome=Welcome(heartbeat_seconds=HEARTBEAT))
+        self.say(welcome=Welcome(heartbeat_seconds=HEARTBEAT, **more))
         return hello
 
 

@@ -212,6 +212,33 @@ class TestLeases:
 
         assert texts == {f"l{number}": f"LEASE {number}" for number in range(5)}
 
+    async def test_in_few_messages(self, network):
+        """A dispatcher that takes several messages in one gets what is said at once so, each lease's in its order."""
+        async with network.operator(ScriptedModel(lambda prompt: prompt.upper())) as node:
+            session = await network.dispatcher.session()
+            await session.greet(takes_several=True)
+            async with asyncio.timeout(SECONDS):
+                await node.attached()
+            for number in range(5):
+                session.lease(order(f"lease {number}"), lease=f"l{number}")
+            kinds, texts = {f"l{number}": [] for number in range(5)}, {}
+            together = 0
+            while not all(one[-1:] == ["finished"] for one in kinds.values()):
+                message = await session.hear()
+                several = message.several.messages or [message]
+                together = max(together, len(several))
+                for one in several:
+                    kind = one.WhichOneof("message")
+                    for part in one.chunks.chunks if kind == "chunks" else [getattr(one, kind)]:
+                        kinds[part.lease].append(kind)
+                        if kind == "chunks":
+                            texts[part.lease] = texts.get(part.lease, "") + part.chunk.text
+            session.end()
+
+        assert texts == {f"l{number}": f"LEASE {number}" for number in range(5)}
+        assert all(one[0] == "started" and set(one[1:-1]) == {"chunks"} for one in kinds.values())
+        assert together > 1
+
     async def test_cancelled(self, network, script, attached):
         """A lease that is cancelled is not heard of again, and its slot is free."""
         hold = script.hold(after="It")

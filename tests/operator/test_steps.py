@@ -59,7 +59,7 @@ class TestSteps:
         for at in range(count):
             row[at % 300] += 1
             steps.saw(at, row)
-        steps.end()
+        witness.hand_over()
 
         assert [(step.position, step.token) for step in read_steps(steps.packed())] == [(at, at) for at in range(count)]
         witness.close()

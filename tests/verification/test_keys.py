@@ -61,6 +61,16 @@ class TestKeyFile:
         assert SECRET not in repr(KEY)
 
 
+class TestSigning:
+    @given(st.integers(1, 2**200), st.binary(min_size=32, max_size=32))
+    def test_is_that_of_the_library(self, secret, nonce):
+        """Whatever the key and the statement, a wallet's library signs with the same bytes."""
+        account = Account.from_key(secret.to_bytes(32, "big"))
+        said = attach_statement(nonce, "d", account.address)
+
+        assert OperatorKey(account).sign(said) == bytes(account.sign_message(said).signature)
+
+
 class TestAttach:
     def test_the_answer_to_a_challenge(self):
         """Only the key's holder can answer, and only for this challenge and this dispatcher."""

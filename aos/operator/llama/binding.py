@@ -20,6 +20,12 @@ c: Any = llama_cpp.llama_cpp
 
 log = logging.getLogger(__name__)
 
+_LOGITS: Final = ctypes.cast(c.llama_get_logits, ctypes.c_void_p).value or 0
+logits_at: Final = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(_LOGITS)
+"""`llama_get_logits`, as an address. It keeps Python's lock: a thread that let it go for such a moment would wait for it again."""
+awaited_logits_at: Final = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(_LOGITS)
+"""The same for models of which a GPU computes a part: there it waits for the GPU, and lets the others go on."""
+
 loading = Lock()
 """Loading takes its turn: llama.cpp's log, where the reason of a failure stands, is one for the process."""
 

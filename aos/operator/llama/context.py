@@ -18,7 +18,7 @@ from aos.operator.batch import Row
 from aos.operator.exact import bit_equal
 from aos.operator.grouping import measure
 from aos.operator.llama.adapter import Adapter
-from aos.operator.llama.binding import begin, build_features, c, loading, reason
+from aos.operator.llama.binding import awaited_logits_at, begin, build_features, c, loading, logits_at, reason
 from aos.operator.modes import Layout, Mode, fits, layouts
 from aos.operator.sampling import Logits
 from aos.v1.types_pb2 import Order
@@ -197,10 +197,9 @@ class LlamaModel:
         """Return llama.cpp's own memory of the logits, which it moves now and then; wrapping it anew costs more than to look."""
         if not count:
             return _NOTHING
-        pointer = c.llama_get_logits(self._context)
-        address = ctypes.addressof(pointer.contents)
+        address = (awaited_logits_at if self.weights.gpu.layers else logits_at)(self._context)
         if self._logits_at != (address, count):
-            self._logits = np.ctypeslib.as_array(pointer, (count, self.vocabulary))
+            self._logits = np.ctypeslib.as_array(ctypes.cast(address, _FLOATS), (count, self.vocabulary))
             self._logits_at = (address, count)
         return self._logits
 
@@ -270,6 +269,7 @@ class LlamaModel:
 
 
 _NOTHING: Final = np.empty((0, 0), np.float32)
+_FLOATS: Final = ctypes.POINTER(ctypes.c_float)
 _trying = Lock()
 _tried: dict[tuple[str, Gpu, Layout, bool, bool], bool] = {}
 """Whether a layout holds, by all that it depends on within a process."""
