@@ -109,7 +109,7 @@ async def serving_broker(settings: BrokerProcess, *, clock: Clock | None = None)
     """Serve Broker and Requests until the block ends; gives the addresses. Raises StartError."""
     clock, metrics = clock or SystemClock(), CollectorRegistry()
     async with (
-        _database(settings.database) as database,
+        _database(settings.database, turn="broker") as database,
         spread(settings.dispatchers) as dispatchers,
         running_broker(
             database, settings=settings.limits, clock=clock, new_id=lambda: secrets.token_hex(16), metrics=metrics
@@ -196,12 +196,12 @@ def _with_port(address: str, port: int) -> str:
 
 
 @asynccontextmanager
-async def _database(database: str) -> AsyncGenerator[SqlDatabase]:
+async def _database(database: str, *, turn: str = "") -> AsyncGenerator[SqlDatabase]:
     """Open it; a file for this process alone. Raises StartError, which does not repeat a password."""
     async with AsyncExitStack() as stack:
         try:
             stack.enter_context(_only_one(database))
-            file = await stack.enter_async_context(opened(database))
+            file = await stack.enter_async_context(opened(database, turn=turn))
         except AosError as error:
             raise StartError(error.message) from error
         except OSError as error:

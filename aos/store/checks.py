@@ -25,7 +25,9 @@ _WANTED: Final = "(risk_width > 0 OR redundancy > 1)"
 _CHECK: Final = f"""INSERT INTO job_checks
     SELECT number, risk_position, risk_tag, risk_width, {READY} FROM job_risk WHERE number = ? AND {_WANTED}
     ON CONFLICT DO NOTHING"""  # noqa: S608
-_ALONE: Final = f"UPDATE job_risk SET verdict = ?, verdict_reason = CASE WHEN ? OR {_WANTED} THEN ? ELSE '' END WHERE number = ?"  # noqa: S608
+_ALONE: Final = f"""UPDATE job_risk SET verdict = ?, verdict_reason = CASE
+    WHEN {_WANTED} OR EXISTS (SELECT 1 FROM job_checks WHERE job_checks.number = job_risk.number) THEN ? ELSE '' END
+    WHERE number = ?"""  # noqa: S608
 
 
 def admitted(tx: Transaction, number: int, record: Record) -> None:
@@ -55,8 +57,8 @@ def _completed(tx: Transaction, number: int, unchecked: str) -> None:
         tx.execute(_CHECK, [number])
         tx.execute("UPDATE job_risk SET verdict = ? WHERE number = ?", [int(Verdict.VERDICT_UNCHECKED), number])
         return
-    waited = tx.execute("DELETE FROM job_checks WHERE number = ?", [number]).rowcount > 0
-    tx.execute(_ALONE, [int(Verdict.VERDICT_UNCHECKED), waited, unchecked, number])
+    tx.execute(_ALONE, [int(Verdict.VERDICT_UNCHECKED), unchecked, number])
+    tx.execute("DELETE FROM job_checks WHERE number = ?", [number])
 
 
 _PLACING: Final = """SELECT owner, job_risk.enduser AS enduser, own_tag, tag, remaining, clean FROM job_risk
@@ -137,10 +139,11 @@ def risk_of(tx: Transaction, number: int) -> Risk:
 
 def keep_result(tx: Transaction, number: int, result: JobResult) -> None:
     """Add a result to those of the job; beyond the most that are kept, none is."""
-    place = tx.execute("SELECT count(*) FROM job_results WHERE number = ?", [number]).fetchone()[0] + 1
+    sql = "SELECT id, (SELECT count(*) FROM job_results WHERE job_results.number = jobs.number) FROM jobs WHERE number = ?"
+    job, kept = tx.execute(sql, [number]).fetchone()
+    place = kept + 1
     if place > (RESULTS if result.HasField("receipt") else FAILURES):
         return
-    job = tx.execute("SELECT id FROM jobs WHERE number = ?", [number]).fetchone()[0]
     named = JobResult(name=f"jobs/{job}/results/{place}")
     named.MergeFrom(result)
     tx.execute("INSERT INTO job_results VALUES (?, ?, ?)", [number, place, named.SerializeToString()])

@@ -85,7 +85,8 @@ class SqlDatabase(Protocol):
     async def transact(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """Return what ``work`` returns, once it is kept. What it raises is raised here, and nothing of it is kept.
 
-        ``work`` may be run again after a conflict, so that all that it does must be in the transaction. Not ``durable``: what it
+        ``work`` may be run again after a conflict, so that all that it does must be in the transaction, which it may share with
+        others. Not ``durable``: what it
         wrote outlives any end of this process, but not a loss of power within the next moments. Raises ServiceUnavailable when the
         database is away; what was asked for is then either kept whole or not at all.
         """
