@@ -139,7 +139,6 @@ DRIVERS = {
     "sqlite3": ("aos/store/", "aos/cli/doctor.py"),
     "sqlite_utils": ("aos/store/",),
     "psycopg": ("aos/store/postgres",),
-    "psycopg_pool": ("aos/store/postgres.py",),
     "yoyo": ("aos/store/postgres_migrations.py",),
     "eth_account": ("aos/verification/",),
     "web3": ("aos/chain/",),

@@ -77,12 +77,6 @@ class Load:
     everywhere: int
     tokens: Tokens = NO_TOKENS
     """Of the project's day."""
-    unseen: int = 0
-    """Most jobs of the project that others may be keeping at this moment, and that are not counted. 0: there are none."""
-
-
-class TooNear(Exception):
-    """Whether the job is within its project's limits may depend on jobs that are not counted: decide again, with none unseen."""
 
 
 def check_request(request: CreateJobRequest) -> None:
@@ -294,22 +288,12 @@ def own_jobs(project: str) -> str:
     return f"unfinished jobs of {project}"
 
 
-def near(wanted: int, load: Load, limits: Limits) -> bool:
-    """Say whether the job, of so many tokens, and the unseen ones that passed here with it could together exceed a limit.
-
-    Whoever counts last sees the load of all but the unseen: that is at most half of the limit, and they come to at most the rest.
-    """
-    jobs, tokens = limits.unfinished_jobs // 2, limits.tokens_per_day // 2
-    used = load.tokens.used + load.tokens.promised
-    return load.project > jobs or load.unseen > jobs or used > tokens or load.unseen * wanted > tokens
-
-
 def admit(new: Record, existing: Record | None, load: Load, limits: Limits, *, queue_jobs: int, node: str) -> Record:
     """Return the record to keep: the first with its request_id. Raises RequestIdReused, QueueFull or QuotaExceeded.
 
     ``limits`` are the project's, ``queue_jobs`` is how many jobs of all projects may be unfinished, but for projects' only ones.
     ``node`` is the dispatcher that takes it in, from another one if need be; raises ServiceUnavailable while that one releases its
-    hold. Raises TooNear if jobs that are not counted yet could matter.
+    hold.
     """
     if existing is not None:
         kept = same(existing, new.submission.contents)
@@ -317,8 +301,6 @@ def admit(new: Record, existing: Record | None, load: Load, limits: Limits, *, q
         return kept if job is kept.job else replace(kept, job=job)
     job = new.job
     wanted = job.prompt_bound + job.completion_bound
-    if load.unseen and near(wanted, load, limits):
-        raise TooNear
     if load.project >= limits.unfinished_jobs:
         raise QueueFull(own_jobs(job.project), limits.unfinished_jobs)
     if load.everywhere >= (queue_jobs if load.project else queue_jobs + FIRST_PLACES):

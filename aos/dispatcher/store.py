@@ -103,10 +103,7 @@ class JobStore(Protocol):
     async def admit(
         self, project: str, request_id: str, decide: Callable[[Record | None, Load], Record], *, now: datetime
     ) -> Record:
-        """Show ``decide`` what the request_id made before, if anything, and keep what it returns.
-
-        If it raises TooNear, it is asked again while no other job of the project is being kept.
-        """
+        """Show ``decide`` what the request_id made before, if anything, and keep what it returns."""
         ...
 
     async def find(self, project: str, request_id: str) -> Record | None:

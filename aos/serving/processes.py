@@ -111,7 +111,7 @@ async def serving_broker(settings: BrokerProcess, *, clock: Clock | None = None)
     clock, metrics = clock or SystemClock(), CollectorRegistry()
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        database, dispatchers = await enter(_database(settings.database)), await enter(spread(settings.dispatchers))
+        database, dispatchers = await enter(_database(settings.database, turn="broker")), await enter(spread(settings.dispatchers))
         side = None
         if settings.chain.rpc:
             from aos.serving.chain import running_chain  # slow: web3
@@ -209,12 +209,12 @@ def _with_port(address: str, port: int) -> str:
 
 
 @asynccontextmanager
-async def _database(database: str) -> AsyncGenerator[SqlDatabase]:
+async def _database(database: str, *, turn: str = "") -> AsyncGenerator[SqlDatabase]:
     """Open it; a file for this process alone. Raises StartError, which does not repeat a password."""
     async with AsyncExitStack() as stack:
         try:
             stack.enter_context(_only_one(database))
-            file = await stack.enter_async_context(opened(database))
+            file = await stack.enter_async_context(opened(database, turn=turn))
         except AosError as error:
             raise StartError(error.message) from error
         except OSError as error:

@@ -37,11 +37,19 @@ def moment(time: int) -> datetime:
 
 def balance(tx: Transaction, account: str, *, own: bool = False) -> Balance | None:
     """Return what an account has; None if there is none. ``own``: nobody else changes it, or makes it, until this is over."""
-    sql = f"SELECT available, held FROM broker_accounts WHERE name = ?{tx.lock if own else ''}"  # noqa: S608  # fixed words
+    sql = _balance_sql(tx, own=own)
     row = tx.execute(sql, [account]).fetchone()
     if row is None and own and tx.dialect is Dialect.POSTGRES:
         tx.advisory(f"broker account {account}")  # there is no row to lock; now nobody else makes it
         row = tx.execute(sql, [account]).fetchone()
+    return _balance(row)
+
+
+def _balance_sql(tx: Transaction, *, own: bool) -> str:
+    return f"SELECT available, held FROM broker_accounts WHERE name = ?{tx.lock if own else ''}"  # noqa: S608  # fixed words
+
+
+def _balance(row: tuple[str, str] | None) -> Balance | None:
     return None if row is None else Balance(int(row[0]), int(row[1]))
 
 
@@ -51,7 +59,12 @@ def balances(tx: Transaction, accounts: Sequence[str], *, own: bool = False) -> 
         are, names = among(tx, accounts)
         sql = f"SELECT name, available, held FROM broker_accounts WHERE name {are}"  # noqa: S608  # fixed words
         return {name: Balance(int(available), int(held)) for name, available, held in tx.execute(sql, [names]).fetchall()}
-    found = {name: balance(tx, name, own=own) for name in accounts}
+    # sent in their order, and asked for once
+    rows = [tx.execute(_balance_sql(tx, own=own), [name]) for name in accounts]
+    found = {
+        name: _balance(row.fetchone()) or (balance(tx, name, own=own) if own else None)
+        for name, row in zip(accounts, rows, strict=True)
+    }
     return {name: one for name, one in found.items() if one is not None}
 
 

@@ -12,7 +12,7 @@ from aos.dispatcher.jobs import Job, Money, Move, State
 from aos.dispatcher.risk import Past, Position, RiskSettings, Standing, Tag, place, review
 from aos.store.job_rows import micros
 from aos.store.reading import first, insert_all
-from aos.store.sql import SqlDatabase, Transaction
+from aos.store.sql import Dialect, SqlDatabase, Transaction
 from aos.v1.dispatcher_pb2 import Evidence, JobResult, Verdict
 
 RISK: Final = "risk_tag, risk_position, risk_width, redundancy, exact, verdict, verdict_reason"
@@ -89,8 +89,9 @@ def _completed(tx: Transaction, number: int, unchecked: str) -> None:
         tx.execute(_CHECK, [number])
         tx.execute("UPDATE job_risk SET verdict = ? WHERE number = ?", [int(Verdict.VERDICT_UNCHECKED), number])
         return
-    row = tx.execute(_ALONE, [int(Verdict.VERDICT_UNCHECKED), unchecked, number]).fetchone()
-    if row is None or row[0]:  # checks wait for it
+    found = tx.execute(_ALONE, [int(Verdict.VERDICT_UNCHECKED), unchecked, number])
+    # on PostgreSQL an answer costs more than a statement that finds nothing
+    if tx.dialect is Dialect.POSTGRES or (row := found.fetchone()) is None or row[0]:  # checks wait for it
         tx.execute("DELETE FROM job_checks WHERE number = ?", [number])
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from aos.dispatcher import news
-from aos.dispatcher.admission import Load, Record, TooNear
+from aos.dispatcher.admission import Load, Record
 from aos.dispatcher.jobs import Job, Money, State, View
 from aos.dispatcher.listing import JobFilter
 from aos.dispatcher.output import Output
@@ -74,10 +74,10 @@ class SqlJobStore:
     async def admit(
         self, project: str, request_id: str, decide: Callable[[Record | None, Load], Record], *, now: datetime
     ) -> Record:
-        def work(tx: Transaction, *, alone: bool = False) -> Record:
-            job_keeping.take_turn(tx, project, alone=alone)
+        def work(tx: Transaction) -> Record:
+            job_keeping.take_turn(tx, project)
             existing = find_record(tx, project, request_id, lock=tx.lock)
-            record = decide(existing, job_keeping.load(tx, project, now, alone=alone))
+            record = decide(existing, job_keeping.load(tx, project, now))
             if existing is None:
                 row = {**write_job(record.job), "request_id": record.submission.request_id or None}
                 number = _insert(tx, "jobs", row, "RETURNING number").fetchone()[0]
@@ -87,10 +87,7 @@ class SqlJobStore:
                 _update(tx, existing.job, record.job)
             return record
 
-        try:
-            return await self._database.transact(work)
-        except TooNear:
-            return await self._database.transact(lambda tx: work(tx, alone=True))
+        return await self._database.transact(work)
 
     async def find(self, project: str, request_id: str) -> Record | None:
         if not request_id:

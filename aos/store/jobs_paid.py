@@ -153,7 +153,7 @@ class _Loads:
         """Return the load that a job finds."""
         key = job.project, day(job.created)
         if key not in self._read:
-            self._read[key] = job_keeping.load(self._tx, job.project, job.created, alone=True)
+            self._read[key] = job_keeping.load(self._tx, job.project, job.created)
         read, (jobs, tokens) = self._read[key], self._more.get(job.project, (0, 0))
         return Load(read.project + jobs, read.everywhere + self._taken, Tokens(read.tokens.used, read.tokens.promised + tokens))
 

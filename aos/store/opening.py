@@ -20,9 +20,10 @@ POSTGRES: Final = ("postgresql://", "postgres://")
 
 
 @asynccontextmanager
-async def opened(address: str | Path, *, connections: int = CONNECTIONS) -> AsyncGenerator[SqlDatabase]:
+async def opened(address: str | Path, *, connections: int = CONNECTIONS, turn: str = "") -> AsyncGenerator[SqlDatabase]:
     """Open the database at a path, at `:memory:` or at a `postgresql://` URL, and close it with the block.
 
+    ``turn``: on PostgreSQL, transactions that write come one after the other, with those of all who opened it with the same word.
     Raises InvalidField for another URL, for a file that cannot be opened, for a PostgreSQL that refuses or is away, and where its
     driver is not installed.
     """
@@ -32,7 +33,7 @@ async def opened(address: str | Path, *, connections: int = CONNECTIONS) -> Asyn
             raise InvalidField("database", "PostgreSQL needs its driver: pip install 'aos[postgres]'")
         from aos.store.postgres import postgres_pool  # its driver is an extra
 
-        async with postgres_pool(where, connections=connections) as pool:
+        async with postgres_pool(where, connections=connections, turn=turn) as pool:
             yield pool
     elif "://" in where:
         raise InvalidField("database", f"must be a file or begin with {POSTGRES[0]}", value=where.partition("://")[0])

@@ -67,10 +67,10 @@ class Transaction(Protocol):
         """Run one query; its rows by the names of their columns."""
         ...
 
-    def advisory(self, key: str, *, shared: bool = False) -> None:
+    def advisory(self, key: str, *, alone: bool = True) -> None:
         """Wait until no other transaction has this key, and have it until this one ends: for what has no row to lock.
 
-        Those that have it ``shared`` do so beside each other, and beside no other.
+        Not ``alone``: those that share a commit with this one may have other keys, and it is run again if it waits for long.
         """
         ...
 
@@ -88,7 +88,8 @@ class SqlDatabase(Protocol):
     async def transact(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """Return what ``work`` returns, once it is kept. What it raises is raised here, and nothing of it is kept.
 
-        ``work`` may be run again after a conflict, so that all that it does must be in the transaction. Not ``durable``: what it
+        ``work`` may be run again after a conflict, so that all that it does must be in the transaction, which it may share with
+        others. Not ``durable``: what it
         wrote outlives any end of this process, but not a loss of power within the next moments. Raises ServiceUnavailable when the
         database is away; what was asked for is then either kept whole or not at all.
         """

@@ -79,7 +79,7 @@ class SqliteTransaction(Database):
         names = [name for name, *_ in cursor.description]
         return (dict(zip(names, row, strict=True)) for row in cursor)
 
-    def advisory(self, key: str, *, shared: bool = False) -> None:
+    def advisory(self, key: str, *, alone: bool = True) -> None:
         """Do nothing: there is one transaction at a time."""
 
     def notify(self, channel: str, payload: str) -> None:

@@ -16,11 +16,8 @@ from aos.dispatcher.settings import DispatcherSettings
 from aos.errors import QueueFull, QuotaExceeded
 from aos.store.jobs import SqlJobStore
 from tests.dispatcher.jobs import NOW, a_record
-from tests.store.test_jobs import kept
 from tests.store.test_jobs_together import SOON, dispatchers
 
-CONNECTIONS = 200
-"""The tests' server takes so many."""
 TOKENS = 110
 """Of each job."""
 PLAIN = limits_of(OwnLimits(), DispatcherSettings())
@@ -53,32 +50,8 @@ class TestProject:
         """However many jobs of a project come at once, at whichever dispatcher, it has as many as it may and not one more."""
         assert await at_once(two, 40, limits) == [7, 33]
 
-    async def test_a_limit_is_exact_where_it_comes_near(self, two):
-        """Jobs that need not wait for each other become ones that do, and no limit is passed on the way."""
-        most = 2 * CONNECTIONS
-        await asyncio.gather(*(kept(two[number % 2], number) for number in range(CONNECTIONS - 10)))
-
-        assert await at_once(two, CONNECTIONS + 30, replace(PLAIN, unfinished_jobs=most)) == [CONNECTIONS + 10, 20]
-
-    async def test_far_from_a_limit_nobody_waits(self, two):
-        """Jobs of a project that is far from its limits are decided upon beside each other."""
-        both = threading.Barrier(2)
-
-        def beside(record: Record, existing: Record | None, load: Load) -> Record:
-            both.wait(SOON)
-            return decided(record, PLAIN, existing, load)
-
-        records = [a_record(number) for number in range(2)]
-        kept = await asyncio.gather(
-            *(
-                store.admit("projects/p", "", lambda *found, one=one: beside(one, *found), now=NOW)
-                for store, one in zip(two, records, strict=True)
-            )
-        )
-        assert kept == records
-
-    async def test_others_do_not_wait_for_one_near_its_limit(self, two):
-        """While a project near its limit has a job decided upon, another one's are taken in."""
+    async def test_others_do_not_wait_for_it(self, two):
+        """While a project's job is decided upon, another one's are taken in."""
         begun, go_on = threading.Event(), threading.Event()
         one = replace(PLAIN, unfinished_jobs=1)
 
@@ -88,11 +61,11 @@ class TestProject:
             assert go_on.wait(SOON)
             return record
 
-        near = asyncio.create_task(two[0].admit("projects/p", "", slow, now=NOW))
+        first = asyncio.create_task(two[0].admit("projects/p", "", slow, now=NOW))
         assert await asyncio.to_thread(begun.wait, SOON)
         async with asyncio.timeout(SOON):
             other = await taken(two[1], a_record(2, project="projects/q"), one)
-        assert not near.done()
+        assert not first.done()
         go_on.set()
 
-        assert (other.job.project, (await near).job.project) == ("projects/q", "projects/p")
+        assert (other.job.project, (await first).job.project) == ("projects/q", "projects/p")

@@ -9,7 +9,7 @@ import pytest
 
 from aos.errors import InvalidField, ServiceUnavailable
 from aos.store.opening import migrate_all, opened
-from aos.store.placeholders import with_percents
+from aos.store.placeholders import with_numbers
 from aos.store.schema import NAMES, POSTGRES
 
 SECRET = "pass-word"
@@ -86,12 +86,31 @@ class TestMarks:
     @pytest.mark.parametrize(
         ("ours", "theirs"),
         [
-            ("a = ? AND b = :b_1", "a = %s AND b = %(b_1)s"),
-            ("a = '?:x%' AND \"?\" = ?", "a = '?:x%%' AND \"?\" = %s"),
-            ("'it''s ?' ? ?::text[]", "'it''s ?' %s %s::text[]"),
-            ("a % 64", "a %% 64"),
+            ("a = ? AND b = ?", "a = $1 AND b = $2"),
+            ("a = :a AND b = :b_1 AND c = :a", "a = $1 AND b = $2 AND c = $1"),
+            ("a = '?:x%' AND \"?\" = ?", "a = '?:x%' AND \"?\" = $1"),
+            ("'it''s ?' ? ?::text[]", "'it''s ?' $1 $2::text[]"),
+            ("a % 64", "a % 64"),
         ],
     )
-    def test_are_the_drivers(self, ours, theirs):
+    def test_are_the_servers(self, ours, theirs):
         """Only what stands for a value is changed: nothing within quotes, and no cast."""
-        assert with_percents(ours) == theirs
+        assert with_numbers(ours).sql == theirs
+
+    def test_values_in_their_order(self):
+        """A name that stands twice is one value."""
+        assert with_numbers("a = :a AND b = :b AND c = :a").values({"b": 2, "a": 1, "other": 3}) == [1, 2]
+        assert with_numbers("a = ? AND b = ?").values((1, 2)) == [1, 2]
+
+    @pytest.mark.parametrize(
+        ("sql", "reads"),
+        [
+            ("SELECT a FROM b", True),
+            ("SELECT a FROM b FOR NO KEY UPDATE SKIP LOCKED", False),
+            ("WITH a AS (DELETE FROM b) SELECT 1", False),
+            ("UPDATE a SET b = 1", False),
+        ],
+    )
+    def test_what_only_reads(self, sql, reads):
+        """Is known of a statement, so that what need not wait for others does not."""
+        assert with_numbers(sql).reads == reads

@@ -99,9 +99,9 @@ class TestConflicts:
             add(1)(tx)
             return "made"
 
-        async with opened(postgres_url) as database:
+        async with opened(postgres_url) as database, opened(postgres_url) as other:
             await database.transact(lambda tx: tx.execute("CREATE TABLE kept (number BIGINT PRIMARY KEY, word TEXT)") and None)
-            assert sorted(await asyncio.gather(database.transact(work), database.transact(work))) == ["found", "made"]
+            assert sorted(await asyncio.gather(database.transact(work), other.transact(work))) == ["found", "made"]
 
     async def test_two_that_wait_for_each_other(self, postgres_url):
         """PostgreSQL ends one of them, which is run again: both are kept."""
@@ -118,10 +118,10 @@ class TestConflicts:
 
             return one
 
-        async with opened(postgres_url) as database:
+        async with opened(postgres_url) as database, opened(postgres_url) as other:
             await database.transact(lambda tx: tx.execute("CREATE TABLE kept (number BIGINT PRIMARY KEY, word TEXT)") and None)
             await asyncio.gather(database.transact(add(1)), database.transact(add(2)))
-            await asyncio.gather(database.transact(work(1, 2)), database.transact(work(2, 1)))
+            await asyncio.gather(database.transact(work(1, 2)), other.transact(work(2, 1)))
             words = await database.transact(lambda tx: [row["word"] for row in tx.query("SELECT word FROM kept")])
         assert words == ["xx", "xx"]
 
