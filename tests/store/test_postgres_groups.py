@@ -242,7 +242,10 @@ class TestLocks:
             held = Held(first, lambda tx: tx.execute("INSERT INTO kept (number, word) VALUES (1, '')").rowcount)
             await held.begun()
             writer = asyncio.create_task(second.transact(add(2)))
+            await asyncio.sleep(0)
             async with asyncio.timeout(SOON):
+                while second.waiting():  # else who reads may share its transaction
+                    await asyncio.sleep(0.001)
                 assert await numbers(second) == []
                 await one.transact(add(3))
             assert not writer.done()
