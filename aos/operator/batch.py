@@ -190,7 +190,7 @@ class Batcher:
         if self._block:
             shorter = min(sequence.blocks, self._whole(kept))
             # what was computed in a block that is none any more has other bits
-            most = shorter if shorter < sequence.blocks else most
+            most = min(most, shorter) if shorter < sequence.blocks else most
             most = most if most >= shorter else self._whole(most)
             sequence.blocks = self._prefixes.held[sequence.slot].blocks = shorter
         if sequence.decoded > most:

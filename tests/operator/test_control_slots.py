@@ -62,6 +62,18 @@ class TestChange:
         assert (plan.rows[0].position, plan.rows[0].tokens) == (1, [2])
         assert memory.take(plan) == {1: [1, 2]}
 
+    def test_shortened_to_whole_blocks(self):
+        """What ends where a block of the prompt does is not waited for: that block is computed again."""
+        batcher, memory = Batcher(slots=1, budget=8, block=2), Memory(block=2)
+        batcher.add(1, [1, 2, 3, 4, 5, 6, 7])
+        while batcher.pending:
+            memory.take(batcher.plan())
+        batcher.change(1, 3, [])
+        plan = batcher.plan()
+
+        assert [(row.position, row.tokens) for row in plan.rows] == [(2, [3, 4])]
+        assert memory.take(plan) == {1: [1, 2, 3, 4]}
+
     def test_while_it_waits(self):
         """A sequence that waits for a slot changes, too."""
         batcher, memory = Batcher(slots=1, budget=64), Memory()
