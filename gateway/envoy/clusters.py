@@ -14,6 +14,12 @@ would let some hundred slow readers stop everybody."""
 LEAST_HEALTHY: Final = 50
 """Per cent of a cluster's servers that stay in use however many fail calls: what all of them do is not the fault of one."""
 
+LATE_SECONDS: Final = 2.0
+"""How late a server may say that it is well, where there are others to take its calls."""
+LATE_ALONE_SECONDS: Final = 10.0
+"""The same of one that is alone: thousands of streams make it late, and to refuse all calls would help nobody. One that is gone
+refuses connections, and is not waited for."""
+
 
 def clusters(settings: EnvoySettings) -> list[dict[str, Any]]:
     """Return a cluster for each place where services are."""
@@ -58,7 +64,7 @@ def _cluster(name: str, where: tuple[Place, ...], settings: EnvoySettings) -> di
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "health_checks": [
             {
-                "timeout": "1s",
+                "timeout": _seconds(LATE_SECONDS if len(where) > 1 or named else LATE_ALONE_SECONDS),
                 "interval": _seconds(settings.health_seconds),
                 "no_traffic_interval": _seconds(settings.health_seconds),
                 "unhealthy_threshold": 2,
