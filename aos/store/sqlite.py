@@ -6,8 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -20,6 +19,7 @@ from aos.store.listeners import Listeners
 from aos.store.schema import sqlite_migrations
 from aos.store.sql import Dialect, Parameters
 from aos.store.sqlite_checkpoints import MOST_PAGES, Checkpoints
+from aos.store.waiting import Asked, Outcome, deliver
 
 GROUP: Final = 256
 """Most transactions that share one commit."""
@@ -86,16 +86,8 @@ class SqliteTransaction(Database):
         self.notes.append((channel, payload))
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    work: Callable[[SqliteTransaction], Any]
-    durable: bool
-    done: asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop
-
-
-_Outcome: TypeAlias = tuple[_Job, Any, BaseException | None]
-"""A job, and what came of it: what it returned, or what was raised."""
+_Job: TypeAlias = Asked[SqliteTransaction]
+_Outcome: TypeAlias = Outcome[SqliteTransaction]
 
 
 class SqliteFile:
@@ -120,7 +112,7 @@ class SqliteFile:
         Not ``durable``: it outlives any end of this process, but not a loss of power within the next moments.
         """
         loop = asyncio.get_running_loop()
-        job = _Job(work, durable, loop.create_future(), loop)
+        job = Asked(work, durable, loop.create_future(), loop)
         self._inbox.put(job)
         # a caller that is cancelled stops waiting, but what it asked for happens whole
         return await job.done
@@ -190,7 +182,7 @@ class SqliteFile:
         if db.notes:
             notes, db.notes = db.notes, []
             self._listeners.tell(notes)
-        _deliver(outcomes)
+        deliver(outcomes)
         return not stop
 
     def _wait_for_disk(self, db: SqliteTransaction, *, wait: bool) -> None:
@@ -263,24 +255,6 @@ def _apart(db: SqliteTransaction, job: _Job) -> _Outcome:
         return job, None, error
     db.execute(f"RELEASE {ATTEMPT}")
     return job, result, None
-
-
-def _deliver(outcomes: Sequence[_Outcome]) -> None:
-    """Tell those who wait, all of a loop at once: each wake-up of a loop costs as much as a small transaction."""
-    loops = dict.fromkeys(job.loop for job, _, _ in outcomes)
-    for loop in loops:
-        with suppress(RuntimeError):  # it is closed: nobody waits any more
-            loop.call_soon_threadsafe(_settle, [one for one in outcomes if one[0].loop is loop])
-
-
-def _settle(outcomes: Sequence[_Outcome]) -> None:
-    for job, result, error in outcomes:
-        if job.done.done():  # its caller was cancelled
-            continue
-        if error is None:
-            job.done.set_result(result)
-        else:
-            job.done.set_exception(error)
 
 
 @asynccontextmanager
